@@ -1,0 +1,206 @@
+"""All settings, as frozen validated values: from keywords, a TOML file (``--config``) or ``S3ENGINE_*`` variables."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from s3engine.credentials import Credentials
+from s3engine.errors import ConfigError
+
+__all__ = ["Config", "TransportSettings", "usable_cores"]
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+_START_METHODS = ("auto", "fork", "forkserver", "spawn")
+_LANES = ("auto", "loop", "threads")
+_ADDRESSING = ("auto", "path", "virtual")
+_SIGNING = ("auto", "always", "never")
+
+
+def usable_cores() -> int:
+    """Cores this process may use: its affinity, not the machine's count."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransportSettings:
+    """What a transport needs to open itself in a worker process. Picklable; ``repr`` shows no secret."""
+
+    endpoint_url: str = ""
+    """"" means Amazon S3 in ``region``."""
+    region: str = "us-east-1"
+    credentials: Credentials | None = None
+    """None: anonymous."""
+    addressing_style: str = "auto"
+    """path, virtual, or auto: virtual on Amazon for names that suit DNS, else path."""
+    payload_signing: str = "auto"
+    """always, never, or auto: SHA-256 of the body signed over HTTP, UNSIGNED-PAYLOAD over HTTPS."""
+    ca_bundle: str = ""
+    """A file or folder of CA certificates; "": the system's."""
+    verify_tls: bool = True
+    max_connections: int = 256
+    """Idle connections kept per endpoint."""
+    user_agent: str = "s3engine"
+
+
+def _number(name: str, value: object, low: float, high: float, *, whole: bool) -> None:
+    kind = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+        what = "a whole number" if whole else "a number"
+        raise ConfigError(f"{name} must be {what} from {low:g} to {high:g}, not {value!r}")
+
+
+def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Every setting of an engine. Unknown names and values out of bounds raise ConfigError, which names them.
+
+    Peak memory of a worker is about 35 MiB and 1 KiB per request in flight, plus the small bodies in flight (those
+    below ``multipart_threshold_bytes`` that are given as bytes); bodies from and to files are streamed.
+    """
+
+    endpoint_url: str = ""
+    """Where the store is, e.g. ``http://127.0.0.1:9000``. Default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, profile, AWS."""
+    region: str = ""
+    """Default: AWS_REGION, AWS_DEFAULT_REGION, profile, else us-east-1."""
+    profile: str = ""
+    """Default: AWS_PROFILE. A profile that is named here goes before keys in the environment."""
+    anonymous: bool = False
+    """Do not sign."""
+    addressing_style: str = ""
+    """auto, path or virtual. Default: the profile's ``s3.addressing_style``, else auto."""
+    payload_signing: str = "auto"
+    """always, never, or auto: over HTTP the body's SHA-256 is signed, over HTTPS it is not."""
+    ca_bundle: str = ""
+    """Default: AWS_CA_BUNDLE, profile, else the system's."""
+    verify_tls: bool = True
+    transport: str = "raw"
+    """A name of ``s3engine.pool.load.BUILT_IN`` or of an entry point in the group ``s3engine.transports``."""
+    workers: int = field(default_factory=usable_cores)
+    """Worker processes, 1 to 256. Default: the cores this process may use."""
+    concurrency: int = 256
+    """Requests in flight over all workers, 1 to 1024 (s5cmd's default is 256 too)."""
+    max_parts_in_flight: int = 16
+    """Of those, at most so many that move a part of a large object, 1 to 1024."""
+    lane: str = "auto"
+    """loop, threads, or auto: the loop for transports that can be multiplexed."""
+    start_method: str = "auto"
+    """fork, forkserver, spawn, or auto: fork while the process has one thread, else forkserver."""
+    multipart_threshold_bytes: int = 16 * MIB
+    """Objects larger than this move in parts, 5 MiB to 5 GiB."""
+    part_size_bytes: int = 8 * MIB
+    """Size of a part, 5 MiB to 5 GiB; raised by itself where an object would need more than 10 000 parts."""
+    copy_threshold_bytes: int = 1 * GIB
+    """Copies larger than this use UploadPartCopy (CopyObject ends at 5 GiB)."""
+    copy_part_size_bytes: int = 256 * MIB
+    max_attempts: int = 8
+    """Attempts per request, 1 to 100. Free retries (stale connection, clock, region, credentials) are not counted."""
+    retry_base_s: float = 0.05
+    """Full jitter: random() * min(base * 2^k, 20 s). Source: the AWS standard retry mode of November 2026."""
+    retry_throttle_base_s: float = 1.0
+    timeout_policy: Any = None
+    """A :class:`s3engine.control.timeouts.TimeoutPolicy`; None is ``AdaptiveTimeouts()``."""
+    shutdown_grace_s: float = 2.0
+    """How long requests in flight may go on after a cancel."""
+    max_buffered_reports: int = 10_000
+    """Reports kept for somebody who iterates a batch; beyond that the batch waits."""
+
+    def __post_init__(self) -> None:
+        _number("workers", self.workers, 1, 256, whole=True)
+        _number("concurrency", self.concurrency, 1, 1024, whole=True)
+        _number("max_parts_in_flight", self.max_parts_in_flight, 1, 1024, whole=True)
+        _number("multipart_threshold_bytes", self.multipart_threshold_bytes, 5 * MIB, 5 * GIB, whole=True)
+        _number("part_size_bytes", self.part_size_bytes, 5 * MIB, 5 * GIB, whole=True)
+        _number("copy_threshold_bytes", self.copy_threshold_bytes, 5 * MIB, 5 * GIB, whole=True)
+        _number("copy_part_size_bytes", self.copy_part_size_bytes, 5 * MIB, 5 * GIB, whole=True)
+        _number("max_attempts", self.max_attempts, 1, 100, whole=True)
+        _number("retry_base_s", self.retry_base_s, 0, 60, whole=False)
+        _number("retry_throttle_base_s", self.retry_throttle_base_s, 0, 60, whole=False)
+        _number("shutdown_grace_s", self.shutdown_grace_s, 0, 600, whole=False)
+        _number("max_buffered_reports", self.max_buffered_reports, 1, 10_000_000, whole=True)
+        _choice("addressing_style", self.addressing_style or "auto", _ADDRESSING)
+        _choice("payload_signing", self.payload_signing, _SIGNING)
+        _choice("lane", self.lane, _LANES)
+        _choice("start_method", self.start_method, _START_METHODS)
+        if self.endpoint_url and not self.endpoint_url.startswith(("http://", "https://")):
+            raise ConfigError(f"endpoint_url must begin with http:// or https://, not {self.endpoint_url!r}")
+        for name in ("endpoint_url", "region", "profile", "ca_bundle", "transport"):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigError(f"{name} must be text, not {getattr(self, name)!r}")
+        for name in ("anonymous", "verify_tls"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} must be true or false, not {getattr(self, name)!r}")
+
+    def replace(self, **changes: Any) -> Config:
+        """A copy with some settings changed. Raises ConfigError."""
+        return Config.from_mapping({**_explicit(self), **changes}, "argument")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], origin: str) -> Config:
+        """A Config out of names and values; ``origin`` says in errors where they came from."""
+        known = {entry.name for entry in dataclasses.fields(cls)}
+        for name in values:
+            if name not in known:
+                close = [other for other in sorted(known) if other.startswith(name[:4])] or sorted(known)
+                raise ConfigError(f"unknown setting {name!r} in {origin}; did you mean {', '.join(close)}?")
+        try:
+            return cls(**values)
+        except ConfigError as error:
+            raise ConfigError(f"{origin}: {error}") from None
+
+    @classmethod
+    def from_toml(cls, path: str, **overrides: Any) -> Config:
+        """Settings from a TOML file's top level; keywords go before the file. Raises ConfigError."""
+        try:
+            import tomllib  # lazy: only who has a file pays for the parser
+        except ModuleNotFoundError:  # Python 3.10
+            import tomli as tomllib
+        try:
+            with open(path, "rb") as file:
+                values = tomllib.load(file)
+        except OSError as error:
+            raise ConfigError(f"cannot read the configuration file {path!r}: {error.strerror}") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"the configuration file {path!r} is no TOML: {error}") from None
+        return cls.from_mapping({**values, **overrides}, f"configuration file {path!r}")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Settings in ``S3ENGINE_NAME`` variables, converted to the type of the setting. Raises ConfigError."""
+        env = os.environ if environ is None else environ
+        found: dict[str, Any] = {}
+        for entry in dataclasses.fields(cls):
+            text = env.get("S3ENGINE_" + entry.name.upper())
+            if text is None or entry.name == "timeout_policy":
+                continue
+            try:
+                found[entry.name] = _convert(str(entry.type), text)
+            except ValueError:
+                raise ConfigError(f"S3ENGINE_{entry.name.upper()} must be of type {entry.type}, not {text!r}") from None
+        return found
+
+
+def _convert(kind: str, text: str) -> Any:
+    if kind == "int":
+        return int(text)
+    if kind == "float":
+        return float(text)
+    if kind == "bool":
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise ValueError(text)
+        return text.lower() in ("true", "1")
+    return text
+
+
+def _explicit(config: Config) -> dict[str, Any]:
+    return {entry.name: getattr(config, entry.name) for entry in dataclasses.fields(config)}

@@ -1,0 +1,1 @@
+"""What decides about requests: shared memory, estimates, timeouts, retries. Touches no socket and no object."""

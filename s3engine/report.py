@@ -1,0 +1,174 @@
+"""What is told about the work done: one RequestReport per object, a BatchSummary over all, the performance table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from s3engine.errors import S3EngineError
+
+__all__ = ["BatchSummary", "RequestReport", "SummaryBuilder", "perf_header", "perf_row"]
+
+
+class RequestReport(NamedTuple):
+    """What became of one object. ``error`` is None exactly when the store (or the disk) now holds it as asked.
+
+    ``success_s`` is the time of the last attempt, ``total_s`` of all attempts with the waits between them (for an
+    object moved in parts: from its first to its last request). ``estimate_bytes_per_s`` and ``timeout_s`` are the
+    bandwidth estimate and the whole-attempt deadline that the last attempt was issued with (0.0: none yet).
+    ``attempts`` counts requests that moved the object, retries included, without listing.
+    """
+
+    seq: int
+    """Number of the object in its batch, from 0, in the order the input gave them."""
+    operation: str
+    """upload, download, copy, move or delete."""
+    bucket: str
+    key: str
+    size_bytes: int
+    """Bytes of the object; 0 for a delete of unknown size."""
+    attempts: int
+    success_s: float
+    total_s: float
+    estimate_bytes_per_s: float
+    timeout_s: float
+    status: int
+    """HTTP status of the last answer; 0 when there was none."""
+    request_id: str
+    etag: str
+    error: S3EngineError | None
+    target: str = ""
+    """Where a download, copy or move went: a path, or s3://bucket/key."""
+
+    @property
+    def ok(self) -> bool:
+        """True when the object is done."""
+        return self.error is None
+
+    @property
+    def retries(self) -> int:
+        """Attempts beyond the first."""
+        return max(0, self.attempts - 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields as JSON-ready values; ``error`` becomes its class name and ``message``."""
+        values: dict[str, Any] = self._asdict()
+        error = self.error
+        values["error"] = type(error).__name__ if error is not None else None
+        values["message"] = str(error) if error is not None else None
+        return values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSummary:
+    """Totals of a batch, as far as it has come. Percentiles are of ``total_s`` of successful objects, to within 10 %."""
+
+    objects: int
+    """Objects done."""
+    failed: int
+    size_bytes: int
+    """Bytes of the objects done."""
+    retries: int
+    elapsed_s: float
+    p50_s: float
+    p95_s: float
+    p99_s: float
+
+    @property
+    def objects_per_s(self) -> float:
+        """Objects done per second of the batch."""
+        return self.objects / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    @property
+    def bytes_per_s(self) -> float:
+        """Bytes done per second of the batch."""
+        return self.size_bytes / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    @property
+    def ok(self) -> bool:
+        """True when nothing failed."""
+        return self.failed == 0
+
+    def __str__(self) -> str:
+        failed = f", {self.failed} FAILED" if self.failed else ""
+        return (
+            f"{self.objects} objects, {self.size_bytes} bytes in {self.elapsed_s:.2f} s{failed}: "
+            f"{self.objects_per_s:.0f} objects/s, {self.bytes_per_s / 1e6:.2f} MB/s, {self.retries} retries, "
+            f"p50 {self.p50_s * 1e3:.0f} ms, p95 {self.p95_s * 1e3:.0f} ms, p99 {self.p99_s * 1e3:.0f} ms"
+        )
+
+
+_BUCKETS_PER_OCTAVE = 4
+_BUCKETS = 25 * _BUCKETS_PER_OCTAVE  # from 0.1 ms on, 25 doublings: 56 minutes
+_FLOOR_S = 1e-4
+
+
+class SummaryBuilder:
+    """Adds reports up in constant memory: counters and a logarithmic histogram of ``total_s``."""
+
+    __slots__ = ("_clock", "_histogram", "_started", "_stopped", "failed", "objects", "retries", "size_bytes")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._started = clock()
+        self._stopped = 0.0
+        self._histogram = [0] * _BUCKETS
+        self.objects = self.failed = self.size_bytes = self.retries = 0
+
+    def add(self, report: RequestReport) -> None:
+        """Count one report."""
+        if report.attempts > 1:
+            self.retries += report.attempts - 1
+        if report.error is not None:
+            self.failed += 1
+            return
+        self.objects += 1
+        self.size_bytes += report.size_bytes
+        total_s = report.total_s
+        index = int(math.log2(total_s / _FLOOR_S) * _BUCKETS_PER_OCTAVE) if total_s > _FLOOR_S else 0
+        self._histogram[index if index < _BUCKETS else _BUCKETS - 1] += 1
+
+    def stop(self) -> None:
+        """Stop the clock of ``elapsed_s``; later calls change nothing."""
+        if not self._stopped:
+            self._stopped = self._clock()
+
+    def _percentile(self, fraction: float) -> float:
+        wanted = fraction * self.objects
+        seen = 0
+        for index, count in enumerate(self._histogram):
+            seen += count
+            if count and seen >= wanted:
+                return float(_FLOOR_S * 2.0 ** ((index + 0.5) / _BUCKETS_PER_OCTAVE))
+        return 0.0
+
+    def summary(self) -> BatchSummary:
+        """The totals now."""
+        return BatchSummary(
+            objects=self.objects, failed=self.failed, size_bytes=self.size_bytes, retries=self.retries,
+            elapsed_s=(self._stopped or self._clock()) - self._started,
+            p50_s=self._percentile(0.50), p95_s=self._percentile(0.95), p99_s=self._percentile(0.99),
+        )  # fmt: skip
+
+
+_COLUMNS = ("attempts", "bytes", "success_ms", "total_ms", "MBps", "MBps est")
+_WIDTH = 18
+
+
+def perf_header() -> str:
+    """The head of the performance table: six right-aligned columns of width 18."""
+    return "".join(f"{name:>{_WIDTH}}" for name in _COLUMNS)
+
+
+def perf_row(report: RequestReport) -> str:
+    """One finished object as a row of the performance table; MB are 10^6 bytes, times whole milliseconds."""
+    mbps = report.size_bytes / 1e6 / report.success_s if report.success_s > 0 else 0.0
+    cells = (
+        str(report.attempts), str(report.size_bytes), str(round(report.success_s * 1e3)),
+        str(round(report.total_s * 1e3)), f"{mbps:.5f}", f"{report.estimate_bytes_per_s / 1e6:.5f}",
+    )  # fmt: skip
+    return "".join(f"{cell:>{_WIDTH}}" for cell in cells)
+
+

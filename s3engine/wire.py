@@ -1,0 +1,339 @@
+"""One exchange over one non-blocking socket, with its timers. Drives any :class:`s3engine.transport.Exchange`.
+
+Used by the worker's loop (hundreds at once) and by blocking calls (one at a time, :func:`drive`). Nothing here blocks
+on the network; local files are read in place. Times are ``time.monotonic`` seconds, handed in by the caller.
+
+Why timers and not ``settimeout``: a socket timeout bounds one call, so a body that drips a byte a second would live for
+ever, and a large ``sendall`` that moves well would die.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from s3engine.errors import (
+    AttemptTimeout,
+    ConnectionLost,
+    FirstByteTimeout,
+    RequestTimeout,
+    SourceChanged,
+    SourceError,
+    StallTimeout,
+    TooSlow,
+)
+from s3engine.transport import Exchange, FilePart, Link, Timeouts
+
+__all__ = ["MIN_RATE_BYTES_PER_S", "RECEIVE_BYTES", "SEND_PIECE_BYTES", "Wire", "drive", "source_error"]
+
+R = TypeVar("R")
+
+RECEIVE_BYTES = 256 * 1024
+SEND_PIECE_BYTES = 1024 * 1024  # to sendfile in one call; it takes what the socket's buffer has room for
+TLS_PIECE_BYTES = 64 * 1024
+MIN_RATE_BYTES_PER_S = 1024
+MIN_RATE_WINDOW_S = 30.0
+# Above this a body may sit in the kernel's buffer long after the last send; below, sent is as good as gone.
+_DRAIN_BYTES = 64 * 1024
+_SIOCOUTQ = 0x5411  # linux/sockios.h: bytes not yet acknowledged by the peer
+
+_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+def source_error(path: str, error: OSError) -> SourceError:
+    """The SourceError for an OSError on reading ``path``."""
+    return SourceError(f"cannot read {path!r}: {error.strerror or error}", path=path)
+
+
+class Wire:
+    """A connection while it carries one exchange after another.
+
+    ``wants_write`` tells the driver to wait for writability too. ``drained_at`` is when the request had left this
+    machine, ``first_byte_at`` when the answer began, ``ended_at`` when it was whole (0.0: not yet).
+    """
+
+    __slots__ = (
+        "_body_left", "_fd", "_file", "_moved_bytes", "_offset", "_outq", "_out", "_part", "_tls", "_window_at",
+        "_window_bytes", "drained_at", "exchange", "first_byte_at", "item", "link", "moved_at", "sent", "sock",
+        "started_at", "timeouts", "used", "wants_write",
+    )  # fmt: skip
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.sock: Any = link.sock
+        self._fd: int = self.sock.fileno()
+        self._tls = isinstance(self.sock, ssl.SSLSocket) or hasattr(self.sock, "pending")
+        self._file = -1
+        self.used = 0  # exchanges carried before this one
+        self.exchange: Exchange[Any] | None = None
+        self.item: Any = None
+        self.wants_write = False
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._fd
+
+    def start(self, exchange: Exchange[Any], timeouts: Timeouts, now: float) -> None:
+        """Begin an exchange and send what goes at once. Raises as :meth:`on_writable`."""
+        self.exchange = exchange
+        self.timeouts = timeouts
+        self.started_at = self.moved_at = self._window_at = now
+        self.drained_at = self.first_byte_at = 0.0
+        self._moved_bytes = self._window_bytes = 0
+        self._outq = 0
+        self.sent = False
+        body = exchange.body
+        head = exchange.head
+        if type(body) is FilePart:
+            self._open_file(body)
+            self._out = memoryview(head)
+            self.on_writable(now)
+            return
+        # Head and small body in one system call: two would be two segments, and Nagle against delayed ACK (40 ms).
+        total = len(head) + len(body)
+        try:
+            if self._tls:
+                data = head + body if body else head
+                count = self.sock.send(data)
+            elif body:
+                count = self.sock.sendmsg((head, body))
+                data = b""
+            else:
+                count = self.sock.send(head)
+                data = b""
+        except _WOULD_BLOCK:
+            count = 0
+        except OSError as error:
+            raise self._lost(error) from None
+        if count == total:
+            self.sent = True
+            self.wants_write = False
+            if total < _DRAIN_BYTES:
+                self.drained_at = now
+            return
+        self._body_left = 0
+        self._out = memoryview(head + body)[count:]
+        self.wants_write = True
+
+    def _open_file(self, part: FilePart) -> None:
+        self._part = part
+        try:
+            self._file = os.open(part.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise source_error(part.path, error) from None
+        self._offset = part.offset
+        self._body_left = part.length
+
+    def _check_file(self) -> None:
+        part = self._part
+        status = os.fstat(self._file)
+        os.close(self._file)
+        self._file = -1
+        if (part.file_bytes >= 0 and status.st_size != part.file_bytes) or (
+            part.mtime_ns and status.st_mtime_ns != part.mtime_ns
+        ):
+            raise SourceChanged(f"{part.path!r} changed while it was sent; send it again when it is at rest", path=part.path)
+
+    def on_writable(self, now: float) -> None:
+        """Send more. Raises ConnectionLost, SourceError, SourceChanged."""
+        try:
+            while self._out:
+                count = self.sock.send(self._out[:SEND_PIECE_BYTES])
+                self._out = self._out[count:]
+                self._moved(count, now)
+            while self._body_left:
+                if self._tls:
+                    piece = os.pread(self._file, min(TLS_PIECE_BYTES, self._body_left), self._offset)
+                    count = self.sock.send(piece) if piece else 0
+                else:
+                    count = os.sendfile(self._fd, self._file, self._offset, min(SEND_PIECE_BYTES, self._body_left))
+                if not count:
+                    raise SourceChanged(
+                        f"{self._part.path!r} shrank while it was sent; send it again when it is at rest",
+                        path=self._part.path,
+                    )
+                self._offset += count
+                self._body_left -= count
+                self._moved(count, now)
+        except _WOULD_BLOCK:
+            self.wants_write = True
+            return
+        except OSError as error:
+            raise self._lost(error) from None
+        self.wants_write = False
+        if not self.sent:
+            self.sent = True
+            if self._file >= 0:
+                self._check_file()
+            self.check_drained(now)
+
+    def _moved(self, count: int, now: float) -> None:
+        self.moved_at = now
+        self._moved_bytes += count
+
+    def check_drained(self, now: float) -> None:
+        """Look whether the kernel still holds bytes of the request: the wait for the answer starts when they are gone."""
+        left = _unacknowledged(self._fd)
+        if left <= 0:
+            self.drained_at = now
+        elif left != self._outq:
+            self._outq = left
+            self.moved_at = now
+
+    def on_readable(self, buffer: memoryview, now: float) -> bool:
+        """Receive once, or while TLS holds decrypted bytes; True when the answer is whole. Raises as ``feed``."""
+        exchange = self.exchange
+        assert exchange is not None
+        try:
+            count = self.sock.recv_into(buffer)
+        except _WOULD_BLOCK:
+            return False
+        except OSError as error:
+            raise self._lost(error) from None
+        if not self.first_byte_at:
+            self.first_byte_at = now
+            if not self.drained_at:
+                self.drained_at = now
+        self.moved_at = now
+        self._moved_bytes += count
+        try:
+            done = exchange.feed(buffer[:count])
+            while not done and self._tls and count and self.sock.pending():
+                count = self.sock.recv_into(buffer)
+                self._moved_bytes += count
+                done = exchange.feed(buffer[:count])
+        except ConnectionLost as error:
+            if self.used and not exchange.started:
+                raise ConnectionLost(error.message, stale=True, **{k: v for k, v in error._context.items() if k != "stale"}) from None
+            raise
+        except _WOULD_BLOCK:
+            return False
+        except OSError as error:
+            raise self._lost(error) from None
+        return done
+
+    def finish(self) -> bool:
+        """End the exchange; True when the connection may carry another one."""
+        exchange = self.exchange
+        assert exchange is not None
+        self.exchange = None
+        self.item = None
+        self.used += 1
+        # An answer that came before the request was sent whole leaves the connection in the middle of a body.
+        reusable = exchange.reusable and self.sent
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        return reusable
+
+    def close(self) -> None:
+        """Close the connection, whatever it is doing."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        self.exchange = None
+        self.item = None
+        self.link.close()
+
+    def overdue(self, now: float) -> RequestTimeout | None:
+        """The timer that has run out, if any. Call after all pending events were handled, about ten times a second."""
+        timeouts = self.timeouts
+        if now - self.started_at > timeouts.attempt_s:
+            return self._timeout(AttemptTimeout, timeouts.attempt_s, "the attempt took longer than")
+        if not self.first_byte_at and self.sent:
+            if not self.drained_at:
+                self.check_drained(now)
+            if self.drained_at:
+                if now - self.drained_at > timeouts.first_byte_s:
+                    return self._timeout(FirstByteTimeout, timeouts.first_byte_s, "no answer began within")
+                return None
+        if now - self.moved_at > timeouts.stall_s:
+            return self._timeout(StallTimeout, timeouts.stall_s, "no byte moved for")
+        if now - self._window_at > MIN_RATE_WINDOW_S:
+            moved = self._moved_bytes - self._window_bytes
+            if moved < MIN_RATE_BYTES_PER_S * MIN_RATE_WINDOW_S and not self._outq:
+                return self._timeout(TooSlow, MIN_RATE_WINDOW_S, f"only {moved} bytes moved in")
+            self._window_at = now
+            self._window_bytes = self._moved_bytes
+        return None
+
+    def _timeout(self, kind: type[RequestTimeout], limit_s: float, text: str) -> RequestTimeout:
+        context = getattr(self.exchange, "where", dict)()
+        name = getattr(self.exchange, "describe", lambda: "request")()
+        return kind(f"{name}: {text} {limit_s:.3g} s", timeout_s=limit_s, **context)
+
+    def _lost(self, error: OSError) -> ConnectionLost:
+        exchange = self.exchange
+        assert exchange is not None
+        context = getattr(exchange, "where", dict)()
+        name = getattr(exchange, "describe", lambda: "request")()
+        reason = error.strerror or str(error)
+        return ConnectionLost(f"{name}: connection lost: {reason}", stale=bool(self.used) and not exchange.started, **context)
+
+
+def _unacknowledged(fd: int) -> int:
+    """Bytes the kernel still has to get across; 0 where that cannot be asked (not Linux)."""
+    try:
+        result = fcntl.ioctl(fd, _SIOCOUTQ, b"\0\0\0\0")
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOTTY, errno.ENOTSUP):
+            return 0
+        raise
+    return int.from_bytes(result, "little")
+
+
+def drive(
+    exchange: Exchange[R], link: Link, timeouts: Timeouts, *, used: int = 0,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[R, bool]:  # fmt: skip
+    """Carry one exchange over ``link`` and block until it ends; returns its result and whether the link may live on.
+
+    Closes the link on any error. Raises what the exchange, its result or a timer raises.
+    """
+    wire = Wire(link)
+    wire.used = used
+    buffer = memoryview(bytearray(RECEIVE_BYTES))
+    poller = select.poll()
+    poller.register(wire.fileno(), select.POLLIN)
+    watching_write = False
+    try:
+        wire.start(exchange, timeouts, clock())
+        while True:
+            if wire.wants_write != watching_write:
+                watching_write = wire.wants_write
+                poller.modify(wire.fileno(), select.POLLIN | (select.POLLOUT if watching_write else 0))
+            events = poller.poll(100)
+            now = clock()
+            if not events:
+                late = wire.overdue(now)
+                if late is not None:
+                    raise late
+                continue
+            mask = events[0][1]
+            if mask & ~select.POLLOUT and wire.on_readable(buffer, now):
+                break
+            if mask & select.POLLOUT and wire.wants_write:
+                try:
+                    wire.on_writable(now)
+                except ConnectionLost:
+                    # The store may have answered (a refusal) before it closed: that answer says more than the reset.
+                    if not wire.on_readable(buffer, now):
+                        raise
+                    break
+            late = wire.overdue(now)
+            if late is not None:
+                raise late
+        reusable = wire.finish()
+        result = exchange.result()
+    except BaseException:
+        wire.close()
+        raise
+    if not reusable:
+        wire.close()
+    return result, reusable

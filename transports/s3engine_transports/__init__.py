@@ -1,0 +1,1 @@
+"""The transports that ship with s3engine. The engine finds them by a table of dotted names, never by an import."""

@@ -1,0 +1,277 @@
+"""One S3 request and its answer, free of I/O: what to send, and a parser that is fed what comes back.
+
+Own parser instead of ``http.client``: 3 us instead of 60 for the small answers that make up a batch. It reads the
+HTTP/1.1 that stores speak: interim answers, Content-Length, chunks, and refuses what would leave the end of a body in
+doubt (https://www.rfc-editor.org/rfc/rfc9112#section-6.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from s3engine.errors import ConnectionLost, NotS3, TruncatedBody
+from s3engine.transport import Body, GetResult, Headers, Sink
+
+__all__ = ["RawExchange"]
+
+R = TypeVar("R")
+
+_HEAD, _LENGTH, _CHUNKED, _TO_CLOSE, _DONE = range(5)
+_MAX_HEAD_BYTES = 64 * 1024
+_MAX_KEPT_BYTES = 64 * 1024 * 1024  # a list page of 1000 keys of 1 KiB, percent-encoded, is below 4 MiB
+_GOOD_GET = (200, 206)
+
+
+class RawExchange(Generic[R]):
+    """See :class:`s3engine.transport.Exchange`; ``finish`` makes the result out of the completed exchange."""
+
+    __slots__ = (
+        "_at_body_end", "_chunk_state", "_finish", "_headers", "_kept", "_pending", "_raw_head", "_remaining", "_skip",
+        "_state", "_take", "_to_sink", "body", "bucket", "content", "endpoint", "first", "head", "key", "last",
+        "operation", "reusable", "sink", "started", "status",
+    )  # fmt: skip
+
+    def __init__(
+        self, endpoint: Any, operation: str, bucket: str, key: str, head: bytes, body: Body,
+        finish: Callable[[RawExchange[R]], R], sink: Sink | None = None, first: int = 0, last: int = -1,
+    ) -> None:  # fmt: skip
+        self.endpoint = endpoint
+        self.operation = operation
+        self.bucket = bucket
+        self.key = key
+        self.head = head
+        self.body = body
+        self.sink = sink
+        self.first = first
+        self.last = last
+        self.started = False
+        self.reusable = False
+        self.status = 0
+        self.content = b""
+        self._finish = finish
+        self._state = _HEAD
+        self._pending = b""
+        self._raw_head = b""
+        self._headers: dict[str, str] | None = None
+        self._kept: list[bytes] = []
+        self._remaining = 0
+        self._to_sink = False
+
+    def where(self) -> dict[str, Any]:
+        """The context that errors of this exchange carry."""
+        return {"operation": self.operation, "bucket": self.bucket, "key": self.key}
+
+    def describe(self) -> str:
+        """``PutObject s3://bucket/key``, on one line whatever the key holds."""
+        return f"{self.operation} s3://{self.bucket}/{self.key}".encode("unicode_escape").decode("ascii")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """All headers of the answer, names in lower case; parsed on first use."""
+        if self._headers is None:
+            self._headers = headers = {}
+            for line in self._raw_head.decode("latin-1").split("\r\n")[1:]:
+                name, _, value = line.partition(":")
+                headers[name.lower()] = value.strip()
+        return self._headers
+
+    def result(self) -> R:
+        """The value of the completed exchange. Raises the RequestError it stands for."""
+        return self._finish(self)
+
+    def feed(self, data: memoryview) -> bool:
+        """Take received bytes, b"" at end of stream; True when the answer is whole."""
+        state = self._state
+        if state == _LENGTH:
+            if not data:
+                raise self._cut()
+            return self._take_length(data)
+        if state == _HEAD:
+            return self._take_head(data)
+        if state == _CHUNKED:
+            if not data:
+                raise self._cut()
+            return self._take_chunked(data)
+        if state == _TO_CLOSE:
+            if data:
+                self._deliver(data)
+                return False
+            return self._complete(reusable=False)
+        if data:
+            self.reusable = False  # bytes after the end: nothing that follows on this connection can be trusted
+        return True
+
+    def _cut(self) -> TruncatedBody:
+        return TruncatedBody(
+            f"{self.describe()}: the connection closed before the end of the body", status=self.status, **self.where()
+        )
+
+    def _take_head(self, data: memoryview) -> bool:
+        if not data:
+            if self.started:
+                raise ConnectionLost(f"{self.describe()}: closed in the head of the answer", **self.where())
+            raise ConnectionLost(f"{self.describe()}: the connection closed without an answer", **self.where())
+        self.started = True
+        pending = self._pending + bytes(data[:_MAX_HEAD_BYTES]) if self._pending else bytes(data[:_MAX_HEAD_BYTES])
+        end = pending.find(b"\r\n\r\n")
+        if end < 0:
+            if len(pending) >= _MAX_HEAD_BYTES or not pending.startswith(b"HTTP/1."[: len(pending)]):
+                raise self._not_s3("the answer is no HTTP/1.1")
+            self._pending = pending
+            return False
+        rest = data[end + 4 - len(self._pending) :]
+        self._pending = b""
+        if not pending.startswith(b"HTTP/1.") or not pending[9:12].isdigit():
+            raise self._not_s3("the answer is no HTTP/1.1")
+        status = int(pending[9:12])
+        if 100 <= status < 200:  # interim answers: the real one follows
+            return self._take_head(rest) if rest else False
+        self.status = status
+        self._raw_head = pending[:end]
+        return self._begin_body(rest)
+
+    def _begin_body(self, rest: memoryview) -> bool:
+        headers = self.headers
+        status = self.status
+        keep_alive = self._raw_head.startswith(b"HTTP/1.1") and headers.get("connection", "").lower() != "close"
+        self.reusable = keep_alive
+        length = headers.get("content-length")
+        if self.operation in ("HeadObject", "HeadBucket") or status in (204, 304):
+            return self._complete(reusable=keep_alive and not rest)
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            self._state = _CHUNKED
+            self._chunk_state = b""
+            self._remaining = 0
+            self._at_body_end = False
+        elif length is not None:
+            if not length.isdigit():
+                raise self._not_s3(f"Content-Length is {length[:40]!r}")
+            self._state = _LENGTH
+            self._remaining = int(length)
+        else:
+            self._state = _TO_CLOSE
+        if self.sink is not None and status in _GOOD_GET:
+            self._begin_sink()
+        if self._state == _LENGTH:
+            if not self._remaining:
+                return self._complete(reusable=keep_alive and not rest)
+            return self._take_length(rest) if rest else False
+        if rest:
+            return self.feed(rest)
+        return False
+
+    def _begin_sink(self) -> None:
+        assert self.sink is not None
+        if self._state == _TO_CLOSE:
+            raise TruncatedBody(
+                f"{self.describe()}: the answer tells no length, so a cut body could not be told from a whole one",
+                status=self.status, **self.where(),
+            )  # fmt: skip
+        info = self.get_result()
+        # A store may ignore the range and send the whole object (200 without Content-Range): then what was not asked
+        # for is dropped here, and the sink sees the bytes from `first` on.
+        self._skip = max(0, self.first - info.offset)
+        if info.offset > self.first:
+            raise self._not_s3(f"byte {self.first} was asked for, byte {info.offset} came first")
+        wanted = (self.last + 1 if self.last >= 0 else info.total_bytes) - self.first
+        self._take = max(0, wanted) if self.last >= 0 or info.total_bytes >= 0 else -1
+        self._to_sink = True
+        self.sink.begin(info)
+
+    def get_result(self) -> GetResult:
+        """The head of a GET answer as a value."""
+        headers = self.headers
+        size = int(headers.get("content-length", "-1"))
+        offset, total = 0, size
+        content_range = headers.get("content-range", "")
+        if content_range.startswith("bytes ") and "/" in content_range:
+            span, _, whole = content_range[6:].partition("/")
+            start = span.partition("-")[0]
+            if start.isdigit():
+                offset = int(start)
+            total = int(whole) if whole.isdigit() else -1
+        kept: Headers = tuple(headers.items())
+        return GetResult(
+            size, headers.get("etag", "").strip('"'), offset, total, headers.get("content-type", ""),
+            headers.get("last-modified", ""), headers.get("x-amz-request-id", ""), self.status, kept,
+        )  # fmt: skip
+
+    def _deliver(self, data: memoryview) -> None:
+        if not self._to_sink:
+            self._kept.append(bytes(data))
+            self._remaining_kept(len(data))
+            return
+        if self._skip:
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped
+            data = data[skipped:]
+        if self._take >= 0:
+            data = data[: self._take]
+            self._take -= len(data)
+        if data:
+            assert self.sink is not None
+            self.sink.write(data)
+
+    def _remaining_kept(self, added: int) -> None:
+        if added > _MAX_KEPT_BYTES or (len(self._kept) % 64 == 0 and sum(map(len, self._kept)) > _MAX_KEPT_BYTES):
+            raise self._not_s3("the answer is larger than any S3 answer")
+
+    def _take_length(self, data: memoryview) -> bool:
+        size = len(data)
+        remaining = self._remaining
+        if size < remaining:
+            self._remaining = remaining - size
+            self._deliver(data)
+            return False
+        self._remaining = 0
+        if size > remaining:
+            self.reusable = False
+            data = data[:remaining]
+        self._deliver(data)
+        return self._complete(reusable=self.reusable)
+
+    def _take_chunked(self, data: memoryview) -> bool:
+        # _remaining: bytes left of the chunk's data; _chunk_state: an unfinished line; _at_body_end: in the trailers.
+        while data:
+            if self._remaining:
+                piece = data[: self._remaining]
+                self._deliver(piece)
+                self._remaining -= len(piece)
+                data = data[len(piece) :]
+                continue
+            window = self._chunk_state + bytes(data[:8192])
+            end = window.find(b"\r\n")
+            if end < 0:
+                if len(window) > 8192:
+                    raise self._not_s3("a chunk's head does not end")
+                self._chunk_state = window
+                return False
+            data = data[end + 2 - len(self._chunk_state) :]
+            self._chunk_state = b""
+            line = window[:end]
+            if self._at_body_end:
+                if not line:
+                    return self._complete(reusable=self.reusable and not data)
+            elif line:  # an empty line is the end of the chunk before
+                try:
+                    self._remaining = int(line.partition(b";")[0], 16)
+                except ValueError:
+                    raise self._not_s3("a chunk has no size") from None
+                self._at_body_end = self._remaining == 0
+        return False
+
+    def _complete(self, *, reusable: bool) -> bool:
+        if self._to_sink and self._take > 0:
+            raise self._cut()
+        self._state = _DONE
+        self.reusable = reusable
+        if self._kept:
+            self.content = self._kept[0] if len(self._kept) == 1 else b"".join(self._kept)
+        return True
+
+    def _not_s3(self, why: str) -> NotS3:
+        return NotS3(
+            f"{self.describe()}: {why}. Is the endpoint an S3 endpoint, with the right scheme and port?",
+            status=self.status, **self.where(),
+        )  # fmt: skip

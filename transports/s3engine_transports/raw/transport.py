@@ -1,0 +1,525 @@
+"""The raw transport: every operation as an exchange, and as a blocking call that drives that exchange."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+from s3engine.config import TransportSettings
+from s3engine.credentials import Credentials
+from s3engine.errors import ConfigError, SourceChanged
+from s3engine.transport import (
+    Body,
+    Capabilities,
+    CompletedPart,
+    CopyResult,
+    DeleteFailure,
+    FilePart,
+    GetResult,
+    Headers,
+    HeadResult,
+    ListPage,
+    PutResult,
+    Sink,
+    Timeouts,
+    UploadsPage,
+)
+from s3engine.wire import drive, source_error
+from s3engine_transports.raw import answers, xml
+from s3engine_transports.raw.connection import Connections, Endpoint, RawLink
+from s3engine_transports.raw.exchange import RawExchange
+from s3engine_transports.raw.sigv4 import (
+    EMPTY_SHA256,
+    UNSIGNED_PAYLOAD,
+    canonical_query,
+    encode_key,
+    presign,
+    sha256_hex,
+    sign,
+)
+
+__all__ = ["RawTransport"]
+
+R = TypeVar("R")
+
+_dns_name = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]").fullmatch
+# https://docs.aws.amazon.com/general/latest/gr/rande.html: partitions whose hosts do not end in amazonaws.com
+_SUFFIXES = {"cn-": "amazonaws.com.cn", "us-iso-": "c2s.ic.gov", "us-isob-": "sc2s.sgov.gov"}
+_HASH_PIECE_BYTES = 1024 * 1024
+
+
+class Route:
+    """How requests for one bucket are addressed and signed; ``base`` precedes the encoded key in the path."""
+
+    __slots__ = ("absolute", "base", "endpoint", "extra", "host", "region")
+
+    def __init__(self, endpoint: Endpoint, base: str, region: str, absolute: str, extra: str) -> None:
+        self.endpoint = endpoint
+        self.host = endpoint.netloc
+        self.base = base
+        self.region = region
+        self.absolute = absolute  # "http://host:port" when a plain-HTTP proxy wants the absolute form
+        self.extra = extra  # header lines for such a proxy
+
+
+class RawTransport:
+    """See :class:`s3engine.transport.Transport`. Opened in the process that uses it; safe for several threads."""
+
+    capabilities = Capabilities(multiplexable=True)
+
+    def __init__(self, settings: TransportSettings, *, wall_clock: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._credentials: Credentials | None = settings.credentials
+        self._wall_clock = wall_clock
+        self._offset_s = 0.0
+        self._date_second = 0
+        self._date = ""
+        self._connections = Connections(settings)
+        self._routes: dict[str, Route] = {}
+        self._regions: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._agent = f"user-agent: {settings.user_agent}\r\n"
+        self.exchanges = RawExchanges(self)
+        self._parse_endpoint(settings.endpoint_url)
+
+    def _parse_endpoint(self, url: str) -> None:
+        self._custom: tuple[Endpoint, str] | None = None
+        if not url:
+            return
+        parts = urlsplit(url)
+        try:
+            port = parts.port
+        except ValueError:
+            raise ConfigError(f"endpoint_url {url!r} has no valid port") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"endpoint_url {url!r} must be like http://host:port")
+        port = port or (443 if parts.scheme == "https" else 80)
+        self._custom = Endpoint(parts.scheme, parts.hostname, port), parts.path.rstrip("/")
+
+    # ---- addressing and signing
+
+    def route(self, bucket: str) -> Route:
+        """The route of a bucket; "" is the service itself."""
+        found = self._routes.get(bucket)
+        if found is None:
+            found = self._routes[bucket] = self._make_route(bucket)
+        return found
+
+    def _make_route(self, bucket: str) -> Route:
+        region = self._regions.get(bucket) or self._settings.region
+        style = self._settings.addressing_style
+        if self._custom is not None:
+            endpoint, base = self._custom
+            virtual = style == "virtual"
+        else:
+            suffix = next((s for start, s in _SUFFIXES.items() if region.startswith(start)), "amazonaws.com")
+            endpoint, base = Endpoint("https", f"s3.{region}.{suffix}", 443), ""
+            virtual = style != "path"
+        if virtual and bucket and _dns_name(bucket):
+            endpoint = endpoint._replace(host=f"{bucket}.{endpoint.host}")
+            base += "/"
+        else:
+            base += f"/{quote(bucket, safe='~')}/" if bucket else "/"
+        pool, absolute = self._connections.pool(endpoint)
+        extra = ""
+        if absolute:
+            extra = "".join(f"{name}: {value}\r\n" for name, value in (pool.proxy_headers or {}).items())
+        return Route(endpoint, base, region, f"http://{endpoint.netloc}" if absolute else "", extra)
+
+    def amz_date(self) -> str:
+        """The time to sign with, YYYYMMDDTHHMMSSZ."""
+        second = int(self._wall_clock() + self._offset_s)
+        if second != self._date_second:
+            self._date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+            self._date_second = second
+        return self._date
+
+    @property
+    def on_amazon(self) -> bool:
+        """No endpoint was given: requests go to Amazon S3."""
+        return self._custom is None
+
+    def clock(self) -> float:
+        """Seconds since the epoch as the store is thought to see them."""
+        return self._wall_clock() + self._offset_s
+
+    def payload_hash(self, body: Body, route: Route) -> str:
+        """What stands for the body in the signature. Reads a FilePart once. Raises SourceError, SourceChanged."""
+        mode = self._settings.payload_signing
+        if not body:
+            return EMPTY_SHA256
+        if mode == "never" or (mode == "auto" and route.endpoint.scheme == "https"):
+            return UNSIGNED_PAYLOAD
+        return _hash_part(body) if type(body) is FilePart else sha256_hex(body)  # type: ignore[arg-type]
+
+    def build(
+        self, operation: str, method: str, bucket: str, key: str, finish: Callable[[RawExchange[R]], R], *,
+        query: str = "", headers: Headers = (), body: Body = b"", sink: Sink | None = None, first: int = 0,
+        last: int = -1,
+    ) -> RawExchange[R]:  # fmt: skip
+        """The exchange of one request. Raises SourceError when the body's file cannot be read for its hash."""
+        route = self.route(bucket)
+        path = route.base + encode_key(key) if key else (route.base.rstrip("/") if bucket else "") or "/"
+        length = body.length if type(body) is FilePart else len(body)
+        credentials = self._credentials
+        signed = [("host", route.host)]
+        if headers:
+            for name, value in headers:
+                if "\n" in value or "\r" in value:
+                    raise ConfigError(f"header {name!r} must not hold a line break")
+            signed.extend(headers)
+        if credentials is None:
+            authorization = ""
+        else:
+            date = self.amz_date()
+            payload_hash = self.payload_hash(body, route)
+            signed.append(("x-amz-content-sha256", payload_hash))
+            signed.append(("x-amz-date", date))
+            if credentials.token:
+                signed.append(("x-amz-security-token", credentials.token))
+            signature = sign(method, path, query, signed, payload_hash, date, credentials, route.region)
+            authorization = f"authorization: {signature.authorization}\r\n"
+        lines = "\r\n".join([f"{name}: {value}" for name, value in signed])
+        sized = f"content-length: {length}\r\n" if length or method in ("PUT", "POST") else ""
+        target = f"{path}?{query}" if query else path
+        head = (
+            f"{method} {route.absolute}{target} HTTP/1.1\r\n{lines}\r\n{authorization}{sized}{self._agent}"
+            f"{route.extra}\r\n"
+        ).encode()
+        return RawExchange(route.endpoint, operation, bucket, key, head, body, finish, sink, first, last)
+
+    def presigned_url(self, method: str, bucket: str, key: str, expires_s: int = 3600) -> str:
+        """A URL that lets anybody do ``method`` on the object for ``expires_s`` seconds (at most a week)."""
+        if self._credentials is None:
+            raise ConfigError("a presigned URL needs credentials")
+        route = self.route(bucket)
+        path = route.base + encode_key(key)
+        query = presign(
+            method, path, (), route.host, self.amz_date(), expires_s, self._credentials, route.region
+        )
+        return f"{route.endpoint.scheme}://{route.host}{path}?{query}"
+
+    # ---- connections and state
+
+    def open_link(self, endpoint: Any, timeout_s: float) -> RawLink:
+        """A connection for a driver: an idle one or a new one; blocks while connecting."""
+        return self._connections.open(endpoint, timeout_s)
+
+    def set_credentials(self, credentials: Credentials | None) -> None:
+        """Use other credentials from the next request on."""
+        self._credentials = credentials
+
+    def set_clock_offset(self, offset_s: float) -> None:
+        """Add ``offset_s`` to the clock when signing."""
+        self._offset_s = offset_s
+
+    def set_region(self, bucket: str, region: str) -> None:
+        """Sign for ``region`` for this bucket; on Amazon go to that region's endpoint."""
+        self._regions[bucket] = region
+        self._routes.pop(bucket, None)
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self._connections.close()
+
+    def run(self, exchange: RawExchange[R], timeouts: Timeouts) -> R:
+        """Carry out one exchange, blocking."""
+        link = self._connections.open(exchange.endpoint, timeouts.connect_s)
+        result, reusable = drive(exchange, link, timeouts, used=link.used)
+        if reusable:
+            link.used += 1
+            link.park()
+        return result
+
+    # ---- the blocking face: one exchange each
+
+    def put_object(self, bucket: str, key: str, body: Body, headers: Headers, *, timeouts: Timeouts) -> PutResult:
+        return self.run(self.exchanges.put_object(bucket, key, body, headers), timeouts)
+
+    def get_object(
+        self, bucket: str, key: str, sink: Sink, *, first: int = 0, last: int = -1, if_match: str = "",
+        timeouts: Timeouts,
+    ) -> GetResult:  # fmt: skip
+        exchange = self.exchanges.get_object(bucket, key, sink, first=first, last=last, if_match=if_match)
+        return self.run(exchange, timeouts)
+
+    def head_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> HeadResult:
+        return self.run(self.exchanges.head_object(bucket, key), timeouts)
+
+    def copy_object(
+        self, source_bucket: str, source_key: str, bucket: str, key: str, headers: Headers, *, if_match: str = "",
+        timeouts: Timeouts,
+    ) -> CopyResult:  # fmt: skip
+        exchange = self.exchanges.copy_object(source_bucket, source_key, bucket, key, headers, if_match=if_match)
+        return self.run(exchange, timeouts)
+
+    def delete_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> None:
+        return self.run(self.exchanges.delete_object(bucket, key), timeouts)
+
+    def delete_objects(self, bucket: str, keys: list[str], *, timeouts: Timeouts) -> list[DeleteFailure]:
+        return self.run(self.exchanges.delete_objects(bucket, keys), timeouts)
+
+    def list_objects_v2(
+        self, bucket: str, prefix: str = "", *, delimiter: str = "", continuation_token: str = "",
+        start_after: str = "", max_keys: int = 1000, timeouts: Timeouts,
+    ) -> ListPage:  # fmt: skip
+        exchange = self.exchanges.list_objects_v2(
+            bucket, prefix, delimiter=delimiter, continuation_token=continuation_token, start_after=start_after,
+            max_keys=max_keys,
+        )  # fmt: skip
+        return self.run(exchange, timeouts)
+
+    def create_multipart_upload(self, bucket: str, key: str, headers: Headers, *, timeouts: Timeouts) -> str:
+        return self.run(self.exchanges.create_multipart_upload(bucket, key, headers), timeouts)
+
+    def upload_part(
+        self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, timeouts: Timeouts
+    ) -> PutResult:
+        return self.run(self.exchanges.upload_part(bucket, key, upload_id, number, body), timeouts)
+
+    def upload_part_copy(
+        self, source_bucket: str, source_key: str, first: int, last: int, bucket: str, key: str, upload_id: str,
+        number: int, *, if_match: str = "", timeouts: Timeouts,
+    ) -> CopyResult:  # fmt: skip
+        exchange = self.exchanges.upload_part_copy(
+            source_bucket, source_key, first, last, bucket, key, upload_id, number, if_match=if_match
+        )
+        return self.run(exchange, timeouts)
+
+    def complete_multipart_upload(
+        self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, timeouts: Timeouts
+    ) -> PutResult:
+        return self.run(self.exchanges.complete_multipart_upload(bucket, key, upload_id, parts), timeouts)
+
+    def abort_multipart_upload(self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts) -> None:
+        return self.run(self.exchanges.abort_multipart_upload(bucket, key, upload_id), timeouts)
+
+    def list_parts(self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts) -> list[CompletedPart]:
+        parts: list[CompletedPart] = []
+        marker = ""
+        while True:
+            page, marker = self.run(self.exchanges.list_parts_page(bucket, key, upload_id, marker), timeouts)
+            parts.extend(page)
+            if not marker:
+                return parts
+
+    def list_multipart_uploads(
+        self, bucket: str, prefix: str = "", *, key_marker: str = "", upload_id_marker: str = "", timeouts: Timeouts
+    ) -> UploadsPage:
+        exchange = self.exchanges.list_multipart_uploads(bucket, prefix, key_marker, upload_id_marker)
+        return self.run(exchange, timeouts)
+
+    def head_bucket(self, bucket: str, *, timeouts: Timeouts) -> None:
+        return self.run(self.exchanges.head_bucket(bucket), timeouts)
+
+    def create_bucket(self, bucket: str, *, timeouts: Timeouts) -> None:
+        return self.run(self.exchanges.create_bucket(bucket), timeouts)
+
+    def delete_bucket(self, bucket: str, *, timeouts: Timeouts) -> None:
+        return self.run(self.exchanges.delete_bucket(bucket), timeouts)
+
+
+def _hash_part(part: FilePart) -> str:
+    # In pieces through one buffer: a part in memory for each request in flight would be 8 MiB times hundreds. The
+    # second reading, by sendfile, comes from the page cache.
+    digest = hashlib.sha256()
+    left = part.length
+    buffer = memoryview(bytearray(min(_HASH_PIECE_BYTES, max(left, 1))))
+    try:
+        with open(part.path, "rb", buffering=0) as file:
+            file.seek(part.offset)
+            while left:
+                count = file.readinto(buffer[: min(left, len(buffer))])
+                if not count:
+                    raise SourceChanged(
+                        f"{part.path!r} shrank while it was sent; send it again when it is at rest", path=part.path
+                    )
+                digest.update(buffer[:count])
+                left -= count
+    except OSError as error:
+        raise source_error(part.path, error) from None
+    return digest.hexdigest()
+
+
+def _copy_source(bucket: str, key: str) -> str:
+    return f"/{quote(bucket, safe='~')}/{encode_key(key)}"
+
+
+def _quoted(etag: str) -> str:
+    # Stores differ: some match only the quoted form, some only the bare one; the quoted one is what HTTP defines.
+    return etag if etag.startswith(('"', "W/")) else f'"{etag}"'
+
+
+class RawExchanges:
+    """The operations of a RawTransport as exchanges. The ``timeouts`` keyword is the driver's and not looked at."""
+
+    def __init__(self, transport: RawTransport) -> None:
+        self._transport = transport
+        self._build = transport.build
+        self._clock = transport.clock
+
+    def put_object(
+        self, bucket: str, key: str, body: Body, headers: Headers, *, timeouts: Timeouts | None = None
+    ) -> RawExchange[PutResult]:
+        return self._build("PutObject", "PUT", bucket, key, self._put, headers=headers, body=body)
+
+    def get_object(
+        self, bucket: str, key: str, sink: Sink, *, first: int = 0, last: int = -1, if_match: str = "",
+        timeouts: Timeouts | None = None,
+    ) -> RawExchange[GetResult]:  # fmt: skip
+        headers: Headers = ()
+        if first or last >= 0:
+            headers = (("range", f"bytes={first}-{last if last >= 0 else ''}"),)
+        if if_match:
+            headers = (*headers, ("if-match", _quoted(if_match)))
+        return self._build("GetObject", "GET", bucket, key, self._get, headers=headers, sink=sink, first=first, last=last)
+
+    def head_object(self, bucket: str, key: str, *, timeouts: Timeouts | None = None) -> RawExchange[HeadResult]:
+        return self._build("HeadObject", "HEAD", bucket, key, self._head)
+
+    def copy_object(
+        self, source_bucket: str, source_key: str, bucket: str, key: str, headers: Headers, *, if_match: str = "",
+        timeouts: Timeouts | None = None,
+    ) -> RawExchange[CopyResult]:  # fmt: skip
+        extra: Headers = (("x-amz-copy-source", _copy_source(source_bucket, source_key)), *headers)
+        if if_match:
+            extra = (*extra, ("x-amz-copy-source-if-match", _quoted(if_match)))
+        return self._build("CopyObject", "PUT", bucket, key, self._copy, headers=extra)
+
+    def delete_object(self, bucket: str, key: str, *, timeouts: Timeouts | None = None) -> RawExchange[None]:
+        return self._build("DeleteObject", "DELETE", bucket, key, self._nothing)
+
+    def delete_objects(
+        self, bucket: str, keys: list[str], *, timeouts: Timeouts | None = None
+    ) -> RawExchange[list[DeleteFailure]]:
+        body = xml.delete_body(keys)
+        # Content-MD5 always: some stores refuse without, none minds it.
+        md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        headers = (("content-md5", md5), ("content-type", "application/xml"))
+        return self._build(
+            "DeleteObjects", "POST", bucket, "", self._deleted, query="delete=", headers=headers, body=body
+        )
+
+    def list_objects_v2(
+        self, bucket: str, prefix: str = "", *, delimiter: str = "", continuation_token: str = "",
+        start_after: str = "", max_keys: int = 1000, timeouts: Timeouts | None = None,
+    ) -> RawExchange[ListPage]:  # fmt: skip
+        pairs = [("list-type", "2"), ("encoding-type", "url"), ("max-keys", str(max_keys))]
+        optional = (
+            ("prefix", prefix), ("delimiter", delimiter), ("continuation-token", continuation_token),
+            ("start-after", start_after),
+        )  # fmt: skip
+        pairs.extend((name, value) for name, value in optional if value)
+        return self._build("ListObjectsV2", "GET", bucket, "", self._listed, query=canonical_query(pairs))
+
+    def create_multipart_upload(
+        self, bucket: str, key: str, headers: Headers, *, timeouts: Timeouts | None = None
+    ) -> RawExchange[str]:
+        return self._build(
+            "CreateMultipartUpload", "POST", bucket, key, self._created, query="uploads=", headers=headers
+        )
+
+    def upload_part(
+        self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, timeouts: Timeouts | None = None
+    ) -> RawExchange[PutResult]:
+        query = canonical_query([("partNumber", str(number)), ("uploadId", upload_id)])
+        return self._build("UploadPart", "PUT", bucket, key, self._put, query=query, body=body)
+
+    def upload_part_copy(
+        self, source_bucket: str, source_key: str, first: int, last: int, bucket: str, key: str, upload_id: str,
+        number: int, *, if_match: str = "", timeouts: Timeouts | None = None,
+    ) -> RawExchange[CopyResult]:  # fmt: skip
+        query = canonical_query([("partNumber", str(number)), ("uploadId", upload_id)])
+        headers: Headers = (
+            ("x-amz-copy-source", _copy_source(source_bucket, source_key)),
+            ("x-amz-copy-source-range", f"bytes={first}-{last}"),
+        )
+        if if_match:
+            headers = (*headers, ("x-amz-copy-source-if-match", _quoted(if_match)))
+        return self._build("UploadPartCopy", "PUT", bucket, key, self._copy, query=query, headers=headers)
+
+    def complete_multipart_upload(
+        self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, timeouts: Timeouts | None = None
+    ) -> RawExchange[PutResult]:
+        query = canonical_query([("uploadId", upload_id)])
+        return self._build(
+            "CompleteMultipartUpload", "POST", bucket, key, self._completed, query=query,
+            headers=(("content-type", "application/xml"),), body=xml.complete_body(parts),
+        )  # fmt: skip
+
+    def abort_multipart_upload(
+        self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts | None = None
+    ) -> RawExchange[None]:
+        query = canonical_query([("uploadId", upload_id)])
+        return self._build("AbortMultipartUpload", "DELETE", bucket, key, self._nothing, query=query)
+
+    def list_parts_page(
+        self, bucket: str, key: str, upload_id: str, marker: str = "", *, timeouts: Timeouts | None = None
+    ) -> RawExchange[tuple[list[CompletedPart], str]]:
+        pairs = [("uploadId", upload_id)]
+        if marker:
+            pairs.append(("part-number-marker", marker))
+        return self._build("ListParts", "GET", bucket, key, self._parts, query=canonical_query(pairs))
+
+    def list_multipart_uploads(
+        self, bucket: str, prefix: str = "", key_marker: str = "", upload_id_marker: str = "", *,
+        timeouts: Timeouts | None = None,
+    ) -> RawExchange[UploadsPage]:  # fmt: skip
+        pairs = [("uploads", ""), ("encoding-type", "url")]
+        optional = (("prefix", prefix), ("key-marker", key_marker), ("upload-id-marker", upload_id_marker))
+        pairs.extend((name, value) for name, value in optional if value)
+        return self._build("ListMultipartUploads", "GET", bucket, "", self._uploads, query=canonical_query(pairs))
+
+    def head_bucket(self, bucket: str, *, timeouts: Timeouts | None = None) -> RawExchange[None]:
+        return self._build("HeadBucket", "HEAD", bucket, "", self._nothing)
+
+    def create_bucket(self, bucket: str, *, timeouts: Timeouts | None = None) -> RawExchange[None]:
+        region = self._transport.route(bucket).region
+        body = b""
+        if self._transport.on_amazon and region != "us-east-1":
+            body = xml.location_body(region)
+        return self._build("CreateBucket", "PUT", bucket, "", self._nothing, body=body)
+
+    def delete_bucket(self, bucket: str, *, timeouts: Timeouts | None = None) -> RawExchange[None]:
+        return self._build("DeleteBucket", "DELETE", bucket, "", self._nothing)
+
+    # ---- from completed exchanges to results
+
+    def _put(self, exchange: RawExchange[PutResult]) -> PutResult:
+        return answers.put(exchange, self._clock)
+
+    def _get(self, exchange: RawExchange[GetResult]) -> GetResult:
+        return answers.get(exchange, self._clock)
+
+    def _head(self, exchange: RawExchange[HeadResult]) -> HeadResult:
+        return answers.head(exchange, self._clock)
+
+    def _copy(self, exchange: RawExchange[CopyResult]) -> CopyResult:
+        return answers.copied(exchange, self._clock)
+
+    def _completed(self, exchange: RawExchange[PutResult]) -> PutResult:
+        return answers.completed(exchange, self._clock)
+
+    def _created(self, exchange: RawExchange[str]) -> str:
+        return answers.from_xml(exchange, self._clock, answers.upload_id)
+
+    def _listed(self, exchange: RawExchange[ListPage]) -> ListPage:
+        return answers.from_xml(exchange, self._clock, xml.read_list_page)
+
+    def _deleted(self, exchange: RawExchange[list[DeleteFailure]]) -> list[DeleteFailure]:
+        return answers.from_xml(exchange, self._clock, xml.read_deleted)
+
+    def _parts(self, exchange: RawExchange[tuple[list[CompletedPart], str]]) -> tuple[list[CompletedPart], str]:
+        return answers.from_xml(exchange, self._clock, xml.read_parts)
+
+    def _uploads(self, exchange: RawExchange[UploadsPage]) -> UploadsPage:
+        return answers.from_xml(exchange, self._clock, xml.read_uploads)
+
+    def _nothing(self, exchange: RawExchange[None]) -> None:
+        answers.nothing(exchange, self._clock)

@@ -1,0 +1,189 @@
+"""The XML bodies of S3: read by the C parser of the standard library, written as strings.
+
+Namespaces and the order of elements differ between stores, so only local names count. What is not there is "" or 0.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote_plus
+from xml.etree.ElementTree import Element, ParseError, fromstring
+from xml.sax.saxutils import escape
+
+from s3engine.transport import CompletedPart, DeleteFailure, ListPage, ObjectInfo, UploadInfo, UploadsPage
+
+__all__ = [
+    "BadXml", "complete_body", "delete_body", "is_xml_safe", "location_body", "parse", "read_deleted", "read_error", "read_list_page",
+    "read_parts", "read_text", "read_uploads",
+]  # fmt: skip
+
+# XML 1.0 has no way to write these, not even as a character reference: https://www.w3.org/TR/xml/#charsets
+_forbidden = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]").search
+
+
+class BadXml(ValueError):
+    """The body is empty, cut, or not XML."""
+
+
+def is_xml_safe(key: str) -> bool:
+    """Whether a key can stand in an XML body and come out as it went in."""
+    return not _forbidden(key)
+
+
+def parse(body: bytes) -> Element:
+    """The root element. Raises BadXml."""
+    try:
+        return fromstring(body)
+    except ParseError as error:
+        raise BadXml(str(error)) from None
+
+
+def _local(tag: str) -> str:
+    return tag[tag.rfind("}") + 1 :]
+
+
+def _fields(element: Element) -> dict[str, str]:
+    return {_local(child.tag): child.text or "" for child in element}
+
+
+def read_text(body: bytes, name: str) -> str:
+    """The text of the first child called ``name`` of the root, or ""."""
+    return _fields(parse(body)).get(name, "")
+
+
+def read_error(body: bytes) -> tuple[str, str, dict[str, str]]:
+    """Code, message and all fields of an ``<Error>`` body; ("", "", {}) when it is none."""
+    try:
+        root = parse(body)
+    except BadXml:
+        return "", "", {}
+    if _local(root.tag) != "Error":
+        found = [child for child in root if _local(child.tag) == "Error"]
+        if not found:
+            return "", "", {}
+        root = found[0]
+    fields = _fields(root)
+    return fields.get("Code", ""), fields.get("Message", ""), fields
+
+
+def read_list_page(body: bytes) -> ListPage:
+    """ListObjectsV2. KeyCount is never looked at: some stores leave it out or get it wrong. Raises BadXml."""
+    root = parse(body)
+    if _local(root.tag) != "ListBucketResult":
+        raise BadXml(f"a {_local(root.tag)} where a ListBucketResult is due")
+    # Keys are decoded only when the store says it encoded them: some ignore the wish.
+    encoded = any(_local(child.tag) == "EncodingType" and child.text == "url" for child in root)
+    objects: list[ObjectInfo] = []
+    prefixes: list[str] = []
+    truncated = ""
+    token = ""
+    for child in root:
+        name = _local(child.tag)
+        if name == "Contents":
+            key = etag = modified = storage_class = ""
+            size = 0
+            for field in child:
+                text = field.text
+                if text:
+                    tag = field.tag
+                    if tag.endswith("Key"):
+                        key = text
+                    elif tag.endswith("LastModified"):
+                        modified = text
+                    elif tag.endswith("ETag"):
+                        etag = text.strip('"')
+                    elif tag.endswith("Size"):
+                        size = int(text)
+                    elif tag.endswith("StorageClass"):
+                        storage_class = text
+            if encoded and ("%" in key or "+" in key):
+                key = unquote_plus(key)
+            objects.append(ObjectInfo(key, size, etag, modified, storage_class))
+        elif name == "CommonPrefixes":
+            prefix = _fields(child).get("Prefix", "")
+            prefixes.append(unquote_plus(prefix) if encoded else prefix)
+        elif name == "IsTruncated":
+            truncated = (child.text or "").strip()
+        elif name == "NextContinuationToken":
+            token = child.text or ""
+    if truncated == "true" and not token:
+        raise BadXml("the page says that more follows, but has no NextContinuationToken")
+    return ListPage(objects, prefixes, token if truncated == "true" else "")
+
+
+def read_deleted(body: bytes) -> list[DeleteFailure]:
+    """The failures in a DeleteResult (quiet form). Raises BadXml."""
+    root = parse(body)
+    if _local(root.tag) != "DeleteResult":
+        raise BadXml(f"a {_local(root.tag)} where a DeleteResult is due")
+    failures = []
+    for child in root:
+        if _local(child.tag) == "Error":
+            fields = _fields(child)
+            failures.append(DeleteFailure(fields.get("Key", ""), fields.get("Code", ""), fields.get("Message", "")))
+    return failures
+
+
+def read_parts(body: bytes) -> tuple[list[CompletedPart], str]:
+    """ListParts: the parts of a page and the marker of the next one ("" on the last)."""
+    root = parse(body)
+    fields = _fields(root)
+    parts = []
+    for child in root:
+        if _local(child.tag) == "Part":
+            part = _fields(child)
+            parts.append(
+                CompletedPart(int(part["PartNumber"]), part.get("ETag", "").strip('"'), int(part.get("Size") or 0))
+            )
+    return parts, fields.get("NextPartNumberMarker", "") if fields.get("IsTruncated") == "true" else ""
+
+
+def read_uploads(body: bytes) -> UploadsPage:
+    """ListMultipartUploads. Raises BadXml."""
+    root = parse(body)
+    fields = _fields(root)
+    encoded = fields.get("EncodingType") == "url"
+    uploads = []
+    for child in root:
+        if _local(child.tag) == "Upload":
+            upload = _fields(child)
+            key = upload.get("Key", "")
+            uploads.append(
+                UploadInfo(unquote_plus(key) if encoded else key, upload["UploadId"], upload.get("Initiated", ""))
+            )
+    if fields.get("IsTruncated") != "true":
+        return UploadsPage(uploads, "", "")
+    marker = fields.get("NextKeyMarker", "")
+    return UploadsPage(uploads, unquote_plus(marker) if encoded else marker, fields.get("NextUploadIdMarker", ""))
+
+
+def delete_body(keys: list[str]) -> bytes:
+    """DeleteObjects in its quiet form: only failures come back."""
+    # \r must go as a reference, or the parser on the other side makes it a \n.
+    objects = "".join([f"<Object><Key>{escape(key, {chr(13): '&#13;'})}</Key></Object>" for key in keys])
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>'
+        f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{objects}<Quiet>true</Quiet></Delete>'
+    ).encode()
+
+
+def complete_body(parts: list[CompletedPart]) -> bytes:
+    """CompleteMultipartUpload, parts in the order of their numbers."""
+    listed = "".join(
+        [
+            f'<Part><PartNumber>{part.number}</PartNumber><ETag>"{escape(part.etag)}"</ETag></Part>'
+            for part in sorted(parts)
+        ]
+    )
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>'
+        f'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{listed}</CompleteMultipartUpload>'
+    ).encode()
+
+
+def location_body(region: str) -> bytes:
+    """CreateBucket in a region other than us-east-1."""
+    return (
+        '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        f"<LocationConstraint>{escape(region)}</LocationConstraint></CreateBucketConfiguration>"
+    ).encode()
