@@ -6,8 +6,9 @@ It says what a server really holds, so it must not share a fault with what is te
 from __future__ import annotations
 
 import re
+import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import NamedTuple
 from urllib.parse import quote, unquote_plus
@@ -125,6 +126,14 @@ class S3Probe:
         answer = self.request(method, path, query, body, headers)
         assert answer.status in wanted, f"{method} {path}?{query}: {answer.status} {answer.body[:500]!r}"
         return answer
+
+
+def eventually(condition: Callable[[], bool], within_s: float = 15.0) -> None:
+    """Wait for what another process or thread does. Raises AssertionError when it does not come true."""
+    give_up_at_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < give_up_at_s, f"not within {within_s} s"
+        time.sleep(0.02)
 
 
 def _path(bucket: str, key: str) -> str:

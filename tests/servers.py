@@ -79,9 +79,9 @@ class _Server:
             remove_after=[str(folder)],
         )
         try:
-            self._wait_until(signed_with_any=False)
+            self._wait(good=False)
             self._set_up()
-            self._wait_until(signed_with_any=True)
+            self._wait(good=True)
             wrong = signed_status(self.endpoint_url, self.access_key, self.secret_key + "-wrong")
             assert wrong == 403, f"{type(self).__name__} answers {wrong} to a wrong secret"
         except BaseException:
@@ -100,12 +100,13 @@ class _Server:
     def _set_up(self) -> None:
         """What is to be done between the first answer and the first use."""
 
-    def _wait_until(self, signed_with_any: bool) -> None:
+    def _wait(self, good: bool) -> None:
+        """Until any answer comes, or a good one to a signed request."""
         assert self._process is not None
         give_up_at_s = time.monotonic() + START_TIMEOUT_S
         while True:
             status = signed_status(self.endpoint_url, self.access_key, self.secret_key)
-            if status == 200 or (status and not signed_with_any):
+            if status == 200 or (status and not good):
                 return
             if not self._process.alive or time.monotonic() > give_up_at_s:
                 raise AssertionError(f"{type(self).__name__}: last answer {status}; log:\n{self._process.log_tail(20)}")
@@ -187,7 +188,9 @@ def _ministack_venv() -> Path:
 
 
 def _run(*command: str) -> None:
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    result = subprocess.run(
+        command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
+    )
     if result.returncode:
         raise ServerUnavailable(f"{' '.join(command)}: {result.stdout[-1000:]}")
 

@@ -1,0 +1,13 @@
+"""The pool: worker processes, what crosses to them, the two lanes that drive requests inside them.
+
+::
+
+    parent process                                     worker process x W
+    Supervisor (one thread)                            worker.run
+      jobs -> tasks --- chunks of task tuples ------->   Lane.submit
+      jobs <- outcomes <-- chunks of outcome tuples --   Lane: loop lane (raw) or thread lane (clients that block)
+      watches sentinels, hands back, respawns              actions: task -> exchange or call -> outcome
+                                                           control: timeouts, retries, budget (shared memory)
+
+The parent knows which tasks each worker holds; when one dies they go to the others.
+"""

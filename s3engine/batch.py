@@ -1,0 +1,141 @@
+"""A batch as its caller sees it: iterate its reports, wait for it, cancel it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from s3engine.report import BatchSummary, RequestReport, SummaryBuilder
+
+__all__ = ["Batch", "Progress"]
+
+Progress = Callable[[RequestReport], object]
+_WAIT_S = 0.5  # so that Ctrl-C is noticed where a wait cannot be interrupted
+
+
+class Batch:
+    """Work under way. It runs in the background from the moment it is made.
+
+    Iterating gives one :class:`RequestReport` per object as each finishes, in no order. ``wait()`` lets it run to its
+    end and returns the summary; failed objects are in their reports, they raise nothing. Reports that nobody iterates
+    are kept up to ``Config.max_buffered_reports``, then the batch waits for its reader; ``wait()`` drops them.
+
+    ``progress(report)`` is called for each report in a thread of the engine; what it raises cancels the batch and is
+    raised by ``wait()`` and iteration, as is what the input iterator raises.
+    """
+
+    def __init__(self, cancel: Callable[[], None], progress: Progress | None, max_buffered: int) -> None:
+        self._cancel = cancel
+        self._progress = progress
+        self._max_buffered = max_buffered
+        self._reports: deque[RequestReport] = deque()
+        self._changed = threading.Condition()
+        self._discard = False
+        self._over = False
+        self._failure: BaseException | None = None
+        self._builder = SummaryBuilder(time.monotonic)
+        self._wake: Callable[[], None] = lambda: None
+        self._notify_at = 0
+
+    # ---- the engine's side, in the supervisor's thread
+
+    def _emit(self, report: RequestReport) -> None:
+        self._builder.add(report)
+        if self._progress is not None:
+            try:
+                self._progress(report)
+            except BaseException as error:  # noqa: BLE001  (the caller's own code: handed to the caller)
+                self._progress = None
+                self._fail(error)
+        if not self._discard:
+            self._reports.append(report)
+            if self._notify_at and len(self._reports) >= self._notify_at:
+                with self._changed:
+                    self._changed.notify_all()
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
+        self._cancel()
+
+    @property
+    def _full(self) -> bool:
+        return len(self._reports) >= self._max_buffered and not self._discard
+
+    def _end(self, failure: BaseException | None) -> None:
+        with self._changed:
+            self._builder.stop()
+            self._failure = self._failure or failure
+            self._over = True
+            self._changed.notify_all()
+
+    # ---- the caller's side
+
+    def __iter__(self) -> Iterator[RequestReport]:
+        """Reports as they come, until the batch is over."""
+        reports = self._reports
+        while True:
+            if not reports:
+                with self._changed:
+                    self._notify_at = 1
+                    while not reports and not self._over:
+                        self._changed.wait(_WAIT_S)
+                    self._notify_at = 0
+                if not reports:
+                    break
+            was_full = self._full
+            yield reports.popleft()
+            if was_full:
+                self._wake()
+        if self._failure is not None:
+            raise self._failure
+
+    def wait(self, timeout_s: float | None = None) -> BatchSummary:
+        """Let the batch run to its end; reports that are not read yet are dropped.
+
+        Raises TimeoutError after ``timeout_s`` (the batch goes on), and what the input or ``progress`` raised.
+        Interrupted by Ctrl-C it cancels the batch, waits for that to end, and raises KeyboardInterrupt.
+        """
+        self._discard = True
+        self._reports.clear()
+        self._wake()
+        try:
+            self._wait_over(timeout_s)
+        except KeyboardInterrupt:
+            self.cancel()
+            self._wait_over(None)
+            raise
+        if self._failure is not None:
+            raise self._failure
+        return self.summary()
+
+    def _wait_over(self, timeout_s: float | None) -> None:
+        limit = None if timeout_s is None else time.monotonic() + timeout_s
+        with self._changed:
+            while not self._over:
+                if limit is not None and time.monotonic() >= limit:
+                    raise TimeoutError(f"the batch is not over after {timeout_s:g} s; it goes on")
+                self._changed.wait(_WAIT_S if limit is None else min(_WAIT_S, max(0.0, limit - time.monotonic())))
+
+    def cancel(self) -> None:
+        """Begin nothing more; what is in flight has ``Config.shutdown_grace_s`` to end. Returns at once.
+
+        Everything taken from the input gets its report, undone objects with the error ``Cancelled``.
+        """
+        self._cancel()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has come to its end."""
+        return self._over
+
+    def summary(self) -> BatchSummary:
+        """Totals so far."""
+        return self._builder.summary()
+
+    def _attach(self, wake: Callable[[], None]) -> Any:
+        self._wake = wake
+        return self

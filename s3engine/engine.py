@@ -1,0 +1,275 @@
+"""The engine: the public face of the pool."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+from s3engine._version import __version__
+from s3engine.batch import Batch, Progress
+from s3engine.config import Config, TransportSettings
+from s3engine.control.estimator import OpClass
+from s3engine.control.retry import RetryPolicy
+from s3engine.control.shared import SharedBlock
+from s3engine.control.timeouts import AdaptiveTimeouts
+from s3engine.credentials import CredentialSource, load_settings
+from s3engine.errors import EngineClosed, InvalidRequest
+from s3engine.jobs.base import Job
+from s3engine.jobs.copy import CopyJob
+from s3engine.jobs.delete import DeleteJob
+from s3engine.jobs.download import DownloadJob
+from s3engine.jobs.upload import UploadJob
+from s3engine.listing import ObjectListing
+from s3engine.operations import Template
+from s3engine.pool.caller import Caller
+from s3engine.pool.load import dotted_name, open_transport
+from s3engine.pool.supervisor import Supervisor
+from s3engine.pool.worker import WorkerSettings
+from s3engine.sources import Source
+from s3engine.transport import HeadResult, ObjectInfo
+from s3engine.uri import check_bucket
+
+__all__ = ["Engine"]
+
+
+class Engine:
+    """Uploads, lists, downloads, copies, moves and deletes very many objects through worker processes.
+
+    Settings come as keywords or as a :class:`Config`; ``S3ENGINE_*`` and ``AWS_*`` variables and the AWS
+    configuration files fill in what is not said. Raises ConfigError for a wrong setting, NoCredentials when there are
+    none. Workers start with the first batch (listing needs none). Use it as a context manager: leaving it waits for
+    all batches, or cancels them when an exception is under way. Safe to use from several threads; not picklable.
+    """
+
+    def __init__(self, config: Config | None = None, **settings: Any) -> None:
+        if config is None:
+            config = Config.from_mapping({**Config.from_environment(), **settings}, "Engine()")
+        elif settings:
+            config = config.replace(**settings)
+        self.config = config
+        self._credentials = CredentialSource(profile=config.profile, anonymous=config.anonymous)
+        aws = load_settings(self._credentials, profile=config.profile)
+        self._transport_name = dotted_name(config.transport)
+        self._transport_settings = TransportSettings(
+            endpoint_url=config.endpoint_url or aws.endpoint_url,
+            region=config.region or aws.region or "us-east-1",
+            credentials=self._credentials.current(),
+            addressing_style=config.addressing_style or aws.addressing_style or "auto",
+            payload_signing=config.payload_signing,
+            ca_bundle=config.ca_bundle or aws.ca_bundle,
+            verify_tls=config.verify_tls,
+            max_connections=-(-config.concurrency // config.workers),
+            user_agent=f"s3engine/{__version__}",
+        )
+        policy = config.timeout_policy if config.timeout_policy is not None else AdaptiveTimeouts()
+        self._timeout_policy = policy
+        self._retry_policy = RetryPolicy(
+            max_attempts=policy.max_attempts or config.max_attempts, base_s=config.retry_base_s,
+            throttle_base_s=config.retry_throttle_base_s,
+        )  # fmt: skip
+        self._block = SharedBlock.create(config.workers + 1)  # the last slot is the parent's own
+        self._lock = threading.RLock()
+        self._supervisor: Supervisor | None = None
+        self._caller: Caller | None = None
+        self._batches: list[Batch] = []
+        self._closed = False
+
+    # ---- operations
+
+    def upload(
+        self, bucket: str, sources: Iterable[Source], *, template: Template = None, progress: Progress | None = None,
+        guess_content_type: bool = True, remove_sources: bool = False,
+    ) -> Batch:  # fmt: skip
+        """Upload files and bytes.
+
+        ``sources``: FileSource, BytesSource or plain (path, key) pairs, from any iterator (read in a thread of the
+        engine, at its pace). ``template`` gives headers for all, or is a function of the source. With
+        ``remove_sources`` a file is removed when its object is stored (a move). Raises ConfigError, EngineClosed.
+        """
+        check_bucket(bucket)
+        return self._begin(
+            lambda emit: UploadJob(
+                sources, bucket, emit, template=template, threshold_bytes=self.config.multipart_threshold_bytes,
+                part_bytes=self.config.part_size_bytes, remove_source=remove_sources,
+                guess_content_type=guess_content_type,
+            ),
+            progress,
+        )  # fmt: skip
+
+    def download(
+        self, bucket: str, objects: Iterable[str | ObjectInfo], folder: str | os.PathLike[str], *,
+        path: Callable[[ObjectInfo], str] | None = None, progress: Progress | None = None,
+        remove_objects: bool = False,
+    ) -> Batch:  # fmt: skip
+        """Download objects into files below ``folder``, each under a temporary name until it is whole.
+
+        ``path`` maps an object to its path relative to ``folder`` (default: its key). A key that has no safe place
+        there fails with UnsafeKey. With ``remove_objects`` an object is deleted when its file is there (a move).
+        """
+        check_bucket(bucket)
+        return self._begin(
+            lambda emit: DownloadJob(
+                objects, bucket, os.fspath(folder), path or _key, emit,
+                threshold_bytes=self.config.multipart_threshold_bytes, part_bytes=self.config.part_size_bytes,
+                move=remove_objects,
+            ),
+            progress,
+        )  # fmt: skip
+
+    def copy(
+        self, source_bucket: str, objects: Iterable[str | ObjectInfo], bucket: str, *,
+        key: Callable[[ObjectInfo], str] | None = None, template: Template = None, progress: Progress | None = None,
+        move: bool = False,
+    ) -> Batch:  # fmt: skip
+        """Copy objects inside the store, with their metadata unless ``template`` replaces it.
+
+        ``key`` maps an object to the key of its copy (default: the same). With ``move`` a source is deleted once its
+        copy is known to be whole.
+        """
+        check_bucket(source_bucket)
+        check_bucket(bucket)
+        return self._begin(
+            lambda emit: CopyJob(
+                objects, source_bucket, bucket, key or _key, emit, template=template,
+                threshold_bytes=self.config.copy_threshold_bytes, part_bytes=self.config.copy_part_size_bytes,
+                move=move,
+            ),
+            progress,
+        )  # fmt: skip
+
+    def delete(
+        self, bucket: str, objects: Iterable[str | ObjectInfo], *, progress: Progress | None = None
+    ) -> Batch:
+        """Delete keys, 1000 to a request. A key that is not there is no error, as in S3."""
+        check_bucket(bucket)
+        return self._begin(lambda emit: DeleteJob(objects, bucket, emit), progress)
+
+    def list(self, bucket: str, prefix: str = "", *, delimiter: str = "") -> ObjectListing:
+        """A lazy listing of all objects whose keys begin with ``prefix``; nothing is asked until it is iterated."""
+        check_bucket(bucket)
+        return ObjectListing(self, self._call, bucket, prefix, delimiter=delimiter)
+
+    # ---- single calls, with retries
+
+    def head(self, bucket: str, key: str) -> HeadResult:
+        """Metadata of one object. Raises NotFound."""
+        return self._call(OpClass.HEAD, bucket, lambda api, t: api.head_object(check_bucket(bucket), key, timeouts=t))
+
+    def make_bucket(self, bucket: str) -> None:
+        """CreateBucket. Raises InvalidRequest or Conflict when it exists or the name is bad."""
+        self._call(OpClass.PUT, bucket, lambda api, t: api.create_bucket(check_bucket(bucket), timeouts=t))
+
+    def head_bucket(self, bucket: str) -> None:
+        """Raises NotFound or AccessDenied when the bucket cannot be used."""
+        self._call(OpClass.HEAD, bucket, lambda api, t: api.head_bucket(check_bucket(bucket), timeouts=t))
+
+    def remove_bucket(self, bucket: str) -> None:
+        """DeleteBucket, only if it is empty: some stores would delete it with all it holds. Raises InvalidRequest."""
+        page = self._call(
+            OpClass.LIST, bucket,
+            lambda api, t: api.list_objects_v2(check_bucket(bucket), max_keys=1, timeouts=t),
+        )  # fmt: skip
+        if page.objects:
+            raise InvalidRequest(
+                f"bucket {bucket!r} is not empty; delete what it holds first (s3engine rm -r s3://{bucket}/)",
+                operation="DeleteBucket", bucket=bucket, code="BucketNotEmpty",
+            )  # fmt: skip
+        self._call(OpClass.DELETE, bucket, lambda api, t: api.delete_bucket(bucket, timeouts=t))
+
+    # ---- life
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers; none before the first batch."""
+        supervisor = self._supervisor
+        return [] if supervisor is None or self._closed else supervisor.pids
+
+    def start(self) -> None:
+        """Start the workers now rather than with the first batch."""
+        with self._lock:
+            self._started()
+
+    def close(self, *, cancel: bool = False) -> None:
+        """Wait for all batches (or cancel them), then end the workers. A second call does nothing."""
+        with self._lock:
+            if self._closed:
+                return
+            batches = list(self._batches)
+        try:
+            for batch in batches:
+                if cancel:
+                    batch.cancel()
+                batch._discard = True
+                batch._wake()
+            for batch in batches:
+                batch._wait_over(None)
+        except BaseException:
+            for batch in batches:
+                batch.cancel()
+            for batch in batches:
+                batch._wait_over(None)
+            raise
+        finally:
+            with self._lock:
+                self._closed = True
+            if self._supervisor is not None:
+                self._supervisor.stop()
+            if self._caller is not None:
+                self._caller.transport.close()
+            self._block.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(cancel=kind is not None)
+
+    def _started(self) -> Supervisor:
+        if self._closed:
+            raise EngineClosed("this engine was closed; make a new one")
+        if self._supervisor is None:
+            config = self.config
+            settings = WorkerSettings(
+                index=0, n_slots=config.workers + 1, limit=-(-config.concurrency // config.workers),
+                transport=self._transport_name, transport_settings=self._transport_settings, lane=config.lane,
+                timeout_policy=self._timeout_policy, retry_policy=self._retry_policy,
+            )  # fmt: skip
+            self._supervisor = Supervisor(
+                settings, min(config.workers, config.concurrency), start_method=config.start_method,
+                block=self._block, credentials=self._credentials, max_parts_in_flight=config.max_parts_in_flight,
+                grace_s=config.shutdown_grace_s,
+            )  # fmt: skip
+        return self._supervisor
+
+    def _begin(self, make: Callable[[Callable[[Any], None]], Job], progress: Progress | None) -> Batch:
+        with self._lock:
+            supervisor = self._started()
+            batch = Batch(lambda: supervisor.cancel(job), progress, self.config.max_buffered_reports)
+            job = make(batch._emit)
+            job.paused = lambda: batch._full
+            batch._attach(supervisor.wake)
+            self._batches = [one for one in self._batches if not one.over]
+            self._batches.append(batch)
+            supervisor.submit(job, lambda: batch._end(job.failure))
+        return batch
+
+    def _call(self, op: OpClass, bucket: str, function: Callable[[Any, Any], Any]) -> Any:
+        with self._lock:
+            if self._closed:
+                raise EngineClosed("this engine was closed; make a new one")
+            if self._caller is None:
+                self._caller = Caller(
+                    open_transport(self._transport_name, self._transport_settings), self._block, self.config.workers,
+                    self._timeout_policy, self._retry_policy, self._credentials,
+                )  # fmt: skip
+            caller = self._caller
+        return caller.call(op, bucket, lambda timeouts: function(caller.transport, timeouts))
+
+
+def _key(info: ObjectInfo) -> str:
+    return info.key

@@ -1,0 +1,292 @@
+"""A job: the state of one batch in the parent. Owned by the supervisor's thread, but for the reader and the buffer.
+
+A reader thread pulls the caller's iterator (which may be slow, or ask the network) into a short queue; the supervisor
+turns what is there into tasks when workers have room, so memory stays flat however long the iterator is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from s3engine.errors import Cancelled, DuplicateKey, S3EngineError
+from s3engine.pool.messages import Context, Kind, Task
+from s3engine.report import RequestReport
+
+__all__ = ["Composite", "Job", "KeyGuard", "duplicate"]
+
+_QUEUED_ITEMS = 2000
+_HELD_BYTES = 64 * 1024 * 1024
+_OPEN_COMPOSITES = 32
+
+_context_ids = itertools.count(1)
+_task_ids = itertools.count(1)
+
+
+class KeyGuard:
+    """Notices a key that comes twice, within at least the last 131 072 keys, in bounded memory."""
+
+    __slots__ = ("_older", "_recent")
+
+    _GENERATION = 131_072
+
+    def __init__(self) -> None:
+        self._recent: set[int] = set()
+        self._older: set[int] = set()
+
+    def seen(self, key: str) -> bool:
+        """Whether ``key`` came before; remembers it."""
+        mark = hash(key)  # 64 bits of SipHash with a random seed: a chance hit is one in 10^14
+        if mark in self._recent or mark in self._older:
+            return True
+        self._recent.add(mark)
+        if len(self._recent) >= self._GENERATION:
+            self._older = self._recent
+            self._recent = set()
+        return False
+
+
+class Composite(Protocol):
+    """An object that moves in parts: gives its part tasks out one by one."""
+
+    def begin(self) -> None:
+        """Ask for what is needed before the first part."""
+
+    def take(self) -> Task | None:
+        """The next part's task, or None when there is none (left)."""
+
+    def cancel(self) -> None:
+        """Stop: no more parts, undo what can be undone."""
+
+
+Handler = Callable[[Any, Task, tuple[Any, ...]], None]
+
+
+class Job:
+    """Base of all jobs. Subclasses say what to do with an input item (``admit``) and with outcomes (handlers)."""
+
+    operation = ""
+
+    def __init__(
+        self, items: Iterable[Any], context_values: dict[str, Any], emit: Callable[[RequestReport], None], *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self.context = Context(id=next(_context_ids), **context_values)
+        self.clock = clock
+        self.emit = emit
+        self.failure: BaseException | None = None
+        """What the input iterator or a callback raised: the batch ends with it."""
+        self.cancelled = False
+        self.wake: Callable[[], None] = _nothing
+        self.paused: Callable[[], bool] = _never
+        self.seq = 0
+        self._items = items
+        self._queue: deque[Any] = deque()
+        self._room = threading.Condition()
+        self._exhausted = False
+        self._starving = True
+        self._owners: dict[int, tuple[Handler, Any]] = {}
+        self._ready: deque[Task] = deque()
+        self._composites: deque[Composite] = deque()
+        self._waiting: deque[Composite] = deque()
+        self._open_composites = 0
+        self._held_bytes = 0
+
+    @property
+    def contexts(self) -> tuple[Context, ...]:
+        """All contexts that tasks of this job name."""
+        return (self.context,)
+
+    # ---- the reader thread
+
+    def start_reading(self) -> None:
+        """Begin to pull the input."""
+        threading.Thread(target=self._read, name="s3engine-input", daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            for item in self._items:
+                if len(self._queue) >= _QUEUED_ITEMS or self._held_bytes >= _HELD_BYTES:
+                    with self._room:
+                        self._room.wait_for(self._may_read)
+                if self.cancelled:
+                    break
+                self._queue.append(item)
+                if self._starving:
+                    self._starving = False
+                    self.wake()
+        except BaseException as error:  # noqa: BLE001  (it is the caller's own iterator: handed to the caller)
+            self.failure = error
+        self._exhausted = True
+        self.wake()
+
+    def _may_read(self) -> bool:
+        return self.cancelled or (len(self._queue) < _QUEUED_ITEMS // 2 and self._held_bytes < _HELD_BYTES)
+
+    # ---- the supervisor
+
+    def next_tasks(self, count: int) -> list[Task]:
+        """Up to ``count`` tasks that are ready to go."""
+        ready = self._ready
+        queue = self._queue
+        while len(ready) < count and queue and not self.cancelled:
+            item = queue.popleft()
+            seq = self.seq
+            self.seq = seq + 1
+            self.admit(seq, item)
+        if len(queue) < _QUEUED_ITEMS // 2:
+            with self._room:
+                self._room.notify()
+        if len(ready) < count:
+            if not self._exhausted:
+                self._starving = True
+                if queue:  # came in between
+                    self.wake()
+            if not queue and (self._exhausted or not self._owners):
+                self.flush()
+        if not ready:
+            return []
+        if len(ready) <= count:
+            tasks = list(ready)
+            ready.clear()
+            return tasks
+        return [ready.popleft() for _ in range(count)]
+
+    def next_large(self, count: int) -> list[Task]:
+        """Up to ``count`` tasks that move a part of a large object."""
+        while self._waiting and self._open_composites < _OPEN_COMPOSITES:
+            self._open_composites += 1
+            self._waiting.popleft().begin()
+        tasks: list[Task] = []
+        while self._composites and len(tasks) < count:
+            task = self._composites[0].take()
+            if task is None:
+                self._composites.popleft()
+            else:
+                tasks.append(task)
+        return tasks
+
+    def done(self, task: Task, outcome: tuple[Any, ...]) -> None:
+        """An outcome came for one of our tasks."""
+        handler, state = self._owners.pop(task[0])
+        if task[2] == Kind.PUT_BYTES:
+            self.hold_bytes(-len(task[5][0]))
+        handler(state, task, outcome)
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is left to do."""
+        return (
+            self._exhausted and not self._owners and not self._queue and not self._ready and not self._composites
+            and not self._waiting and not self.pending()
+        )  # fmt: skip
+
+    def cancel(self) -> None:
+        """Take no more input; what has not been sent is reported as cancelled."""
+        if self.cancelled:
+            return
+        self.cancelled = True
+        with self._room:
+            self._room.notify_all()
+        for composite in (*self._composites, *self._waiting):
+            composite.cancel()
+        self._composites.clear()
+        self._waiting.clear()
+        for task in list(self._ready):
+            if task[2] != Kind.ABORT:
+                self._ready.remove(task)
+                error = Cancelled(f"cancelled before {task[3]!r} was begun", key=task[3])
+                detail = [(key, error) for key in task[5]] if task[2] == Kind.DELETE else None
+                failure = None if task[2] == Kind.DELETE else error
+                self.done(task, (task[0], 0, 0.0, 0.0, 0.0, 0.0, 0, "", max(task[4], 0), "", detail, failure))
+        while self._queue:
+            seq = self.seq
+            self.seq = seq + 1
+            self.refuse(seq, self._queue.popleft(), Cancelled("cancelled before it was begun"))
+
+    # ---- for subclasses
+
+    def admit(self, seq: int, item: Any) -> None:
+        """Turn an input item into tasks (``request``, ``add_composite``) or a report."""
+        raise NotImplementedError
+
+    def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
+        """Report an input item that is not even begun."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """The input has run dry: send what was held back to be sent together."""
+
+    def pending(self) -> bool:
+        """Something is held back."""
+        return False
+
+    def request(self, kind: int, key: str, size_bytes: int, arg: Any, handler: Handler, state: Any) -> None:
+        """Queue a task; ``handler(state, task, outcome)`` gets what becomes of it."""
+        self._ready.append(self.task(kind, key, size_bytes, arg, handler, state))
+
+    def task(self, kind: int, key: str, size_bytes: int, arg: Any, handler: Handler, state: Any) -> Task:
+        """A task that is owned but not queued."""
+        task_id = next(_task_ids)
+        self._owners[task_id] = (handler, state)
+        return (task_id, self.context.id, kind, key, size_bytes, arg)
+
+    def hold_bytes(self, count: int) -> None:
+        """Bodies in memory have come (or gone)."""
+        self._held_bytes += count
+        if count < 0 and self._held_bytes < _HELD_BYTES:
+            with self._room:
+                self._room.notify()
+
+    def add_composite(self, composite: Composite) -> None:
+        """Queue an object that moves in parts."""
+        self._waiting.append(composite)
+
+    def composite_ready(self, composite: Composite) -> None:
+        """Its parts may be taken."""
+        if self.cancelled:
+            composite.cancel()
+        else:
+            self._composites.append(composite)
+
+    def composite_over(self) -> None:
+        """Its last word is said."""
+        self._open_composites -= 1
+
+    def report(
+        self, seq: int, key: str, outcome: tuple[Any, ...], target: str = "", error: S3EngineError | None = None,
+        size_bytes: int = -1,
+    ) -> None:  # fmt: skip
+        """Emit the report for an object from the outcome of its task."""
+        _, attempts, success_s, total_s, estimate, timeout_s, status, request_id, size, etag, _, failure = outcome
+        self.emit(
+            RequestReport(
+                seq, self.operation, self.context.bucket, key, size if size_bytes < 0 else size_bytes, attempts,
+                success_s, total_s, estimate, timeout_s, status, request_id, etag, error or failure, target,
+            )
+        )  # fmt: skip
+
+    def report_refused(self, seq: int, key: str, error: S3EngineError, size_bytes: int = 0) -> None:
+        """Emit the report for an object for which no request was made."""
+        self.emit(
+            RequestReport(
+                seq, self.operation, self.context.bucket, key, size_bytes, 0, 0.0, 0.0, 0.0, 0.0, 0, "", "", error
+            )
+        )
+
+
+def _nothing() -> None:
+    """Nobody is there to be woken."""
+
+
+def _never() -> bool:
+    return False
+
+
+def duplicate(key: str, what: str) -> DuplicateKey:
+    """The error for the second of two items with one target."""
+    return DuplicateKey(f"{what} {key!r} comes twice in this batch; the first one stands, give this one another", key=key)

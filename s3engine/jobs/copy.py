@@ -1,0 +1,233 @@
+"""Copy and move inside the store: CopyObject, or UploadPartCopy for large objects.
+
+A move deletes a source only when its copy is known to be whole: the copy's ETag is the source's, or HEAD finds the
+copy with the size of the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from s3engine.errors import ConfigError, S3EngineError, ServerFault
+from s3engine.jobs.base import Job, KeyGuard, duplicate
+from s3engine.jobs.delete import KeyDeleter
+from s3engine.jobs.transfer import MultipartTransfer
+from s3engine.jobs.upload import check_key
+from s3engine.operations import ObjectHeaders, Template
+from s3engine.parts import PartPlan, plan_parts
+from s3engine.pool.messages import Kind, Task
+from s3engine.report import RequestReport
+from s3engine.transport import Headers, ObjectInfo
+
+__all__ = ["CopyJob"]
+
+# What a multipart copy does not carry over by itself and a CopyObject does.
+_KEPT_HEADERS = ("content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires")
+
+
+class _Copied:
+    """One object on its way."""
+
+    __slots__ = ("etag", "key", "outcome", "seq", "size_bytes", "target")
+
+    def __init__(self, seq: int, key: str, size_bytes: int, etag: str, target: str) -> None:
+        self.seq = seq
+        self.key = key
+        self.size_bytes = size_bytes
+        self.etag = etag
+        self.target = target
+        self.outcome: tuple[Any, ...] = ()
+
+
+class CopyJob(Job):
+    """``items`` are keys or ObjectInfo of ``source_bucket``; ``key`` maps an ObjectInfo to the key of its copy."""
+
+    operation = "copy"
+
+    def __init__(
+        self, items: Iterable[Any], source_bucket: str, bucket: str, key: Callable[[ObjectInfo], str],
+        emit: Callable[[RequestReport], None], *, template: Template, threshold_bytes: int, part_bytes: int,
+        move: bool = False,
+    ) -> None:  # fmt: skip
+        headers = _replacing(template) if isinstance(template, ObjectHeaders) else ()
+        values = {"bucket": bucket, "source_bucket": source_bucket, "headers": headers}
+        super().__init__(items, values, emit)
+        self._key = key
+        self._template = template if callable(template) else None
+        self._threshold_bytes = threshold_bytes
+        self._part_bytes = part_bytes
+        self._guard = KeyGuard()
+        self._move = move
+        self._source = Job([], {"bucket": source_bucket}, emit).context
+        self._deleter = KeyDeleter(self, self._deleted)
+        if move:
+            self.operation = "move"
+
+    @property
+    def contexts(self) -> tuple[Any, ...]:
+        """This job sends requests to two buckets."""
+        return (self.context, self._source)
+
+    def admit(self, seq: int, item: Any) -> None:
+        """Copy, in parts when it is known to be large; HEAD tells what is not known."""
+        info = ObjectInfo(item, -1) if isinstance(item, str) else item
+        try:
+            target = self._key(info)
+            check_key(target)
+            if target == info.key and self.context.bucket == self.context.source_bucket:
+                raise ConfigError(f"source and target are the same object: s3://{self.context.bucket}/{target}")
+            if self._guard.seen(target):
+                raise duplicate(target, "target key")
+        except S3EngineError as error:
+            self._refused(seq, info.key, error)
+            return
+        one = _Copied(seq, info.key, info.size_bytes, info.etag, target)
+        if info.size_bytes < 0:
+            self._request_source(Kind.HEAD, info.key, None, self._known, one)
+        else:
+            self._copy(one)
+
+    def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
+        """Report an object that was not begun."""
+        self._refused(seq, item if isinstance(item, str) else item.key, error)
+
+    def flush(self) -> None:
+        """Delete the sources that wait."""
+        self._deleter.flush()
+
+    def pending(self) -> bool:
+        """Sources wait to be deleted."""
+        return self._deleter.held > 0
+
+    def cancel(self) -> None:
+        """Sources whose copies are whole are still deleted: a move is not left half-done."""
+        self._deleter.flush()
+        kept = [task for task in self._ready if task[2] == Kind.DELETE]
+        for task in kept:
+            self._ready.remove(task)
+        super().cancel()
+        self._ready.extend(kept)
+
+    def _refused(self, seq: int, key: str, error: S3EngineError) -> None:
+        self.emit(
+            RequestReport(
+                seq, self.operation, self._source.bucket, key, 0, 0, 0.0, 0.0, 0.0, 0.0, 0, "", "", error
+            )
+        )
+
+    def _request_source(self, kind: int, key: str, arg: Any, handler: Any, state: Any) -> None:
+        """A request to the bucket of the sources."""
+        task = self.task(kind, key, 0, arg, handler, state)
+        self._ready.append((task[0], self._source.id, *task[2:]))
+
+    def _known(self, one: _Copied, task: Task, outcome: tuple[Any, ...]) -> None:
+        if outcome[11] is not None:
+            self._finish(one, outcome, outcome[11])
+            return
+        one.size_bytes, one.etag = outcome[10].size_bytes, outcome[10].etag
+        self._copy(one)
+
+    def _copy(self, one: _Copied) -> None:
+        own: Headers | None = None
+        if self._template is not None:
+            own = _replacing(self._template(ObjectInfo(one.key, one.size_bytes, one.etag)))
+        if one.size_bytes > self._threshold_bytes:
+            plan = plan_parts(one.size_bytes, self._part_bytes)
+            headers = self.context.headers if own is None else own
+            self.add_composite(_CopyInParts(self, one, plan, headers, self._parted))
+        else:
+            self.request(Kind.COPY, one.target, one.size_bytes, (one.key, one.etag, own), self._copied, one)
+
+    def _parted(self, transfer: Any, outcome: tuple[Any, ...]) -> None:
+        self._copied(transfer.one, (), outcome)
+
+    def _copied(self, one: _Copied, task: Any, outcome: tuple[Any, ...]) -> None:
+        one.outcome = outcome
+        error = outcome[11]
+        if error is not None or not self._move:
+            self._finish(one, outcome, error)
+        elif one.etag and outcome[9] == one.etag:
+            self._delete_source(one)
+        else:
+            self.request(Kind.HEAD, one.target, 0, None, self._verified, one)
+
+    def _verified(self, one: _Copied, task: Task, outcome: tuple[Any, ...]) -> None:
+        found = outcome[10]
+        if outcome[11] is None and found.size_bytes == one.size_bytes:
+            self._delete_source(one)
+            return
+        error = outcome[11] or ServerFault(
+            f"the copy s3://{self.context.bucket}/{one.target} has {found.size_bytes} bytes, its source "
+            f"{one.size_bytes}; the source was kept",
+            bucket=self.context.bucket, key=one.target,
+        )  # fmt: skip
+        self._finish(one, one.outcome, error)
+
+    def _delete_source(self, one: _Copied) -> None:
+        self._deleter.add(one.key, one)
+
+    def _deleted(self, one: _Copied, outcome: tuple[Any, ...], error: S3EngineError | None) -> None:
+        self._finish(one, one.outcome, error)
+
+    def request(self, kind: int, key: str, size_bytes: int, arg: Any, handler: Any, state: Any) -> None:
+        """As in Job; deletes go to the bucket of the sources."""
+        if kind == Kind.DELETE:
+            self._request_source(kind, key, arg, handler, state)
+        else:
+            super().request(kind, key, size_bytes, arg, handler, state)
+
+    def _finish(self, one: _Copied, outcome: tuple[Any, ...], error: S3EngineError | None) -> None:
+        _, attempts, success_s, total_s, estimate, timeout_s, status, request_id, _, etag, _, _ = outcome
+        self.emit(
+            RequestReport(
+                one.seq, self.operation, self._source.bucket, one.key, max(one.size_bytes, 0), attempts, success_s,
+                total_s, estimate, timeout_s, status, request_id, etag, error,
+                f"s3://{self.context.bucket}/{one.target}",
+            )
+        )  # fmt: skip
+
+
+class _CopyInParts(MultipartTransfer):
+    __slots__ = ("_headers", "one")
+
+    def __init__(
+        self, job: CopyJob, one: _Copied, plan: PartPlan, headers: Headers,
+        finished: Callable[[Any, tuple[Any, ...]], None],
+    ) -> None:  # fmt: skip
+        super().__init__(job, one.seq, one.target, plan, finished)
+        self.one = one
+        self._headers = headers
+
+    def begin(self) -> None:
+        self.started_at = self.job.clock()
+        job = self.job
+        assert isinstance(job, CopyJob)
+        job._request_source(Kind.HEAD, self.one.key, None, self._described, None)
+
+    def _described(self, state: Any, task: Task, outcome: tuple[Any, ...]) -> None:
+        if outcome[11] is not None:
+            self.note(outcome)
+            self.fail(outcome[11])
+            return
+        if any(name == "x-amz-metadata-directive" for name, _ in self._headers):
+            self.create(tuple(pair for pair in self._headers if not pair[0].endswith("-directive")))
+            return
+        found = outcome[10].headers
+        kept = [pair for pair in found if pair[0] in _KEPT_HEADERS or pair[0].startswith("x-amz-meta-")]
+        self.create((*kept, *self._headers))
+
+    def part_task(self, index: int) -> Task:
+        first, last = self.plan.span(index)
+        arg = (self.upload_id, index + 1, self.one.key, first, last, self.one.etag)
+        return self.job.task(Kind.PART_COPY, self.key, last + 1 - first, arg, self.part_done, index)
+
+
+def _replacing(headers: ObjectHeaders) -> Headers:
+    """Headers of a copy. Metadata and content headers replace the source's; storage class, ACL, SSE only add."""
+    pairs = headers.as_headers()
+    if any(name in _KEPT_HEADERS or name.startswith("x-amz-meta-") for name, _ in pairs):
+        pairs = (*pairs, ("x-amz-metadata-directive", "REPLACE"))
+    if headers.tags:
+        pairs = (*pairs, ("x-amz-tagging-directive", "REPLACE"))
+    return pairs

@@ -1,0 +1,181 @@
+"""Download: GetObject into a file, ranges into one file for large objects; ``move`` deletes the objects afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from s3engine.errors import S3EngineError, SinkError
+from s3engine.jobs.base import Job, KeyGuard, duplicate
+from s3engine.jobs.delete import KeyDeleter
+from s3engine.jobs.transfer import PartsTransfer
+from s3engine.parts import PartPlan, plan_parts
+from s3engine.paths import FolderGuard, safe_relative
+from s3engine.pool.messages import Kind, NeedsParts, Task
+from s3engine.report import RequestReport
+from s3engine.sinks import temporary_path
+from s3engine.transport import ObjectInfo
+
+__all__ = ["DownloadJob"]
+
+
+class _Wanted:
+    """One object on its way."""
+
+    __slots__ = ("info", "outcome", "relative", "seq")
+
+    def __init__(self, seq: int, info: ObjectInfo, relative: str) -> None:
+        self.seq = seq
+        self.info = info
+        self.relative = relative
+        self.outcome: tuple[Any, ...] = ()
+
+
+class DownloadJob(Job):
+    """``items`` are keys or ObjectInfo; ``path`` maps an ObjectInfo to its path relative to ``root``."""
+
+    operation = "download"
+
+    def __init__(
+        self, items: Iterable[Any], bucket: str, root: str, path: Callable[[ObjectInfo], str],
+        emit: Callable[[RequestReport], None], *, threshold_bytes: int, part_bytes: int, move: bool = False,
+    ) -> None:  # fmt: skip
+        root = os.path.abspath(root)
+        super().__init__(items, {"bucket": bucket, "root": root, "threshold_bytes": threshold_bytes}, emit)
+        self._path = path
+        self._part_bytes = part_bytes
+        self._threshold_bytes = threshold_bytes
+        self._guard = KeyGuard()
+        self._folders = FolderGuard(root)
+        self._token = secrets.token_hex(4)
+        self._deleter = KeyDeleter(self, self._deleted) if move else None
+        if move:
+            self.operation = "move"
+
+    def admit(self, seq: int, item: Any) -> None:
+        """GetObject, or ranges when it is known to be large."""
+        info = ObjectInfo(item, -1) if isinstance(item, str) else item
+        try:
+            relative = safe_relative(self._path(info))
+            if self._guard.seen(relative):
+                raise duplicate(relative, "path")
+        except S3EngineError as error:
+            self.report_refused(seq, info.key, error)
+            return
+        wanted = _Wanted(seq, info, relative)
+        if info.size_bytes > self._threshold_bytes:
+            self._in_parts(wanted, info)
+        else:
+            # The temporary name belongs to the object, not to the attempt: whoever takes over after the death of a
+            # worker writes over what that one left.
+            arg = (relative, info.etag, f"{self._token}-{seq}")
+            self.request(Kind.GET_FILE, info.key, info.size_bytes, arg, self._got, wanted)
+
+    def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
+        """Report an object that was not begun."""
+        self.report_refused(seq, item if isinstance(item, str) else item.key, error)
+
+    def flush(self) -> None:
+        """Delete the objects that wait."""
+        if self._deleter is not None:
+            self._deleter.flush()
+
+    def pending(self) -> bool:
+        """Objects wait to be deleted."""
+        return self._deleter is not None and self._deleter.held > 0
+
+    def cancel(self) -> None:
+        """Objects that are safely on disk are still deleted: a move is not left half-done."""
+        self.flush()
+        kept = [task for task in self._ready if task[2] == Kind.DELETE]
+        for task in kept:
+            self._ready.remove(task)
+        super().cancel()
+        self._ready.extend(kept)
+
+    def temporary(self, wanted: _Wanted) -> tuple[str, str]:
+        """Final and temporary path; makes the folder. Raises UnsafeKey, SinkError."""
+        path = self._folders.ready(wanted.relative)
+        return path, temporary_path(path, f"{self._token}-{wanted.seq}")
+
+    def _in_parts(self, wanted: _Wanted, info: ObjectInfo) -> None:
+        self.add_composite(_FileFromParts(self, wanted, info, plan_parts(info.size_bytes, self._part_bytes), self._over))
+
+    def _got(self, wanted: _Wanted, task: Task, outcome: tuple[Any, ...]) -> None:
+        error = outcome[11]
+        if type(error) is NeedsParts:
+            self._in_parts(wanted, wanted.info._replace(size_bytes=error.size_bytes, etag=error.etag))
+        else:
+            self._over(wanted, outcome)
+
+    def _over(self, wanted: _Wanted, outcome: tuple[Any, ...]) -> None:
+        if outcome[11] is None and self._deleter is not None:
+            wanted.outcome = outcome
+            self._deleter.add(wanted.info.key, wanted)
+        else:
+            self._report(wanted, outcome, outcome[11])
+
+    def _deleted(self, wanted: _Wanted, outcome: tuple[Any, ...], error: S3EngineError | None) -> None:
+        self._report(wanted, wanted.outcome, error)
+
+    def _report(self, wanted: _Wanted, outcome: tuple[Any, ...], error: S3EngineError | None) -> None:
+        target = os.path.join(self.context.root, wanted.relative)
+        self.report(wanted.seq, wanted.info.key, outcome, target=target, error=error)
+
+
+class _FileFromParts(PartsTransfer):
+    __slots__ = ("_etag", "_over", "_path", "_temporary", "wanted")
+
+    def __init__(
+        self, job: DownloadJob, wanted: _Wanted, info: ObjectInfo, plan: PartPlan,
+        over: Callable[[_Wanted, tuple[Any, ...]], None],
+    ) -> None:  # fmt: skip
+        super().__init__(job, wanted.seq, info.key, plan)
+        self.wanted = wanted
+        self._etag = info.etag
+        self._over = over
+        self._path = self._temporary = ""
+
+    def begin(self) -> None:
+        job = self.job
+        assert isinstance(job, DownloadJob)
+        try:
+            self._path, self._temporary = job.temporary(self.wanted)
+        except S3EngineError as error:
+            self.fail(error)
+            return
+        super().begin()
+
+    def part_task(self, index: int) -> Task:
+        first, last = self.plan.span(index)
+        arg = (self._temporary, first, last, self._etag)
+        return self.job.task(Kind.GET_PART, self.key, last + 1 - first, arg, self.part_done, index)
+
+    def keep(self, index: int, outcome: tuple[Any, ...]) -> None:
+        self.etag = outcome[9]
+        # The first answer pins the object; the parts that follow must come from the same one.
+        self._etag = self._etag or self.etag
+
+    def all_parts_done(self) -> None:
+        try:
+            size = os.stat(self._temporary).st_size
+            if size != self.plan.size_bytes:
+                raise SinkError(f"{self._temporary!r} has {size} bytes of {self.plan.size_bytes}", path=self._temporary)
+            os.replace(self._temporary, self._path)
+        except OSError as error:
+            self.fail(SinkError(f"cannot write {self._path!r}: {error.strerror}", path=self._path))
+        except SinkError as error:
+            self.fail(error)
+        else:
+            self.over(None)
+
+    def undo(self) -> None:
+        if self._temporary:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._temporary)
+
+    def finished(self, outcome: tuple[Any, ...]) -> None:
+        self._over(self.wanted, outcome)

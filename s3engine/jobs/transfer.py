@@ -1,0 +1,209 @@
+"""What uploads, downloads and copies of large objects share: parts out, parts in, one report at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from s3engine.errors import Cancelled, S3EngineError
+from s3engine.jobs.base import Job
+from s3engine.parts import PartPlan
+from s3engine.pool.messages import Kind, Task
+
+__all__ = ["MultipartTransfer", "PartsTransfer"]
+
+
+class PartsTransfer:
+    """An object on its way in parts. Subclasses say what a part's task is and what comes before and after.
+
+    ``over(error)`` is called exactly once: when the last part in flight has come back and nothing more is to be done.
+    """
+
+    __slots__ = (
+        "_ended", "_in_flight", "_next", "attempts", "error", "estimate", "etag", "job", "key", "plan", "request_id",
+        "seq", "started_at", "status", "timeout_s",
+    )  # fmt: skip
+
+    def __init__(self, job: Job, seq: int, key: str, plan: PartPlan) -> None:
+        self.job = job
+        self.seq = seq
+        self.key = key
+        self.plan = plan
+        self.error: S3EngineError | None = None
+        self.attempts = 0
+        self.estimate = 0.0
+        self.timeout_s = 0.0
+        self.status = 0
+        self.request_id = ""
+        self.etag = ""
+        self.started_at = 0.0
+        self._next = 0
+        self._in_flight = 0
+        self._ended = False
+
+    # ---- for subclasses
+
+    def part_task(self, index: int) -> Task:
+        """The task of part ``index``, counted from 0; its handler is ``self.part_done``."""
+        raise NotImplementedError
+
+    def all_parts_done(self) -> None:
+        """Every part is there; ends in ``over``."""
+        raise NotImplementedError
+
+    def undo(self) -> None:
+        """It failed: remove what was made."""
+
+    # ---- Composite
+
+    def begin(self) -> None:
+        """Start at once; subclasses that must ask for something first do so here."""
+        self.started_at = self.job.clock()
+        self.job.composite_ready(self)
+
+    def take(self) -> Task | None:
+        """The next part."""
+        if self.error is not None or self._next >= self.plan.count:
+            return None
+        index = self._next
+        self._next = index + 1
+        self._in_flight += 1
+        return self.part_task(index)
+
+    def cancel(self) -> None:
+        """Stop."""
+        self.fail(Cancelled(f"cancelled before {self.key!r} was done", key=self.key))
+
+    # ---- events
+
+    def note(self, outcome: tuple[Any, ...]) -> None:
+        """Keep of a request what the report tells."""
+        _, attempts, _, _, estimate, timeout_s, status, request_id, _, _, _, _ = outcome
+        self.attempts += attempts
+        self.estimate = estimate or self.estimate
+        self.timeout_s = timeout_s or self.timeout_s
+        self.status = status
+        self.request_id = request_id
+
+    def part_done(self, index: int, task: Task, outcome: tuple[Any, ...]) -> None:
+        """A part came back."""
+        self._in_flight -= 1
+        self.note(outcome)
+        error = outcome[11]
+        if error is None and self.job.cancelled and self._next < self.plan.count:
+            error = Cancelled(f"cancelled before {self.key!r} was done", key=self.key)
+        if error is not None:
+            self.fail(error)
+            return
+        self.keep(index, outcome)
+        if self.error is not None:
+            self.fail(self.error)
+        elif self._next >= self.plan.count and not self._in_flight:
+            self.all_parts_done()
+
+    def keep(self, index: int, outcome: tuple[Any, ...]) -> None:
+        """Remember what is needed of a finished part."""
+
+    def fail(self, error: S3EngineError) -> None:
+        """No more parts; ends when those in flight are back."""
+        if self.error is None:
+            self.error = error
+        if not self._in_flight and not self._ended:
+            self._ended = True
+            self.undo()
+            self.over(self.error)
+
+    def over(self, error: S3EngineError | None) -> None:
+        """The last word: report, and let the next large object in."""
+        self._ended = True
+        self.job.composite_over()
+        self.finished(self.outcome(error))
+
+    def finished(self, outcome: tuple[Any, ...]) -> None:
+        """Report, or go on to what follows."""
+        raise NotImplementedError
+
+    def outcome(self, error: S3EngineError | None) -> tuple[Any, ...]:
+        """As one outcome: attempts beyond one per part count as retries of the object."""
+        elapsed_s = self.job.clock() - (self.started_at or self.job.clock())
+        retries = max(0, self.attempts - self._next)
+        attempts = 1 + retries if self.attempts else 0
+        return (
+            0, attempts, elapsed_s, elapsed_s, self.estimate, self.timeout_s, self.status, self.request_id,
+            self.plan.size_bytes, self.etag, None, error,
+        )  # fmt: skip
+
+
+class MultipartTransfer(PartsTransfer):
+    """CreateMultipartUpload, parts, CompleteMultipartUpload; AbortMultipartUpload when it fails."""
+
+    __slots__ = ("_etags", "_finished", "upload_id")
+
+    def __init__(
+        self, job: Job, seq: int, key: str, plan: PartPlan, finished: Callable[[Any, tuple[Any, ...]], None]
+    ) -> None:
+        super().__init__(job, seq, key, plan)
+        self._etags = [""] * plan.count
+        self._finished = finished
+        self.upload_id = ""
+
+    def create(self, headers: Any) -> None:
+        """Ask for the upload id; parts follow."""
+        self.started_at = self.started_at or self.job.clock()
+        self.job.request(Kind.CREATE, self.key, 0, headers, self._created, None)
+
+    def _created(self, state: Any, task: Task, outcome: tuple[Any, ...]) -> None:
+        self.status, self.request_id = outcome[6], outcome[7]
+        if outcome[11] is not None:
+            self.attempts += outcome[1]
+            self.fail(outcome[11])
+            return
+        self.attempts += outcome[1] - 1  # one attempt is what it takes; more are retries of this object
+        self.upload_id = outcome[10]
+        self.job.composite_ready(self)
+
+    def keep(self, index: int, outcome: tuple[Any, ...]) -> None:
+        """The part's ETag is what Complete names it by."""
+        self._etags[index] = outcome[9]
+
+    def all_parts_done(self) -> None:
+        """Put it together."""
+        parts = [(index + 1, etag) for index, etag in enumerate(self._etags)]
+        self.job.request(Kind.COMPLETE, self.key, 0, (self.upload_id, parts), self._completed, None)
+
+    def _completed(self, state: Any, task: Task, outcome: tuple[Any, ...]) -> None:
+        self.status, self.request_id = outcome[6], outcome[7]
+        self.attempts += max(0, outcome[1] - 1)
+        error = outcome[11]
+        if error is None:
+            self.etag = outcome[9]
+            self.over(None)
+        elif getattr(error, "code", "") == "NoSuchUpload":
+            # An earlier Complete, whose answer was lost, may have done it: then the object is there.
+            self.job.request(Kind.HEAD, self.key, 0, None, self._looked, error)
+        else:
+            self.fail(error)
+
+    def _looked(self, error: S3EngineError, task: Task, outcome: tuple[Any, ...]) -> None:
+        found = outcome[10]
+        whole = found is not None and found.size_bytes == self.plan.size_bytes
+        if whole and found.etag.endswith(f"-{self.plan.count}"):
+            self.etag = found.etag
+            self.status = 200
+            self.over(None)
+        else:
+            self.upload_id = ""
+            self.fail(error)
+
+    def undo(self) -> None:
+        """Leave no parts that cost money."""
+        if self.upload_id:
+            self.job.request(Kind.ABORT, self.key, 0, self.upload_id, _ignore, None)
+
+    def finished(self, outcome: tuple[Any, ...]) -> None:
+        """Hand the outcome on."""
+        self._finished(self, outcome)
+
+
+def _ignore(state: Any, task: Task, outcome: tuple[Any, ...]) -> None:
+    """An abort that fails leaves parts for the store's lifecycle rules; the object's own error is what is reported."""

@@ -1,0 +1,143 @@
+"""Upload: PutObject for small sources, multipart for large ones; ``move`` removes the local file afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from s3engine.errors import ConfigError, S3EngineError, SourceError
+from s3engine.jobs.base import Job, KeyGuard, duplicate
+from s3engine.jobs.transfer import MultipartTransfer
+from s3engine.operations import ObjectHeaders, Template
+from s3engine.parts import PartPlan, plan_parts
+from s3engine.pool.actions import content_type_headers
+from s3engine.pool.messages import Kind, NeedsParts, Task
+from s3engine.report import RequestReport
+from s3engine.sources import BytesSource, FileSource
+from s3engine.transport import FilePart, Headers
+
+__all__ = ["UploadJob"]
+
+MAX_KEY_BYTES = 1024
+
+
+class UploadJob(Job):
+    """``items`` are FileSource or BytesSource; plain (path, key) pairs will do."""
+
+    operation = "upload"
+
+    def __init__(
+        self, items: Iterable[Any], bucket: str, emit: Callable[[RequestReport], None], *, template: Template,
+        threshold_bytes: int, part_bytes: int, remove_source: bool = False, guess_content_type: bool = True,
+    ) -> None:  # fmt: skip
+        fixed = template.as_headers() if isinstance(template, ObjectHeaders) else ()
+        values = {
+            "bucket": bucket, "headers": fixed, "guess_content_type": guess_content_type,
+            "threshold_bytes": threshold_bytes,
+        }  # fmt: skip
+        super().__init__(items, values, emit)
+        self._template = template if callable(template) else None
+        self._guess = guess_content_type
+        self._part_bytes = part_bytes
+        self._remove = remove_source
+        self._guard = KeyGuard()
+        if remove_source:
+            self.operation = "move"
+
+    def admit(self, seq: int, item: Any) -> None:
+        """PutObject, whatever the size: the worker that opens the file says when it is too large for that."""
+        source = item if type(item) in (FileSource, BytesSource) else FileSource(*item)
+        key = source.key
+        try:
+            check_key(key)
+            if self._guard.seen(key):
+                raise duplicate(key, "key")
+            headers = self._headers(source)
+        except S3EngineError as error:
+            self.report_refused(seq, key, error)
+            return
+        if type(source) is BytesSource:
+            data = bytes(source.data)
+            self.hold_bytes(len(data))
+            self.request(Kind.PUT_BYTES, key, len(data), (data, headers), self._put, (seq, source))
+        else:
+            path = os.fspath(source[0])
+            self.request(Kind.PUT_FILE, key, -1, (path, headers), self._put, (seq, source))
+
+    def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
+        """Report a source that was not begun."""
+        self.report_refused(seq, item[1] if len(item) > 1 else str(item), error)
+
+    def _headers(self, source: Any) -> Headers | None:
+        """Headers of this source alone, or None when the batch's are meant."""
+        if source.headers is not None:
+            return source.headers.as_headers()  # type: ignore[no-any-return]  # source is one of two NamedTuples
+        if self._template is None:
+            return None
+        made = self._template(source)
+        if not isinstance(made, ObjectHeaders):
+            raise ConfigError(f"the template must return ObjectHeaders, not {type(made).__name__}")
+        return made.as_headers()
+
+    def _put(self, state: tuple[int, Any], task: Task, outcome: tuple[Any, ...]) -> None:
+        seq, source = state
+        error = outcome[11]
+        if type(error) is NeedsParts:
+            plan = plan_parts(error.size_bytes, self._part_bytes)
+            own = task[5][1]
+            headers = content_type_headers(task[5][0], self.context.headers if own is None else own, self._guess)
+            self.add_composite(_FileInParts(self, seq, source, plan, error.mtime_ns, headers, self._parted))
+        else:
+            self._over(seq, source, outcome)
+
+    def _parted(self, transfer: Any, outcome: tuple[Any, ...]) -> None:
+        self._over(transfer.seq, transfer.source, outcome)
+
+    def _over(self, seq: int, source: Any, outcome: tuple[Any, ...]) -> None:
+        error = outcome[11]
+        if error is None and self._remove and type(source) is FileSource:
+            try:
+                os.unlink(source.path)
+            except OSError as reason:
+                error = SourceError(
+                    f"uploaded, but cannot remove {source.path!r}: {reason.strerror}", path=source.path
+                )
+        path = source.path if type(source) is FileSource else ""
+        self.report(seq, source.key, outcome, target=path, error=error)
+
+
+class _FileInParts(MultipartTransfer):
+    __slots__ = ("_headers", "_mtime_ns", "source")
+
+    def __init__(
+        self, job: Job, seq: int, source: FileSource, plan: PartPlan, mtime_ns: int, headers: Headers,
+        finished: Callable[[Any, tuple[Any, ...]], None],
+    ) -> None:  # fmt: skip
+        super().__init__(job, seq, source.key, plan, finished)
+        self.source = source
+        self._mtime_ns = mtime_ns
+        self._headers = headers
+
+    def begin(self) -> None:
+        self.create(self._headers)
+
+    def part_task(self, index: int) -> Task:
+        first, last = self.plan.span(index)
+        length = last + 1 - first
+        # Every part checks that the file is still the one that was planned.
+        part = FilePart(os.fspath(self.source.path), first, length, self._mtime_ns, self.plan.size_bytes)
+        arg = (self.upload_id, index + 1, part)
+        return self.job.task(Kind.PART, self.key, length, arg, self.part_done, index)
+
+
+def check_key(key: str) -> None:
+    """Raises ConfigError for what S3 does not take as a key."""
+    if not isinstance(key, str) or not key:
+        raise ConfigError(f"a key must be text of 1 to {MAX_KEY_BYTES} bytes, not {key!r}")
+    try:
+        size = len(key) if key.isascii() else len(key.encode())
+    except UnicodeEncodeError:
+        raise ConfigError(f"key {key!r} is not Unicode (a file name in another encoding?); give it another key") from None
+    if size > MAX_KEY_BYTES:
+        raise ConfigError(f"key {key[:40]!r}... has {size} bytes; S3 takes {MAX_KEY_BYTES}")

@@ -1,0 +1,167 @@
+"""A listing: lazy, retried, and what can be done to all that it lists."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from s3engine.batch import Batch, Progress
+from s3engine.control.estimator import OpClass
+from s3engine.errors import ServerFault
+from s3engine.operations import Template
+from s3engine.transport import ListPage, ObjectInfo
+from s3engine.uri import check_bucket
+
+if TYPE_CHECKING:
+    from s3engine.engine import Engine
+
+__all__ = ["ObjectListing"]
+
+Call = Callable[[OpClass, str, Callable[[Any, Any], Any]], Any]
+
+
+class ObjectListing:
+    """All objects of a bucket below a prefix. Each iteration lists anew, in the order the store gives.
+
+    Pages are fetched one ahead, each with the deadlines and retries of any other request; what outlives them is
+    raised by the iteration (NotFound, AccessDenied, NetworkError ...), also inside a batch made from the listing.
+    """
+
+    def __init__(
+        self, engine: Engine, call: Call, bucket: str, prefix: str, *, delimiter: str = "",
+        predicate: Callable[[ObjectInfo], bool] | None = None, snapshot: bool = False,
+    ) -> None:  # fmt: skip
+        self._engine = engine
+        self._call = call
+        self.bucket = bucket
+        self.prefix = prefix
+        self._delimiter = delimiter
+        self._predicate = predicate
+        self._snapshot = snapshot
+
+    # ---- reading
+
+    def pages(self) -> Iterator[ListPage]:
+        """The pages as they come; with a delimiter they have ``prefixes`` too. Filters do not apply."""
+        with ThreadPoolExecutor(1, thread_name_prefix="s3engine-list") as ahead:
+            token = ""
+            page = self._page(token)
+            while page.next_token:
+                if page.next_token == token:
+                    raise ServerFault(f"listing s3://{self.bucket}/{self.prefix}: the store gives the same page again")
+                token = page.next_token
+                following: Future[ListPage] = ahead.submit(self._page, token)
+                try:
+                    yield page
+                except GeneratorExit:
+                    following.cancel()
+                    raise
+                page = following.result()
+            yield page
+
+    def _page(self, token: str) -> ListPage:
+        found: ListPage = self._call(
+            OpClass.LIST, self.bucket,
+            lambda api, timeouts: api.list_objects_v2(
+                self.bucket, self.prefix, delimiter=self._delimiter, continuation_token=token, timeouts=timeouts
+            ),
+        )  # fmt: skip
+        return found
+
+    def __iter__(self) -> Iterator[ObjectInfo]:
+        """The objects, one by one."""
+        predicate = self._predicate
+        if self._snapshot:
+            yield from [info for page in self.pages() for info in page.objects if predicate is None or predicate(info)]
+            return
+        for page in self.pages():
+            if predicate is None:
+                yield from page.objects
+            else:
+                yield from filter(predicate, page.objects)
+
+    def count(self) -> int:
+        """How many objects there are."""
+        if self._predicate is None:
+            return sum(len(page.objects) for page in self.pages())
+        return sum(1 for _ in self)
+
+    def filter(self, predicate: Callable[[ObjectInfo], bool]) -> ObjectListing:
+        """The listing of those for which ``predicate`` (and earlier ones) holds."""
+        earlier = self._predicate
+        both = predicate if earlier is None else lambda info: earlier(info) and predicate(info)
+        return ObjectListing(
+            self._engine, self._call, self.bucket, self.prefix, delimiter=self._delimiter, predicate=both,
+            snapshot=self._snapshot,
+        )  # fmt: skip
+
+    def process(self, function: Callable[[ObjectInfo], object]) -> int:
+        """Call ``function`` with each object, in this thread, and return how many there were.
+
+        What ``function`` raises ends it and is raised.
+        """
+        count = 0
+        for info in self:
+            function(info)
+            count += 1
+        return count
+
+    # ---- acting
+
+    def download(
+        self, folder: str | os.PathLike[str], *, path: Callable[[ObjectInfo], str] | None = None,
+        progress: Progress | None = None, remove_objects: bool = False,
+    ) -> Batch:  # fmt: skip
+        """Download all; paths are keys relative to the listing's prefix up to its last ``/``. See Engine.download."""
+        return self._engine.download(
+            self.bucket, self, folder, path=path or self.relative, progress=progress, remove_objects=remove_objects
+        )
+
+    def copy(
+        self, bucket: str | None = None, *, key: Callable[[ObjectInfo], str] | None = None, template: Template = None,
+        progress: Progress | None = None,
+    ) -> Batch:  # fmt: skip
+        """Copy all to ``bucket`` (default: the same) under ``key(object)``. See Engine.copy."""
+        return self._copy(bucket, key, template, progress, move=False)
+
+    def move(
+        self, bucket: str | None = None, *, key: Callable[[ObjectInfo], str] | None = None, template: Template = None,
+        progress: Progress | None = None,
+    ) -> Batch:  # fmt: skip
+        """Move all: copy, and delete each source once its copy is known to be whole."""
+        return self._copy(bucket, key, template, progress, move=True)
+
+    def move_to_prefix(
+        self, new_prefix: str, bucket: str | None = None, *, template: Template = None,
+        progress: Progress | None = None,
+    ) -> Batch:  # fmt: skip
+        """Move all, with ``new_prefix`` in the place of the listing's prefix (which is cut once, from the left)."""
+        cut = len(self.prefix)
+        return self.move(bucket, key=lambda info: new_prefix + info.key[cut:], template=template, progress=progress)
+
+    def delete(self, *, progress: Progress | None = None) -> Batch:
+        """Delete all. See Engine.delete."""
+        return self._engine.delete(self.bucket, self, progress=progress)
+
+    def relative(self, info: ObjectInfo) -> str:
+        """The key relative to the listing's prefix up to its last ``/``."""
+        return info.key[self.prefix.rfind("/") + 1 :]
+
+    def _copy(
+        self, bucket: str | None, key: Callable[[ObjectInfo], str] | None, template: Template,
+        progress: Progress | None, *, move: bool,
+    ) -> Batch:  # fmt: skip
+        bucket = self.bucket if bucket is None else check_bucket(bucket)
+        objects = self
+        if bucket == self.bucket:
+            # New keys may fall below the prefix that is being listed: then the listing would never end. Its keys are
+            # read to the end first, 100 to 200 bytes each.
+            objects = ObjectListing(
+                self._engine, self._call, self.bucket, self.prefix, delimiter=self._delimiter,
+                predicate=self._predicate, snapshot=True,
+            )  # fmt: skip
+        return self._engine.copy(
+            self.bucket, objects, bucket, key=key, template=template, progress=progress, move=move
+        )

@@ -1,0 +1,65 @@
+"""What can be asked of an upload, a copy or a new object: sources and the request template. Frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+from urllib.parse import urlencode
+
+from s3engine.errors import ConfigError
+from s3engine.transport import Headers
+
+__all__ = ["ObjectHeaders", "Template"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectHeaders:
+    """What goes with an object besides its body; "" and empty mean: not sent. Values are checked when made.
+
+    Everything that S3 knows as a request header and that has no field here goes into ``extra``, lower-case names.
+    """
+
+    content_type: str = ""
+    """Guessed from the name where it is not given."""
+    cache_control: str = ""
+    content_disposition: str = ""
+    content_encoding: str = ""
+    content_language: str = ""
+    expires: str = ""
+    storage_class: str = ""
+    """STANDARD, STANDARD_IA, INTELLIGENT_TIERING, GLACIER ..."""
+    acl: str = ""
+    """A canned ACL: private, public-read, bucket-owner-full-control ..."""
+    sse: str = ""
+    """Server-side encryption: AES256 or aws:kms."""
+    sse_kms_key_id: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """User metadata, without the ``x-amz-meta-`` before each name. ASCII; stores may change the case of names."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value in self.as_headers():
+            if not (name.isascii() and value.isascii() and value.isprintable()):
+                raise ConfigError(f"header {name!r} must be printable ASCII, not {value!r}; encode it (RFC 2047)")
+
+    def as_headers(self) -> Headers:
+        """Pairs with lower-case names, as a transport takes them."""
+        named = (
+            ("content-type", self.content_type), ("cache-control", self.cache_control),
+            ("content-disposition", self.content_disposition), ("content-encoding", self.content_encoding),
+            ("content-language", self.content_language), ("expires", self.expires),
+            ("x-amz-storage-class", self.storage_class), ("x-amz-acl", self.acl),
+            ("x-amz-server-side-encryption", self.sse),
+            ("x-amz-server-side-encryption-aws-kms-key-id", self.sse_kms_key_id),
+            ("x-amz-tagging", urlencode(dict(self.tags)) if self.tags else ""),
+        )  # fmt: skip
+        headers = [(name, value) for name, value in named if value]
+        headers.extend((f"x-amz-meta-{name.lower()}", value) for name, value in self.metadata.items())
+        headers.extend((name.lower(), value) for name, value in self.extra.items())
+        return tuple(headers)
+
+
+Template: TypeAlias = "ObjectHeaders | Callable[..., ObjectHeaders] | None"
+"""Headers for all objects of a batch, or a function of the source that gives those of each (run in the parent)."""

@@ -1,0 +1,67 @@
+"""From keys to paths below a folder, without ever leaving it."""
+
+from __future__ import annotations
+
+import os
+
+from s3engine.errors import SinkError, UnsafeKey
+
+__all__ = ["FolderGuard", "safe_relative"]
+
+
+def safe_relative(key: str) -> str:
+    """``key`` as a relative path. Raises UnsafeKey when it has no faithful and safe place below a folder.
+
+    Refused are what would leave the folder (``..``, a leading ``/``), what the file system folds together with another
+    key (``//``, ``.``), NUL, and names the file system cannot hold.
+    """
+    if "\0" in key:
+        raise _unsafe(key, "it holds a NUL byte")
+    segments = key.split("/")
+    folder = len(segments) > 1 and segments[-1] == ""  # "dir/": a folder marker
+    for segment in segments[:-1] if folder else segments:
+        if segment in ("", ".", ".."):
+            raise _unsafe(key, f"a path cannot have the segment {segment!r}")
+        if len(segment.encode("utf-8", "surrogateescape")) > 255:
+            raise _unsafe(key, "a segment is longer than 255 bytes")
+    return key
+
+
+def _unsafe(key: str, why: str) -> UnsafeKey:
+    return UnsafeKey(f"key {key!r} has no place below the target folder: {why}; give it another path", key=key)
+
+
+class FolderGuard:
+    """Makes folders below a root and sees to it that they are really there, symbolic links included."""
+
+    __slots__ = ("_known", "_real_root", "root")
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._real_root = os.path.realpath(root)
+        self._known: set[str] = set()
+
+    def ready(self, relative: str) -> str:
+        """The full path for ``relative``, its folder made. Raises UnsafeKey, SinkError."""
+        path = os.path.join(self.root, relative)
+        folder = os.path.dirname(path)
+        if folder not in self._known:
+            self._make(folder, relative)
+            if len(self._known) > 10_000:  # bounded: a batch may have more folders than fit in memory
+                self._known.clear()
+            self._known.add(folder)
+        return path
+
+    def _make(self, folder: str, relative: str) -> None:
+        # A link that was there before could lead out: look where the nearest folder that exists really is.
+        existing = folder
+        while not os.path.lexists(existing) and existing != os.path.dirname(existing):
+            existing = os.path.dirname(existing)
+        real = os.path.realpath(existing)
+        inside = real == self._real_root or real.startswith(self._real_root.rstrip("/") + "/")
+        if not inside and not self._real_root.startswith(real.rstrip("/") + "/"):
+            raise _unsafe(relative, f"{existing!r} is a link that leads out of it")
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"cannot make the folder {folder!r}: {error.strerror}", path=folder) from None

@@ -1,0 +1,368 @@
+"""How each kind of task is begun and ended: the same code for both lanes.
+
+``prepare`` opens what is local, once per attempt; ``begin`` asks ``api`` for the operation, where ``api`` is a
+transport (the call blocks and returns the result) or its exchanges (it returns an Exchange at once); ``end`` makes the
+rest of the outcome out of the result. Between attempts the item keeps what a retry can go on with.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import stat
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from s3engine.control.estimator import OpClass
+from s3engine.errors import (
+    RequestError,
+    S3EngineError,
+    ServerFault,
+    SinkError,
+    SourceChanged,
+    SourceError,
+)
+from s3engine.classify import error_for
+from s3engine.paths import FolderGuard
+from s3engine.pool.messages import Context, Kind, NeedsParts, Task
+from s3engine.sinks import FileSink, MemorySink, PartSink
+from s3engine.transport import Body, CompletedPart, FilePart, Headers, Timeouts
+from s3engine.wire import source_error
+
+__all__ = ["ACTIONS", "Action", "Item", "WorkerContext", "abandon", "content_type_headers"]
+
+_IN_MEMORY_BYTES = 256 * 1024  # below this a body is read in one call and sent with its head
+
+
+class WorkerContext:
+    """A Context as a worker uses it: with its caches."""
+
+    __slots__ = ("bucket", "content_types", "endpoint", "guard", "headers", "id", "source_bucket", "threshold_bytes")
+
+    def __init__(self, context: Context) -> None:
+        self.id = context.id
+        self.bucket = context.bucket
+        self.source_bucket = context.source_bucket
+        self.headers = context.headers
+        guess = context.guess_content_type and not any(name == "content-type" for name, _ in context.headers)
+        self.content_types: dict[str, Headers] | None = {} if guess else None
+        self.guard = FolderGuard(context.root) if context.root else None
+        self.threshold_bytes = context.threshold_bytes
+        self.endpoint: Any = None  # where the exchanges of this context went last
+
+
+class Item:
+    """A task while a worker has it: what its attempts have in common."""
+
+    __slots__ = (
+        "arg", "attempts", "body", "context", "etag", "exchange", "failed", "failures", "first_at", "free_used", "key",
+        "kind", "paid", "retryable", "sink", "size_bytes", "started_at", "task_id", "timeouts", "verdict",
+    )  # fmt: skip
+
+    def __init__(self, task: Task, context: WorkerContext) -> None:
+        self.task_id, _, self.kind, self.key, self.size_bytes, self.arg = task
+        self.context = context
+        self.attempts = 0  # requests made
+        self.failed = 0  # of those, the ones that count against max_attempts
+        self.free_used = 0
+        self.paid = 0
+        self.first_at = 0.0
+        self.started_at = 0.0
+        self.exchange: Any = None
+        self.sink: Any = None
+        self.body: Body = b""
+        self.failures: list[tuple[str, S3EngineError]] | None = None
+        self.etag = ""
+        self.timeouts: Timeouts | None = None
+        self.verdict: Any = None
+
+
+class Ended(NamedTuple):
+    """What ``end`` adds to an outcome."""
+
+    etag: str = ""
+    request_id: str = ""
+    status: int = 200
+    detail: Any = None
+
+
+class Action(NamedTuple):
+    """See the module's docstring."""
+
+    op: int
+    prepare: Callable[[Item], None] | None
+    begin: Callable[[Item, Any, Timeouts], Any]
+    end: Callable[[Item, Any], Ended]
+
+
+def _extra_headers(item: Item, path: str, own: Headers | None) -> Headers:
+    context = item.context
+    headers = context.headers if own is None else own
+    types = context.content_types
+    if types is None or (own is not None and any(name == "content-type" for name, _ in own)):
+        return headers
+    suffix = path[path.rfind(".") :]  # what guess_type goes by, but for compression: foo.tar.gz
+    cached = types.get(suffix) if own is None else None
+    if cached is None:
+        cached = content_type_headers(path, headers, True)
+        if own is None and len(types) < 1000:
+            types[suffix] = cached
+    return cached
+
+
+def content_type_headers(path: str, headers: Headers, guess: bool) -> Headers:
+    """``headers`` with a content type guessed from the name, unless there is one or none is wished."""
+    if not guess or any(name == "content-type" for name, _ in headers):
+        return headers
+    kind, encoding = mimetypes.guess_type(path)
+    # A compressed file is served as what it is, so that no client unpacks it on the way.
+    return (*headers, ("content-type", kind if kind and not encoding else "application/octet-stream"))
+
+
+# ---- PutObject
+
+
+def _open_source(item: Item) -> None:
+    path = item.arg[0]
+    try:
+        # O_NONBLOCK: opening a FIFO would wait for its writer.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(fd)
+            size = status.st_size
+            if not stat.S_ISREG(status.st_mode):
+                what = "a folder that cannot be listed" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+                raise SourceError(f"cannot upload {path!r}: it is {what}", path=path)
+            if size > item.context.threshold_bytes:
+                raise NeedsParts("large", size_bytes=size, mtime_ns=status.st_mtime_ns)
+            data = os.read(fd, size + 1) if size <= _IN_MEMORY_BYTES else b""
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise source_error(path, error) from None
+    if size > _IN_MEMORY_BYTES:
+        item.body = FilePart(path, 0, size, status.st_mtime_ns, size)
+    elif len(data) != size:
+        raise SourceChanged(f"{path!r} changed while it was read; send it again when it is at rest", path=path)
+    else:
+        item.body = data
+    item.size_bytes = size
+
+
+def _begin_put(item: Item, api: Any, timeouts: Timeouts) -> Any:
+    arg = item.arg
+    return api.put_object(
+        item.context.bucket, item.key, item.body, _extra_headers(item, arg[0], arg[1]), timeouts=timeouts
+    )
+
+
+def _open_bytes(item: Item) -> None:
+    item.body = item.arg[0]
+    item.size_bytes = len(item.body)
+
+
+def _begin_put_bytes(item: Item, api: Any, timeouts: Timeouts) -> Any:
+    headers = _extra_headers(item, item.key, item.arg[1])
+    return api.put_object(item.context.bucket, item.key, item.body, headers, timeouts=timeouts)
+
+
+def _end_put(item: Item, result: Any) -> Ended:
+    item.body = b""
+    return Ended(result.etag, result.request_id, result.status)
+
+
+# ---- GetObject
+
+
+def _open_target(item: Item) -> None:
+    if item.sink is None:
+        relative, _, token = item.arg
+        guard = item.context.guard
+        assert guard is not None
+        path = guard.ready(relative)
+        if os.path.isdir(path) and not relative.endswith("/"):
+            raise SinkError(f"cannot write {path!r}: a folder is in the way", path=path)
+        item.sink = FileSink(path, token, item.context.threshold_bytes, NeedsParts)
+
+
+def _begin_get(item: Item, api: Any, timeouts: Timeouts) -> Any:
+    sink = item.sink
+    # Go on where an earlier attempt broke off, if the object is still the same one.
+    first = sink.received if sink.etag else 0
+    if_match = sink.etag if first else item.arg[1]
+    return api.get_object(item.context.bucket, item.key, sink, first=first, if_match=if_match, timeouts=timeouts)
+
+
+def _end_get(item: Item, result: Any) -> Ended:
+    sink = item.sink
+    if result.total_bytes >= 0 and sink.received != result.total_bytes:
+        raise ServerFault(f"GetObject s3://{item.context.bucket}/{item.key}: {sink.received} bytes of {result.total_bytes}")
+    if item.arg[0].endswith("/"):  # a folder marker: the folder is what it stands for
+        if sink.received:
+            raise SinkError(f"key {item.key!r} ends in / and has a body; give it another path", key=item.key)
+        sink.discard()
+    else:
+        sink.commit()
+    item.size_bytes = sink.received
+    return Ended(result.etag, result.request_id, result.status)
+
+
+def _open_part_target(item: Item) -> None:
+    if item.sink is None:
+        path, first, last, etag = item.arg
+        item.sink = PartSink(path, first, last, etag)
+
+
+def _begin_get_part(item: Item, api: Any, timeouts: Timeouts) -> Any:
+    sink = item.sink
+    return api.get_object(
+        item.context.bucket, item.key, sink,
+        first=sink.resume_at(), last=sink.last, if_match=item.arg[3], timeouts=timeouts,
+    )  # fmt: skip
+
+
+def _end_get_part(item: Item, result: Any) -> Ended:
+    sink = item.sink
+    if sink.resume_at() != sink.last + 1:
+        raise ServerFault(f"GetObject s3://{item.context.bucket}/{item.key}: a range came back short")
+    sink.close()
+    item.size_bytes = sink.last + 1 - sink.first
+    return Ended(result.etag, result.request_id, result.status)
+
+
+def _open_memory(item: Item) -> None:
+    if item.sink is None:
+        item.sink = MemorySink()
+
+
+def _begin_get_bytes(item: Item, api: Any, timeouts: Timeouts) -> Any:
+    item.sink = MemorySink()
+    return api.get_object(item.context.bucket, item.key, item.sink, if_match=item.arg, timeouts=timeouts)
+
+
+def _end_get_bytes(item: Item, result: Any) -> Ended:
+    body = item.sink.body()
+    item.size_bytes = len(body)
+    return Ended(result.etag, result.request_id, result.status, body)
+
+
+# ---- CopyObject, HeadObject, DeleteObjects
+
+
+def _begin_copy(item: Item, api: Any, timeouts: Timeouts) -> Any:
+    source_key, etag, own = item.arg
+    context = item.context
+    headers = context.headers if own is None else own
+    return api.copy_object(
+        context.source_bucket, source_key, context.bucket, item.key, headers, if_match=etag, timeouts=timeouts
+    )
+
+
+def _end_copy(item: Item, result: Any) -> Ended:
+    return Ended(result.etag, result.request_id, result.status)
+
+
+def _begin_head(item: Item, api: Any, timeouts: Timeouts) -> Any:
+    return api.head_object(item.context.bucket, item.key, timeouts=timeouts)
+
+
+def _end_head(item: Item, result: Any) -> Ended:
+    return Ended(result.etag, result.request_id, result.status, result)
+
+
+def _begin_delete(item: Item, api: Any, timeouts: Timeouts) -> Any:
+    keys = item.arg
+    if len(keys) == 1:
+        # One key needs no XML, and keys with control characters (which the parent sends alone) cannot stand in it.
+        return api.delete_object(item.context.bucket, keys[0], timeouts=timeouts)
+    return api.delete_objects(item.context.bucket, keys, timeouts=timeouts)
+
+
+def _end_delete(item: Item, result: Any) -> Ended:
+    final = item.failures if item.failures is not None else []
+    again: list[str] = []
+    worst: RequestError | None = None
+    for failure in result or ():
+        # Per-key errors have no status of their own; a code that is not known may pass, as a 500 does.
+        error = error_for(500, failure.code)(
+            f"DeleteObjects s3://{item.context.bucket}/{failure.key}: {failure.code}: {failure.message}",
+            operation="DeleteObjects", bucket=item.context.bucket, key=failure.key, code=failure.code,
+        )  # fmt: skip
+        if failure.code == "NoSuchKey":
+            continue
+        if item.retryable(error):
+            again.append(failure.key)
+            worst = error
+        else:
+            final.append((failure.key, error))
+    item.failures = final
+    if worst is not None:
+        item.arg = again
+        raise worst
+    return Ended(detail=final)
+
+
+# ---- multipart
+
+
+def _begin_create(item: Item, api: Any, timeouts: Timeouts) -> Any:
+    return api.create_multipart_upload(item.context.bucket, item.key, item.arg, timeouts=timeouts)
+
+
+def _end_create(item: Item, result: Any) -> Ended:
+    return Ended(detail=result)
+
+
+def _begin_part(item: Item, api: Any, timeouts: Timeouts) -> Any:
+    upload_id, number, part = item.arg
+    return api.upload_part(item.context.bucket, item.key, upload_id, number, part, timeouts=timeouts)
+
+
+def _begin_part_copy(item: Item, api: Any, timeouts: Timeouts) -> Any:
+    upload_id, number, source_key, first, last, etag = item.arg
+    context = item.context
+    return api.upload_part_copy(
+        context.source_bucket, source_key, first, last, context.bucket, item.key, upload_id, number,
+        if_match=etag, timeouts=timeouts,
+    )  # fmt: skip
+
+
+def _begin_complete(item: Item, api: Any, timeouts: Timeouts) -> Any:
+    upload_id, parts = item.arg
+    completed = [CompletedPart(*part) for part in parts]
+    return api.complete_multipart_upload(item.context.bucket, item.key, upload_id, completed, timeouts=timeouts)
+
+
+def _begin_abort(item: Item, api: Any, timeouts: Timeouts) -> Any:
+    return api.abort_multipart_upload(item.context.bucket, item.key, item.arg, timeouts=timeouts)
+
+
+def _end_nothing(item: Item, result: Any) -> Ended:
+    return Ended()
+
+
+ACTIONS: dict[int, Action] = {
+    Kind.PUT_FILE: Action(OpClass.PUT, _open_source, _begin_put, _end_put),
+    Kind.PUT_BYTES: Action(OpClass.PUT, _open_bytes, _begin_put_bytes, _end_put),
+    Kind.GET_FILE: Action(OpClass.GET, _open_target, _begin_get, _end_get),
+    Kind.GET_PART: Action(OpClass.GET, _open_part_target, _begin_get_part, _end_get_part),
+    Kind.GET_BYTES: Action(OpClass.GET, _open_memory, _begin_get_bytes, _end_get_bytes),
+    Kind.COPY: Action(OpClass.COPY, None, _begin_copy, _end_copy),
+    Kind.HEAD: Action(OpClass.HEAD, None, _begin_head, _end_head),
+    Kind.DELETE: Action(OpClass.DELETE, None, _begin_delete, _end_delete),
+    Kind.CREATE: Action(OpClass.PUT, None, _begin_create, _end_create),
+    Kind.PART: Action(OpClass.PUT, None, _begin_part, _end_put),
+    Kind.PART_COPY: Action(OpClass.COPY, None, _begin_part_copy, _end_copy),
+    Kind.COMPLETE: Action(OpClass.COMPLETE, None, _begin_complete, _end_put),
+    Kind.ABORT: Action(OpClass.DELETE, None, _begin_abort, _end_nothing),
+}
+
+
+def abandon(item: Item) -> None:
+    """Undo what a task that will not be done left behind on this side."""
+    sink = item.sink
+    if isinstance(sink, FileSink):
+        sink.discard()
+    elif isinstance(sink, PartSink):
+        sink.close()
+    item.body = b""

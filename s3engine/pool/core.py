@@ -1,0 +1,188 @@
+"""What both lanes of a worker share: deadlines, what follows a failed attempt, outcomes. No socket, no thread."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from s3engine.control.estimator import Estimator, OpClass
+from s3engine.control.retry import Budget, Decider, Decision, RetryPolicy, Verdict, classify
+from s3engine.control.shared import REQUESTS, RETRIES, THROTTLES, SharedBlock
+from s3engine.control.timeouts import TimeoutPolicy
+from s3engine.errors import (
+    Cancelled,
+    ClockSkewed,
+    FirstByteTimeout,
+    RequestError,
+    S3EngineError,
+    WrongRegion,
+)
+from s3engine.pool.actions import ACTIONS, Ended, Item, WorkerContext, abandon
+from s3engine.pool.messages import Context, Kind, NeedsParts, Task
+from s3engine.transport import Timeouts
+
+__all__ = ["Core"]
+
+_SMALL_SIZE_BITS = 16  # sizes below 64 KiB share their deadlines
+
+
+class Core:
+    """State of one worker. ``emit`` takes outcome tuples; ``now`` is ``time.monotonic`` wherever it stands."""
+
+    def __init__(
+        self, transport: Any, block: SharedBlock, index: int, policy: TimeoutPolicy, retry_policy: RetryPolicy, *,
+        need_credentials: Callable[[], None], clock: Callable[[], float] = time.monotonic,
+        rng: Callable[[], float] = random.random,
+    ) -> None:  # fmt: skip
+        self.transport = transport
+        self.clock = clock
+        self.estimator = Estimator(
+            block, index, gain=policy.gain, deviation_gain=policy.deviation_gain, minimum_bytes=policy.minimum_bytes
+        )
+        self.contexts: dict[int, WorkerContext] = {}
+        self.outcomes: list[tuple[Any, ...]] = []
+        self._budget = Budget(block, index, retry_policy)
+        self._decider = Decider(retry_policy, self._budget, rng)
+        self._policy = policy
+        self._block = block
+        self._index = index
+        self._clock_offset_s = 0.0
+        self._need_credentials = need_credentials
+        self._limits: dict[tuple[int, int, int], Timeouts] = {}
+
+    # ---- tasks in
+
+    def add_context(self, context: Context) -> None:
+        """Know a batch."""
+        self.contexts[context.id] = WorkerContext(context)
+
+    def item(self, task: Task) -> Item:
+        """A task as it is worked on."""
+        item = Item(task, self.contexts[task[1]])
+        item.retryable = _passes
+        return item
+
+    # ---- around an attempt
+
+    def timeouts(self, op: int, size_bytes: int, attempt: int) -> Timeouts:
+        """The deadlines of an attempt; kept for sizes within a factor of two until the next tick."""
+        bits = max(size_bytes, 0).bit_length()
+        key = (op, bits if bits > _SMALL_SIZE_BITS else 0, attempt)
+        found = self._limits.get(key)
+        if found is None:
+            size = 1 << max(bits, _SMALL_SIZE_BITS) if size_bytes > 0 else 0
+            found = self._policy.timeouts(OpClass(op), size, attempt, self.estimator.estimate(op))
+            self._limits[key] = found
+        return found
+
+    def succeeded(self, item: Item, ended: Ended, now: float) -> None:
+        """The task is done."""
+        if item.failed:
+            self._budget.refund(item.paid)
+        else:
+            self._budget.earn()
+        timeouts = item.timeouts
+        op = ACTIONS[item.kind].op
+        per_byte = self.estimator.estimate(op).s_per_byte_mean
+        self.outcomes.append(
+            (
+                item.task_id, item.attempts, now - item.started_at, now - item.first_at,
+                1.0 / per_byte if per_byte else 0.0, timeouts.attempt_s if timeouts else 0.0, ended.status,
+                ended.request_id, item.size_bytes, ended.etag, ended.detail, None,
+            )
+        )  # fmt: skip
+
+    def failed(self, item: Item, error: S3EngineError, now: float) -> Decision | None:
+        """An attempt failed: what to do, or None when that was the end and the outcome is written."""
+        if isinstance(error, NeedsParts):
+            self._end(item, error, now)
+            return None
+        decision = self._decider.decide(error, attempt=item.failed, free_used=item.free_used, now=now)
+        slot = self._block.slots[self._index]
+        if isinstance(error, FirstByteTimeout) and item.timeouts is not None:
+            op = ACTIONS[item.kind].op
+            present = self._policy.timeouts(OpClass(op), item.size_bytes, 0, self.estimator.estimate(op))
+            # Epoch rule: of many attempts that die together only those issued with today's estimate teach.
+            if self._policy.learns_from_timeout(item.timeouts, present):
+                self.estimator.observe_timeout(op, error.timeout_s)
+                self._limits.clear()
+        if not decision.retry:
+            self._end(item, error, now)
+            return None
+        slot[RETRIES] += 1.0
+        verdict = decision.verdict
+        if verdict >= Verdict.RECONNECT:
+            item.free_used |= 1 << verdict
+            self._mend(item, error, verdict, now)
+        else:
+            item.failed += 1
+            item.paid += decision.cost
+            if verdict == Verdict.THROTTLE:
+                slot[THROTTLES] += 1.0
+        item.verdict = verdict
+        item.exchange = None
+        return decision
+
+    def admit(self, item: Item, now: float) -> Decision:
+        """Ask again for an item that waited because the budget was empty."""
+        decision = self._decider.admit(item.verdict, now=now)
+        item.paid += decision.cost
+        return decision
+
+    def _mend(self, item: Item, error: S3EngineError, verdict: Verdict, now: float) -> None:
+        if verdict == Verdict.CLOCK and isinstance(error, ClockSkewed):
+            # The offset is what was missing beyond the one in use, so twenty failures of one instant add up to one.
+            self._clock_offset_s += error.offset_s if abs(error.offset_s) > 1.0 else 0.0
+            self.transport.set_clock_offset(self._clock_offset_s)
+            self._block.publish_clock_offset(self._index, self._clock_offset_s, now)
+        elif verdict == Verdict.REGION and isinstance(error, WrongRegion):
+            self.transport.set_region(item.context.bucket, error.region)
+        elif verdict == Verdict.CREDENTIALS:
+            self._need_credentials()
+
+    def cancelled(self, item: Item, now: float) -> None:
+        """The task will not be done."""
+        self._end(item, Cancelled(f"cancelled before {item.key!r} was done", key=item.key), now)
+
+    def _end(self, item: Item, error: S3EngineError, now: float) -> None:
+        abandon(item)
+        detail: Any = None
+        failure: S3EngineError | None = error
+        if item.kind == Kind.DELETE:
+            # Some keys of the batch may be gone already: each key has its own answer.
+            detail = [*(item.failures or ()), *((key, error) for key in item.arg)]
+            failure = None
+        timeouts = item.timeouts
+        status = error.status if isinstance(error, RequestError) else 0
+        request_id = error.request_id if isinstance(error, RequestError) else ""
+        started = item.started_at or now
+        self.outcomes.append(
+            (
+                item.task_id, item.attempts, now - started, now - (item.first_at or now), 0.0,
+                timeouts.attempt_s if timeouts else 0.0, status, request_id, max(item.size_bytes, 0), "", detail,
+                failure,
+            )
+        )  # fmt: skip
+
+    def take_outcomes(self) -> list[tuple[Any, ...]]:
+        """The outcomes since the last call."""
+        outcomes = self.outcomes
+        self.outcomes = []
+        self._block.slots[self._index][REQUESTS] += len(outcomes)
+        return outcomes
+
+    def tick(self, now: float) -> None:
+        """About ten times a second: publish what was learnt, read what others learnt."""
+        self.estimator.sync(now)
+        self._budget.sync()
+        self._limits.clear()
+        offset_s = self._block.newest_clock_offset()
+        if offset_s != self._clock_offset_s:
+            self._clock_offset_s = offset_s
+            self.transport.set_clock_offset(offset_s)
+
+
+def _passes(error: S3EngineError) -> bool:
+    return classify(error) in (Verdict.TRANSIENT, Verdict.THROTTLE)

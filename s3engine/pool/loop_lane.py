@@ -1,0 +1,355 @@
+"""The loop lane: one thread of a worker drives all its connections through one poller.
+
+Nothing in here blocks on the network. Connecting (name look-up, proxy, TLS) is urllib3's blocking code and runs in a
+few helper threads, which hand finished sockets over. Deadlines are looked at ten times a second over all connections
+in flight, after the events of that turn were handled: a busy CPU or a slow disk is not mistaken for a slow network.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import select
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from s3engine.control.retry import Verdict
+from s3engine.errors import RequestError, S3EngineError
+from s3engine.pool.actions import ACTIONS, Item
+from s3engine.pool.core import Core
+from s3engine.pool.messages import Task
+from s3engine.wire import RECEIVE_BYTES, Wire
+
+__all__ = ["LoopLane"]
+
+_IN = select.EPOLLIN if hasattr(select, "EPOLLIN") else select.POLLIN
+_OUT = select.EPOLLOUT if hasattr(select, "EPOLLOUT") else select.POLLOUT
+_CONNECTORS = 4
+_MAX_IDLE_S = 4.0  # AWS closes idle connections after about 5 s
+_CREDENTIALS_WAIT_S = 10.0
+_TRANSFER_BYTES = 64 * 1024  # smaller bodies say nothing about bandwidth; the estimator has its own, larger minimum
+
+
+class LoopLane:
+    """See the module. ``limit`` is how many requests may be in flight."""
+
+    def __init__(self, core: Core, limit: int, poller: Any) -> None:
+        self._core = core
+        self._transport = core.transport
+        self._limit = limit
+        self._poller = poller
+        self._buffer = memoryview(bytearray(RECEIVE_BYTES))
+        self._wires: dict[int, Wire] = {}
+        self._idle: dict[Any, list[Wire]] = {}
+        self._pending: deque[Item] = deque()
+        self._delayed: list[tuple[float, int, Item, bool]] = []
+        self._for_credentials: list[tuple[float, Item]] = []
+        self._sequence = 0
+        self._in_flight = 0
+        self._connecting = 0
+        self._connected: deque[tuple[Any, Any]] = deque()
+        self._executor: ThreadPoolExecutor | None = None
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        poller.register(self._wake_read, _IN)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing to do and nothing under way."""
+        return not (self._in_flight or self._pending or self._delayed or self._for_credentials)
+
+    def submit(self, tasks: list[Task]) -> None:
+        """Take tasks."""
+        self._pending.extend(map(self._core.item, tasks))
+
+    def take_outcomes(self) -> list[tuple[Any, ...]]:
+        """The outcomes since the last call."""
+        return self._core.take_outcomes()
+
+    def wait_s(self, now: float) -> float:
+        """How long the poller may sleep."""
+        if self._delayed:
+            return min(0.1, max(0.0, self._delayed[0][0] - now))
+        return 0.1 if self._in_flight or self._connecting or self._pending or self._for_credentials else 1.0
+
+    # ---- events
+
+    def on_event(self, fd: int, mask: int, now: float) -> None:
+        """Something happened on one of the lane's descriptors."""
+        wire = self._wires.get(fd)
+        if wire is None:
+            if fd == self._wake_read:
+                self._take_connected(now)
+            return
+        item: Item | None = wire.item
+        if item is None:
+            # An idle connection has nothing to say: it was closed, or is out of step.
+            self._drop_idle(wire)
+            return
+        try:
+            if mask & ~_OUT and wire.on_readable(self._buffer, now):
+                self._answered(wire, item, now)
+                return
+            if mask & _OUT and wire.wants_write:
+                wire.on_writable(now)
+                if not wire.wants_write:
+                    self._poller.modify(fd, _IN)
+        except S3EngineError as error:
+            self._broke(wire, item, error, now)
+
+    def _answered(self, wire: Wire, item: Item, now: float) -> None:
+        exchange = wire.exchange
+        assert exchange is not None
+        action = ACTIONS[item.kind]
+        reusable = wire.finish()
+        self._in_flight -= 1
+        item.exchange = None
+        try:
+            result = exchange.result()
+            estimator = self._core.estimator
+            estimator.observe_latency(action.op, wire.first_byte_at - wire.drained_at)
+            size = item.size_bytes
+            if size > _TRANSFER_BYTES:
+                began, over = (wire.first_byte_at, now) if item.sink is not None else (wire.started_at, wire.drained_at)
+                estimator.observe_transfer(action.op, size, over - began)
+            ended = action.end(item, result)
+        except S3EngineError as error:
+            # Some stores misread what follows a refused body: such a connection is not used again.
+            if reusable and exchange.body:
+                reusable = False
+            self._release(wire, exchange.endpoint, reusable, now)
+            self._retry(item, error, now)
+            return
+        self._core.succeeded(item, ended, now)
+        self._release(wire, exchange.endpoint, reusable, now)
+
+    def _release(self, wire: Wire, endpoint: Any, reusable: bool, now: float) -> None:
+        if not reusable:
+            self._forget(wire)
+            wire.close()
+            return
+        wires = self._idle.get(endpoint)
+        if wires is None:
+            wires = self._idle[endpoint] = []
+        wires.append(wire)
+        wire.moved_at = now
+
+    def _broke(self, wire: Wire, item: Item, error: S3EngineError, now: float) -> None:
+        self._in_flight -= 1
+        self._forget(wire)
+        wire.close()
+        self._retry(item, error, now)
+
+    def _retry(self, item: Item, error: S3EngineError, now: float) -> None:
+        decision = self._core.failed(item, error, now)
+        if decision is None:
+            return
+        if decision.verdict == Verdict.CREDENTIALS:
+            self._for_credentials.append((now + _CREDENTIALS_WAIT_S, item))
+        elif decision.delay_s <= 0:
+            self._pending.appendleft(item)
+        else:
+            self._sequence += 1
+            heapq.heappush(self._delayed, (now + decision.delay_s, self._sequence, item, decision.waiting))
+
+    # ---- starting requests
+
+    def pump(self, now: float) -> None:
+        """Start what may be started."""
+        pending = self._pending
+        while pending and self._in_flight < self._limit:
+            item = pending[0]
+            endpoint = item.context.endpoint
+            if endpoint is not None and not self._idle.get(endpoint):
+                self._connect(endpoint)
+                return
+            pending.popleft()
+            if not self._launch(item, now):
+                return
+
+    def _launch(self, item: Item, now: float) -> bool:
+        """Start one item; False when it has to wait for a connection."""
+        action = ACTIONS[item.kind]
+        try:
+            exchange = item.exchange
+            if exchange is None:
+                if action.prepare is not None:
+                    action.prepare(item)
+                item.timeouts = timeouts = self._core.timeouts(action.op, item.size_bytes, item.failed)
+                exchange = action.begin(item, self._transport.exchanges, timeouts)
+        except S3EngineError as error:
+            item.first_at = item.first_at or now
+            item.started_at = now
+            self._retry(item, error, now)
+            return True
+        endpoint = exchange.endpoint
+        wires = self._idle.get(endpoint)
+        if not wires:
+            item.exchange = exchange
+            item.context.endpoint = endpoint
+            self._pending.appendleft(item)
+            self._connect(endpoint)
+            return False
+        wire = wires.pop()
+        now = self._core.clock()  # preparing may have read a file
+        item.started_at = now
+        if not item.first_at:
+            item.first_at = now
+        item.attempts += 1
+        item.context.endpoint = endpoint
+        self._in_flight += 1
+        wire.item = item
+        assert item.timeouts is not None
+        try:
+            wire.start(exchange, item.timeouts, now)
+            if wire.wants_write:
+                self._poller.modify(wire.fileno(), _IN | _OUT)
+        except S3EngineError as error:
+            self._broke(wire, item, error, now)
+        return True
+
+    # ---- connections
+
+    def _connect(self, endpoint: Any) -> None:
+        wanted = min(len(self._pending), self._limit - self._in_flight)
+        if self._connecting >= min(_CONNECTORS, wanted):
+            return
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(_CONNECTORS, thread_name_prefix="s3engine-connect")
+        item = self._pending[0]
+        connect_s = item.timeouts.connect_s if item.timeouts is not None else 3.1
+        self._connecting += 1
+        self._executor.submit(self._open, endpoint, connect_s)
+
+    def _open(self, endpoint: Any, timeout_s: float) -> None:
+        # Runs in a helper thread: touches nothing but the queue and the pipe.
+        try:
+            result: Any = self._transport.open_link(endpoint, timeout_s)
+        except S3EngineError as error:
+            result = error
+        except Exception as error:  # noqa: BLE001  (a bug must reach the report, not die in a thread)
+            result = RequestError(f"cannot connect: {error!r}")
+        self._connected.append((endpoint, result))
+        try:
+            os.write(self._wake_write, b"\0")
+        except BlockingIOError:
+            return  # the pipe is full of wake-ups already
+
+    def _take_connected(self, now: float) -> None:
+        try:
+            os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            pass
+        while self._connected:
+            endpoint, result = self._connected.popleft()
+            self._connecting -= 1
+            if isinstance(result, S3EngineError):
+                self._connect_failed(endpoint, result, now)
+                continue
+            wire = Wire(result)
+            wire.used = result.used
+            self._wires[wire.fileno()] = wire
+            self._poller.register(wire.fileno(), _IN)
+            self._release(wire, endpoint, True, now)
+
+    def _connect_failed(self, endpoint: Any, error: S3EngineError, now: float) -> None:
+        """A failed connect is an attempt of the item that has waited longest for that endpoint."""
+        for index, item in enumerate(self._pending):
+            if item.context.endpoint == endpoint:
+                del self._pending[index]
+                item.attempts += 1
+                item.started_at = now
+                item.first_at = item.first_at or now
+                self._retry(item, error, now)
+                return
+
+    def _forget(self, wire: Wire) -> None:
+        fd = wire.fileno()
+        del self._wires[fd]
+        self._poller.unregister(fd)
+
+    def _drop_idle(self, wire: Wire) -> None:
+        for wires in self._idle.values():
+            if wire in wires:
+                wires.remove(wire)
+        self._forget(wire)
+        wire.close()
+
+    # ---- time
+
+    def tick(self, now: float) -> None:
+        """Ten times a second, after the events: what is late, what may go on."""
+        late: list[tuple[Wire, Item, S3EngineError]] = []
+        for wire in self._wires.values():
+            item: Item | None = wire.item
+            if item is not None:
+                error = wire.overdue(now)
+                if error is not None:
+                    late.append((wire, item, error))
+        for wire, item, error in late:
+            self._broke(wire, item, error, now)
+        for wires in self._idle.values():
+            # The oldest stand first, since connections are taken from the end.
+            while wires and now - wires[0].moved_at > _MAX_IDLE_S:
+                self._drop_idle(wires[0])
+        if self._for_credentials and self._for_credentials[0][0] < now:
+            self.renewed_credentials()
+        self._core.tick(now)
+
+    def wake_delayed(self, now: float) -> None:
+        """Put items whose wait is over back in line."""
+        while self._delayed and self._delayed[0][0] <= now:
+            _, _, item, waiting = heapq.heappop(self._delayed)
+            if waiting:
+                decision = self._core.admit(item, now)
+                if decision.waiting:
+                    self._sequence += 1
+                    heapq.heappush(self._delayed, (now + decision.delay_s, self._sequence, item, True))
+                    continue
+            self._pending.append(item)
+
+    def renewed_credentials(self) -> None:
+        """Fresh credentials have come (or were waited for long enough)."""
+        self._pending.extend(item for _, item in self._for_credentials)
+        self._for_credentials.clear()
+
+    # ---- ends
+
+    def cancel(self, context_id: int, hard: bool, now: float) -> None:
+        """Drop what has not begun; ``hard``: what is in flight as well."""
+        kept: deque[Item] = deque()
+        for item in self._pending:
+            if item.context.id == context_id:
+                self._core.cancelled(item, now)
+            else:
+                kept.append(item)
+        self._pending = kept
+        delayed = self._delayed
+        self._delayed = [entry for entry in delayed if entry[2].context.id != context_id]
+        heapq.heapify(self._delayed)
+        for entry in delayed:
+            if entry[2].context.id == context_id:
+                self._core.cancelled(entry[2], now)
+        waiting = self._for_credentials
+        self._for_credentials = [entry for entry in waiting if entry[1].context.id != context_id]
+        for entry_ in waiting:
+            if entry_[1].context.id == context_id:
+                self._core.cancelled(entry_[1], now)
+        if not hard:
+            return
+        for wire in list(self._wires.values()):
+            item: Item | None = wire.item
+            if item is not None and item.context.id == context_id:
+                self._in_flight -= 1
+                self._forget(wire)
+                wire.close()
+                self._core.cancelled(item, now)
+
+    def close(self) -> None:
+        """Close every connection."""
+        for wire in list(self._wires.values()):
+            self._forget(wire)
+            wire.close()
+        self._idle.clear()
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)

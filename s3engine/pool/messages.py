@@ -1,0 +1,86 @@
+"""What crosses between parent and workers. Hot values are plain tuples: they pickle in a third of the time of classes.
+
+Parent to worker: ``(TASKS, [task, ...])``, ``(CONTEXT, Context)``, ``(FORGET, context_id)``,
+``(CREDENTIALS, Credentials | None)``, ``(CANCEL, context_id, hard)``, ``(STOP,)``.
+Worker to parent: ``(READY,)``, ``(OUTCOMES, [outcome, ...])``, ``(NEED_CREDENTIALS,)``, ``(BROKEN, error)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+from s3engine.errors import S3EngineError
+from s3engine.transport import Headers
+
+__all__ = [
+    "BROKEN", "CANCEL", "CONTEXT", "CREDENTIALS", "FORGET", "LARGE_KINDS", "NEED_CREDENTIALS", "OUTCOMES", "READY", "STOP", "TASKS",
+    "Context", "Kind", "NeedsParts", "Outcome", "Task",
+]  # fmt: skip
+
+TASKS, CONTEXT, FORGET, CREDENTIALS, CANCEL, STOP, READY, OUTCOMES, NEED_CREDENTIALS, BROKEN = range(10)
+
+Task: TypeAlias = tuple[int, int, int, str, int, Any]
+"""(task id, context id, Kind, key, size_bytes or -1, argument). The argument of each Kind stands beside it."""
+
+
+class Kind:
+    """What a task does: plain numbers, since they are compared and pickled by the thousand."""
+
+    PUT_FILE = 0  # (path, Headers or None)
+    PUT_BYTES = 1  # (bytes, Headers or None)
+    GET_FILE = 2  # (target path below the context's root, expected ETag or "", token of the temporary name)
+    GET_PART = 3  # (temporary path, first byte, last byte, ETag)
+    COPY = 4  # (source key, expected ETag or "", Headers or None)
+    DELETE = 5  # [key, ...]
+    HEAD = 6  # None
+    CREATE = 7  # Headers
+    PART = 8  # (upload id, part number, FilePart)
+    PART_COPY = 9  # (upload id, part number, source key, first byte, last byte, ETag)
+    COMPLETE = 10  # (upload id, [CompletedPart, ...])
+    ABORT = 11  # upload id
+    GET_BYTES = 12  # expected ETag or ""
+
+
+LARGE_KINDS = frozenset((Kind.PART, Kind.GET_PART, Kind.PART_COPY))
+"""Tasks that move a part of a large object: few of them are in flight at a time."""
+
+
+class Outcome(NamedTuple):
+    """What became of a task; crosses as a plain tuple. ``detail`` by Kind: an upload id (CREATE), HeadResult (HEAD),
+    [(key, error), ...] (DELETE), the body (GET_BYTES)."""
+
+    task_id: int
+    attempts: int
+    success_s: float
+    total_s: float
+    estimate_bytes_per_s: float
+    timeout_s: float
+    status: int
+    request_id: str
+    size_bytes: int
+    etag: str
+    detail: Any
+    error: S3EngineError | None
+
+
+class NeedsParts(S3EngineError):
+    """Not an error to anybody outside: the object is too large for one request, so the parent splits it."""
+
+    size_bytes: int
+    mtime_ns: int = 0
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What all tasks of a batch have in common; sent once to each worker."""
+
+    id: int
+    bucket: str
+    source_bucket: str = ""
+    headers: Headers = ()
+    guess_content_type: bool = False
+    root: str = ""
+    """Downloads stay below this folder; absolute."""
+    threshold_bytes: int = 0

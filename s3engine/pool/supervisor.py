@@ -1,0 +1,546 @@
+"""The parent's side of the pool: starts workers, deals tasks out, takes outcomes in, replaces workers that die.
+
+One thread runs all of it. Others speak to it through ``submit``, ``cancel`` and ``stop``, which only queue a call.
+Start order matters under ``fork``: all workers are forked before this thread exists.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import selectors
+import socket
+import sys
+import threading
+import time
+import types
+from collections import deque
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import wait as wait_for_sentinels
+from typing import Any, Protocol
+
+from s3engine.control.retry import govern_budget
+from s3engine.control.shared import CONTROL_HEARTBEAT_S, SharedBlock
+from s3engine.credentials import CredentialSource, Credentials
+from s3engine.errors import Cancelled, ConfigError, S3EngineError, WorkerCrashed
+from s3engine.pool import worker as worker_module
+from s3engine.pool.channel import Channel, ChannelClosed
+from s3engine.pool.messages import (
+    BROKEN,
+    CANCEL,
+    CONTEXT,
+    CREDENTIALS,
+    FORGET,
+    LARGE_KINDS,
+    NEED_CREDENTIALS,
+    OUTCOMES,
+    READY,
+    STOP,
+    TASKS,
+    Context,
+    Kind,
+    Task,
+)
+
+__all__ = ["Job", "Supervisor", "choose_start_method"]
+
+_TICK_S = 0.1
+_CHUNK = 32
+_PREFETCH = 64  # tasks a worker holds beyond its share in flight, so that it never waits for the parent
+_SUSPECT_AFTER = 3  # deaths of a worker that held the task, before it is tried alone
+_SOLO_DEATHS = 3  # deaths while it was tried alone, before it is given up
+_CREDENTIALS_EVERY_S = 30.0
+_JOIN_S = 5.0
+_STILLBORN = 8  # workers in a row that died before they were ready: it will not get better
+
+
+class Job(Protocol):
+    """What the supervisor works on; see :class:`s3engine.jobs.base.Job`. Called in the supervisor's thread only."""
+
+    context: Context
+    cancelled: bool
+    wake: Callable[[], None]
+    paused: Callable[[], bool]
+
+    @property
+    def contexts(self) -> tuple[Context, ...]: ...
+    @property
+    def finished(self) -> bool: ...
+    def start_reading(self) -> None: ...
+    def next_tasks(self, count: int) -> list[Task]: ...
+    def next_large(self, count: int) -> list[Task]: ...
+    def done(self, task: Task, outcome: tuple[Any, ...]) -> None: ...
+    def cancel(self) -> None: ...
+
+
+def choose_start_method(wanted: str) -> str:
+    """The start method for ``auto``: fork while this process has one thread (fastest), else forkserver.
+
+    Raises ConfigError when ``fork`` is demanded after threads were made: a lock that another thread holds at that
+    moment would stay locked in the child for ever.
+    """
+    try:
+        threads = len(os.listdir("/proc/self/task"))
+        can_fork = True
+    except OSError:
+        threads = threading.active_count()
+        can_fork = False  # not Linux: system libraries may have threads that nobody counts
+    if wanted == "fork" and threads > 1:
+        raise ConfigError(
+            f"start_method 'fork' needs a process with one thread, this one has {threads}; use 'forkserver' or 'spawn'"
+        )
+    if wanted != "auto":
+        return wanted
+    return "fork" if threads == 1 and can_fork else "forkserver"
+
+
+_main_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _without_main(needed: bool) -> Iterator[None]:
+    """Keep multiprocessing from importing the caller's ``__main__`` in the child.
+
+    Workers run code of ours alone. Without this a script with no ``if __name__ == "__main__"`` guard would run again
+    in each worker and start workers of its own there. ``needed``: a policy that is defined in ``__main__`` must travel.
+    """
+    if needed:
+        yield
+        return
+    with _main_lock:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
+class _Worker:
+    """What the parent knows of a worker."""
+
+    __slots__ = ("channel", "contexts", "index", "large", "process", "ready", "solo", "tasks")
+
+    def __init__(self, index: int, process: Any, channel: Channel) -> None:
+        self.index = index
+        self.process = process
+        self.channel = channel
+        self.tasks: dict[int, Task] = {}
+        self.large = 0
+        self.contexts: set[int] = set()
+        self.ready = False
+        self.solo = False  # works on one suspect task alone
+
+
+class Supervisor:
+    """See the module."""
+
+    def __init__(
+        self, settings: worker_module.WorkerSettings, n_workers: int, *, start_method: str, block: SharedBlock,
+        credentials: CredentialSource, max_parts_in_flight: int, grace_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._settings = settings
+        self._block = block
+        self._credentials = credentials
+        self._max_parts = max_parts_in_flight
+        self._grace_s = grace_s
+        self._clock = clock
+        self._window = 2 * settings.limit + _PREFETCH
+        self._method = choose_start_method(start_method)
+        self._workers: list[_Worker] = []
+        self._jobs: dict[int, Job] = {}  # by the id of each of their contexts
+        self._order: deque[Job] = deque()
+        self._ended: dict[int, Callable[[], None]] = {}
+        self._deaths: dict[int, int] = {}
+        self._again: deque[Task] = deque()
+        self._suspects: deque[Task] = deque()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._hard_cancel: list[tuple[float, Job]] = []
+        self._broken: S3EngineError | None = None
+        self._stillborn = 0
+        self._stopping = False
+        self._refreshing = False
+        self._refresh_at = clock() + _CREDENTIALS_EVERY_S
+        self._tick_at = 0.0
+        self._selector = selectors.DefaultSelector()
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(self._wake_read, selectors.EVENT_READ)
+        for index in range(n_workers):
+            self._workers.append(self._start(index, self._method))
+        self._thread = threading.Thread(target=self._run, name="s3engine-supervisor", daemon=True)
+        self._thread.start()
+
+    # ---- called from any thread
+
+    def submit(self, job: Job, ended: Callable[[], None]) -> None:
+        """Work on a job; ``ended()`` is called in the supervisor's thread when it is over."""
+
+        def begin() -> None:
+            for context in job.contexts:
+                self._jobs[context.id] = job
+            self._order.append(job)
+            self._ended[job.context.id] = ended
+            job.start_reading()
+
+        job.wake = self.wake
+        self._call(begin)
+
+    def cancel(self, job: Job) -> None:
+        """End a job: nothing new is begun, what is in flight has ``grace_s`` to end."""
+        self._call(lambda: self._cancel(job))
+
+    def stop(self) -> None:
+        """End all workers and the thread. Jobs should be over."""
+        self._call(self._begin_stop)
+        self._thread.join()
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers, in the order of their slots."""
+        return [worker.process.pid for worker in self._workers]
+
+    def wake(self) -> None:
+        """Make the thread look again."""
+        try:
+            os.write(self._wake_write, b"\0")
+        except (BlockingIOError, OSError):
+            return  # full of wake-ups already, or closed: the thread is gone
+
+    def _call(self, function: Callable[[], None]) -> None:
+        self._calls.append(function)
+        self.wake()
+
+    # ---- the thread
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._turn()
+        finally:
+            self._end_workers()
+            self._selector.close()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+
+    def _turn(self) -> None:
+        events = self._selector.select(max(0.0, min(_TICK_S, self._tick_at - self._clock())))
+        for key, mask in events:
+            worker: _Worker | None = key.data
+            if worker is None:
+                _drain(self._wake_read)
+            elif mask & selectors.EVENT_READ:
+                self._receive(worker)
+            elif worker.channel.wants_write:
+                self._send(worker, None)
+        while self._calls:
+            self._calls.popleft()()
+        now = self._clock()
+        if now >= self._tick_at:
+            self._tick(now)
+        self._deal()
+        self._end_jobs()
+
+    def _tick(self, now: float) -> None:
+        self._tick_at = now + _TICK_S
+        self._block.control[CONTROL_HEARTBEAT_S] = now
+        govern_budget(self._block, self._settings.retry_policy)
+        if any(not worker.process.is_alive() for worker in self._workers):
+            for worker in list(self._workers):
+                if not worker.process.is_alive():
+                    self._receive(worker)  # whatever it still said, then the end of the stream
+        due = [job for at, job in self._hard_cancel if at <= now]
+        self._hard_cancel = [(at, job) for at, job in self._hard_cancel if at > now]
+        for job in due:
+            self._send_cancel(job, hard=True)
+        if now >= self._refresh_at and not self._credentials.fixed:
+            self._refresh(only_if_changed=True)
+
+    # ---- outcomes
+
+    def _receive(self, worker: _Worker) -> None:
+        try:
+            for message in worker.channel.receive():
+                code = message[0]
+                if code == OUTCOMES:
+                    self._take_outcomes(worker, message[1])
+                elif code == NEED_CREDENTIALS:
+                    self._refresh(only_if_changed=False)
+                elif code == BROKEN:
+                    self._broken = message[1]
+                    self._fail_everything(message[1])
+                elif code == READY:
+                    worker.ready = True
+                    self._stillborn = 0
+        except ChannelClosed:
+            self._died(worker)
+
+    def _take_outcomes(self, worker: _Worker, outcomes: list[tuple[Any, ...]]) -> None:
+        tasks = worker.tasks
+        deaths = self._deaths
+        for outcome in outcomes:
+            task = tasks.pop(outcome[0])
+            if task[2] in LARGE_KINDS:
+                worker.large -= 1
+            if deaths:
+                deaths.pop(outcome[0], None)
+            self._jobs[task[1]].done(task, outcome)
+        if worker.solo and not tasks:
+            worker.solo = False
+
+    def _died(self, worker: _Worker) -> None:
+        """Hand what it held to the others and put a new one in its place."""
+        self._selector.unregister(worker.channel.sock)
+        worker.channel.close()
+        worker.process.join()
+        code = worker.process.exitcode
+        if not worker.ready and not self._stopping and self._broken is None:
+            self._stillborn += 1
+            if self._stillborn >= _STILLBORN:
+                self._broken = WorkerCrashed(f"worker processes die before they are ready (last exit code {code})")
+                self._fail_everything(self._broken)
+        orphans = list(worker.tasks.values())
+        worker.tasks.clear()
+        if self._stopping or self._broken is not None:
+            return
+        for task in orphans:
+            count = self._deaths.get(task[0], 0) + 1
+            self._deaths[task[0]] = count
+            if count >= _SUSPECT_AFTER + _SOLO_DEATHS:
+                del self._deaths[task[0]]
+                error = WorkerCrashed(
+                    f"{task[3] or 'a batch of deletes'!r}: every worker that tried it died (last exit code {code})",
+                    key=task[3],
+                )
+                self._jobs[task[1]].done(task, _failed_outcome(task, error))
+            elif count >= _SUSPECT_AFTER:
+                self._suspects.append(task)
+            else:
+                self._again.append(task)
+        # A fork from here would copy the locks of other threads; the other methods start from a clean process.
+        method = "forkserver" if self._method == "fork" else self._method
+        position = self._workers.index(worker)
+        self._workers[position] = self._start(worker.index, method)
+
+    def _fail_everything(self, error: S3EngineError) -> None:
+        """No worker can open the transport: nothing will ever be done."""
+        for worker in self._workers:
+            for task in list(worker.tasks.values()):
+                self._jobs[task[1]].done(task, _failed_outcome(task, error))
+            worker.tasks.clear()
+            worker.large = 0
+
+    # ---- tasks
+
+    def _deal(self) -> None:
+        """Give workers what they have room for."""
+        if self._broken is not None:
+            self._refuse_all()
+            return
+        if self._suspects:
+            self._deal_suspect()
+        while self._again:
+            worker = self._roomiest()
+            if worker is None:
+                return
+            count = min(_CHUNK, self._window - len(worker.tasks), len(self._again))
+            self._give(worker, [self._again.popleft() for _ in range(count)])
+        parts = sum(worker.large for worker in self._workers)
+        fruitless = 0
+        while fruitless < len(self._order):
+            job = self._order[0]
+            self._order.rotate(-1)
+            fruitless += 1
+            if job.paused():
+                continue
+            if parts < self._max_parts:
+                for task in job.next_large(self._max_parts - parts):
+                    parts += 1
+                    self._give(min(self._free(), key=lambda worker: worker.large), [task])
+            worker = self._roomiest()
+            if worker is None:
+                return
+            tasks = job.next_tasks(min(_CHUNK, self._window - len(worker.tasks)))
+            if tasks:
+                self._give(worker, tasks)
+                fruitless = 0
+
+    def _refuse_all(self) -> None:
+        assert self._broken is not None
+        for job in list(self._order):
+            while tasks := job.next_large(_CHUNK) + job.next_tasks(_CHUNK):
+                for task in tasks:
+                    job.done(task, _failed_outcome(task, self._broken))
+
+    def _deal_suspect(self) -> None:
+        """One at a time, alone in a worker: its neighbours must not be blamed for what it does."""
+        if any(worker.solo for worker in self._workers):
+            return
+        for worker in self._workers:
+            if not worker.tasks:
+                worker.solo = True
+                self._give(worker, [self._suspects.popleft()])
+                return
+        # None is empty: the one with the least to do gets nothing more until it is.
+        min(self._workers, key=lambda worker: len(worker.tasks)).solo = True
+
+    def _free(self) -> list[_Worker]:
+        return [worker for worker in self._workers if not worker.solo] or self._workers
+
+    def _roomiest(self) -> _Worker | None:
+        workers = [worker for worker in self._workers if not worker.solo]
+        if not workers:
+            return None
+        worker = min(workers, key=lambda worker: len(worker.tasks))
+        # What it has not read yet counts: a slow worker must not make the parent's buffer grow.
+        full = len(worker.tasks) >= self._window or worker.channel.wants_write
+        return None if full else worker
+
+    def _give(self, worker: _Worker, tasks: list[Task]) -> None:
+        for task in tasks:
+            worker.tasks[task[0]] = task
+            if task[2] in LARGE_KINDS:
+                worker.large += 1
+            context_id = task[1]
+            if context_id not in worker.contexts:
+                worker.contexts.add(context_id)
+                job = self._jobs[context_id]
+                context = next(context for context in job.contexts if context.id == context_id)
+                self._send(worker, (CONTEXT, context))
+        self._send(worker, (TASKS, tasks))
+
+    def _send(self, worker: _Worker, message: Any) -> None:
+        channel = worker.channel
+        try:
+            if message is None:
+                channel.flush()
+            else:
+                channel.send(message)
+        except ChannelClosed:
+            return  # reading finds the end of the stream too, after the last outcomes
+        interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if channel.wants_write else 0)
+        if self._selector.get_key(channel.sock).events != interest:
+            self._selector.modify(channel.sock, interest, worker)
+
+    # ---- ends
+
+    def _cancel(self, job: Job) -> None:
+        if job.cancelled or job.context.id not in self._ended:
+            return
+        job.cancel()
+        for tasks in (self._again, self._suspects):
+            for task in [task for task in tasks if self._jobs[task[1]] is job]:
+                tasks.remove(task)
+                job.done(task, _failed_outcome(task, _cancelled(task)))
+        self._send_cancel(job, hard=False)
+        self._hard_cancel.append((self._clock() + self._grace_s, job))
+
+    def _send_cancel(self, job: Job, *, hard: bool) -> None:
+        for context in job.contexts:
+            for worker in self._workers:
+                if context.id in worker.contexts:
+                    self._send(worker, (CANCEL, context.id, hard))
+
+    def _end_jobs(self) -> None:
+        for job in [job for job in self._order if job.finished]:
+            self._order.remove(job)
+            for context in job.contexts:
+                del self._jobs[context.id]
+                for worker in self._workers:
+                    if context.id in worker.contexts:
+                        worker.contexts.discard(context.id)
+                        self._send(worker, (FORGET, context.id))
+            self._ended.pop(job.context.id)()
+
+    def _begin_stop(self) -> None:
+        self._stopping = True
+        for worker in self._workers:
+            self._send(worker, (STOP,))
+
+    def _end_workers(self) -> None:
+        limit = self._clock() + _JOIN_S
+        for worker in self._workers:
+            while worker.channel.wants_write and self._clock() < limit:
+                self._send(worker, None)
+                time.sleep(0.005)  # a worker reads within milliseconds, or will be killed below
+        waiting = [worker.process for worker in self._workers]
+        while waiting and self._clock() < limit:
+            wait_for_sentinels([process.sentinel for process in waiting], timeout=limit - self._clock())
+            waiting = [process for process in waiting if process.is_alive()]
+        for process in waiting:
+            process.kill()
+        for worker in self._workers:
+            worker.process.join()
+            worker.process.close()
+            worker.channel.close()
+
+    # ---- workers and credentials
+
+    def _start(self, index: int, method: str) -> _Worker:
+        ours, theirs = socket.socketpair()
+        # A forked child has copies of the parent's ends of the other channels: while it lives the other workers
+        # would not see the parent die.
+        inherited: tuple[int, ...] = ()
+        if method == "fork":
+            inherited = (
+                ours.fileno(), self._wake_read, self._wake_write, *(worker.channel.fileno() for worker in self._workers)
+            )  # fmt: skip
+        settings = dataclasses.replace(self._settings, index=index, inherited=inherited)
+        process = multiprocessing.get_context(method).Process(
+            target=worker_module.run, args=(settings, theirs, worker_module.descriptor(self._block.fd)),
+            name=f"s3engine-worker-{index}", daemon=True,
+        )  # fmt: skip
+        with _without_main(type(settings.timeout_policy).__module__ == "__main__"):
+            process.start()
+        theirs.close()
+        worker = _Worker(index, process, Channel(ours))
+        self._selector.register(ours, selectors.EVENT_READ, worker)
+        return worker
+
+    def _refresh(self, *, only_if_changed: bool) -> None:
+        """Look credentials up away from this thread (it may take seconds) and hand them to all workers."""
+        self._refresh_at = self._clock() + _CREDENTIALS_EVERY_S
+        if self._refreshing:
+            return
+        self._refreshing = True
+
+        def look_up() -> None:
+            try:
+                found: Credentials | None | S3EngineError = self._credentials.current()
+            except S3EngineError as error:
+                found = error
+            self._call(lambda: self._refreshed(found, only_if_changed))
+
+        threading.Thread(target=look_up, name="s3engine-credentials", daemon=True).start()
+
+    def _refreshed(self, found: Credentials | None | S3EngineError, only_if_changed: bool) -> None:
+        self._refreshing = False
+        old = self._settings.transport_settings.credentials
+        if isinstance(found, S3EngineError):
+            found = old  # the workers go on with what they have; the store's refusal will say what is wrong
+        if only_if_changed and found == old:
+            return
+        settings = dataclasses.replace(self._settings.transport_settings, credentials=found)
+        self._settings = dataclasses.replace(self._settings, transport_settings=settings)
+        for worker in self._workers:
+            self._send(worker, (CREDENTIALS, found))
+
+
+def _drain(fd: int) -> None:
+    try:
+        os.read(fd, 65536)
+    except BlockingIOError:
+        return
+
+
+def _cancelled(task: Task) -> S3EngineError:
+    return Cancelled(f"cancelled before {task[3]!r} was done", key=task[3])
+
+
+def _failed_outcome(task: Task, error: S3EngineError) -> tuple[Any, ...]:
+    detail = [(key, error) for key in task[5]] if task[2] == Kind.DELETE else None
+    failure = None if task[2] == Kind.DELETE else error
+    return (task[0], 0, 0.0, 0.0, 0.0, 0.0, 0, "", max(task[4], 0), "", detail, failure)
+

@@ -1,0 +1,172 @@
+"""The thread lane: one thread per request in flight, for transports whose calls block (boto3, minio, obstore)."""
+
+from __future__ import annotations
+
+import os
+import queue
+import select
+import threading
+from collections import deque
+from typing import Any
+
+from s3engine.control.retry import Verdict
+from s3engine.errors import RequestError, S3EngineError, TransferError
+from s3engine.pool.actions import ACTIONS, Item
+from s3engine.pool.core import Core
+from s3engine.pool.messages import Task
+
+__all__ = ["ThreadLane"]
+
+_CREDENTIALS_WAIT_S = 10.0
+
+
+class ThreadLane:
+    """The same face as LoopLane. Threads only call the transport; everything else is done under one lock."""
+
+    def __init__(self, core: Core, limit: int, poller: Any) -> None:
+        self._core = core
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._unfinished = 0
+        self._cancelled: set[int] = set()
+        self._closing = threading.Event()
+        self._renewed = threading.Condition(self._lock)
+        self._generation = 0
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        poller.register(self._wake_read, select.POLLIN)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing to do and nothing under way."""
+        with self._lock:
+            return self._unfinished == 0
+
+    def submit(self, tasks: list[Task]) -> None:
+        """Take tasks."""
+        items: deque[Item] = deque(map(self._core.item, tasks))
+        with self._lock:
+            self._unfinished += len(items)
+        while len(self._threads) < min(self._limit, self._unfinished):
+            thread = threading.Thread(target=self._work, name=f"s3engine-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        for item in items:
+            self._queue.put(item)
+
+    def take_outcomes(self) -> list[tuple[Any, ...]]:
+        """The outcomes since the last call."""
+        with self._lock:
+            return self._core.take_outcomes()
+
+    def wait_s(self, now: float) -> float:
+        """How long the poller may sleep."""
+        return 0.1
+
+    def on_event(self, fd: int, mask: int, now: float) -> None:
+        """A thread has finished something."""
+        try:
+            os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            return
+
+    def pump(self, now: float) -> None:
+        """Threads take their work themselves."""
+
+    def wake_delayed(self, now: float) -> None:
+        """Threads wait out their delays themselves."""
+
+    def tick(self, now: float) -> None:
+        """Ten times a second."""
+        with self._lock:
+            self._core.tick(now)
+
+    def renewed_credentials(self) -> None:
+        """Fresh credentials have come."""
+        with self._renewed:
+            self._generation += 1
+            self._renewed.notify_all()
+
+    def cancel(self, context_id: int, hard: bool, now: float) -> None:
+        """Drop what has not begun. A call that is under way cannot be ended from outside: it ends by its timeouts."""
+        with self._lock:
+            self._cancelled.add(context_id)
+
+    def close(self) -> None:
+        """Tell the threads to end; they are daemons, so one that hangs in a call does not keep the process."""
+        self._closing.set()
+        for _ in self._threads:
+            self._queue.put(None)
+
+    # ---- in the threads
+
+    def _work(self) -> None:
+        while True:
+            item = self._queue.get()
+            if item is None:
+                return
+            self._carry_out(item)
+            with self._lock:
+                self._unfinished -= 1
+            try:
+                os.write(self._wake_write, b"\0")
+            except BlockingIOError:
+                continue  # the pipe is full of wake-ups already
+
+    def _carry_out(self, item: Item) -> None:
+        core = self._core
+        action = ACTIONS[item.kind]
+        while True:
+            now = core.clock()
+            if item.context.id in self._cancelled:
+                with self._lock:
+                    core.cancelled(item, now)
+                return
+            item.first_at = item.first_at or now
+            item.started_at = now
+            try:
+                if action.prepare is not None:
+                    action.prepare(item)
+                with self._lock:
+                    item.timeouts = timeouts = core.timeouts(action.op, item.size_bytes, item.failed)
+                item.attempts += 1
+                result = action.begin(item, core.transport, timeouts)
+                ended = action.end(item, result)
+            except S3EngineError as error:
+                if not self._goes_on(item, error):
+                    return
+                continue
+            except Exception as error:  # noqa: BLE001  (a foreign client may raise anything; the report names it)
+                failure = RequestError if not isinstance(error, OSError) else TransferError
+                if not self._goes_on(item, failure(f"{item.key!r}: {type(error).__name__}: {error}")):
+                    return
+                continue
+            now = core.clock()
+            with self._lock:
+                # A blocking client shows no phases: the whole call counts as latency for small bodies only.
+                if item.size_bytes < 65536:
+                    core.estimator.observe_latency(action.op, now - item.started_at)
+                else:
+                    core.estimator.observe_transfer(action.op, item.size_bytes, now - item.started_at)
+                core.succeeded(item, ended, now)
+            return
+
+    def _goes_on(self, item: Item, error: S3EngineError) -> bool:
+        """After a failed attempt: wait as long as it takes and say whether to try again."""
+        core = self._core
+        with self._lock:
+            decision = core.failed(item, error, core.clock())
+            if decision is None:
+                return False
+            if decision.verdict == Verdict.CREDENTIALS:
+                generation = self._generation
+                self._renewed.wait_for(lambda: self._generation != generation, _CREDENTIALS_WAIT_S)
+                return True
+        while True:
+            if self._closing.wait(decision.delay_s):
+                return True
+            if not decision.waiting:
+                return True
+            with self._lock:
+                decision = core.admit(item, core.clock())

@@ -1,0 +1,190 @@
+"""What a worker process runs: one loop over its channel to the parent, its lane and a clock.
+
+Started by multiprocessing under any start method. The parent is gone when the channel ends; then the worker leaves at
+once. Ctrl-C reaches the whole process group, so workers ignore it and let the parent say what happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from s3engine.config import TransportSettings
+from s3engine.control.retry import RetryPolicy
+from s3engine.control.shared import SharedBlock
+from s3engine.control.timeouts import TimeoutPolicy
+from s3engine.errors import S3EngineError
+from s3engine.pool.channel import Channel, ChannelClosed
+from s3engine.pool.core import Core
+from s3engine.pool.load import open_transport
+from s3engine.pool.loop_lane import LoopLane
+from s3engine.pool.messages import (
+    BROKEN,
+    CANCEL,
+    CONTEXT,
+    CREDENTIALS,
+    FORGET,
+    NEED_CREDENTIALS,
+    OUTCOMES,
+    READY,
+    STOP,
+    TASKS,
+)
+from s3engine.pool.thread_lane import ThreadLane
+from s3engine.transport import MultiplexableTransport
+
+__all__ = ["WorkerSettings", "run"]
+
+_FLUSH_COUNT = 64
+_FLUSH_AFTER_S = 0.01
+_TICK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """All that a worker is born with."""
+
+    index: int
+    n_slots: int
+    limit: int
+    transport: str
+    """Dotted name."""
+    transport_settings: TransportSettings = field(repr=False)
+    lane: str
+    timeout_policy: TimeoutPolicy
+    retry_policy: RetryPolicy
+    inherited: tuple[int, ...] = ()
+    """Descriptors of the parent that a forked worker must not keep open: other workers' channels."""
+
+
+class _Descriptor:
+    """A file descriptor on its way to a process that is spawned; forked ones just have it."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from multiprocessing.reduction import DupFd
+
+        return _take_descriptor, (DupFd(self.fd),)
+
+
+def _take_descriptor(duplicate: Any) -> _Descriptor:
+    return _Descriptor(duplicate.detach())
+
+
+def descriptor(fd: int) -> _Descriptor:
+    """Wrap a descriptor for Process(args=...)."""
+    return _Descriptor(fd)
+
+
+def run(settings: WorkerSettings, sock: socket.socket, shared: _Descriptor) -> None:
+    """The worker's life. Ends with os._exit: a forked child must not run the parent's atexit handlers."""
+    code = 1
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        for fd in settings.inherited:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        _run(settings, Channel(sock), SharedBlock.attach(shared.fd, settings.n_slots))
+        code = 0
+    except ChannelClosed:
+        code = 0  # the parent is gone, and nobody is left to tell
+    finally:
+        if code:
+            import traceback
+
+            traceback.print_exc()
+        os._exit(code)
+
+
+def _run(settings: WorkerSettings, channel: Channel, block: SharedBlock) -> None:
+    # Objects made before the fork live for ever in this process; cyclic garbage is hardly made in the loop.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    try:
+        transport = open_transport(settings.transport, settings.transport_settings)
+    except S3EngineError as error:
+        channel.send((BROKEN, error))
+        return
+    core = Core(
+        transport, block, settings.index, settings.timeout_policy, settings.retry_policy,
+        need_credentials=lambda: channel.send((NEED_CREDENTIALS,)),
+    )  # fmt: skip
+    poller = select.epoll() if hasattr(select, "epoll") else select.poll()
+    scale = 1.0 if hasattr(select, "epoll") else 1000.0  # epoll.poll takes seconds, poll.poll milliseconds
+    loops = settings.lane == "loop" or (
+        settings.lane == "auto" and transport.capabilities.multiplexable
+        and isinstance(transport, MultiplexableTransport)
+    )  # fmt: skip
+    lane: Any = (LoopLane if loops else ThreadLane)(core, settings.limit, poller)
+    channel_fd = channel.fileno()
+    poller.register(channel_fd, select.POLLIN)
+    channel.send((READY,))
+    outcomes: list[tuple[Any, ...]] = []
+    flush_at = 0.0
+    clock = time.monotonic
+    now = clock()
+    tick_at = now + _TICK_S
+    watching_write = False
+    stopping = False
+    while not (stopping and lane.idle):
+        wait_s = lane.wait_s(now)
+        if outcomes:
+            wait_s = min(wait_s, max(0.0, flush_at - now))
+        events = poller.poll(wait_s * scale)
+        now = clock()
+        for fd, mask in events:
+            if fd != channel_fd:
+                lane.on_event(fd, mask, now)
+            elif mask & select.POLLIN or mask & (select.POLLHUP | select.POLLERR):
+                for message in channel.receive():
+                    stopping = _take(message, core, lane, now) or stopping
+        lane.wake_delayed(now)
+        lane.pump(now)
+        if now >= tick_at:
+            tick_at = now + _TICK_S
+            lane.tick(now)
+            lane.pump(now)
+        fresh = lane.take_outcomes()
+        if fresh:
+            if not outcomes:
+                flush_at = now + _FLUSH_AFTER_S
+            outcomes += fresh
+        # Many in one message: a message costs both sides more than ten outcomes do.
+        if outcomes and (len(outcomes) >= _FLUSH_COUNT or now >= flush_at or lane.idle):
+            channel.send((OUTCOMES, outcomes))
+            outcomes = []
+        elif channel.wants_write:
+            channel.flush()
+        if channel.wants_write != watching_write:
+            watching_write = channel.wants_write
+            poller.modify(channel_fd, select.POLLIN | (select.POLLOUT if watching_write else 0))
+    lane.close()
+    transport.close()
+
+
+def _take(message: tuple[Any, ...], core: Core, lane: Any, now: float) -> bool:
+    """Do what the parent says; True when that is to stop."""
+    code = message[0]
+    if code == TASKS:
+        lane.submit(message[1])
+    elif code == CONTEXT:
+        core.add_context(message[1])
+    elif code == FORGET:
+        core.contexts.pop(message[1], None)
+    elif code == CREDENTIALS:
+        core.transport.set_credentials(message[1])
+        lane.renewed_credentials()
+    elif code == CANCEL:
+        lane.cancel(message[1], message[2], now)
+    return bool(code == STOP)
