@@ -58,7 +58,7 @@ def _number(name: str, value: object, low: float, high: float, *, whole: bool) -
 
 def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ConfigError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        raise ConfigError(f"{name} must be one of {', '.join(filter(None, choices))}, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,18 +128,18 @@ class Config:
         _number("retry_throttle_base_s", self.retry_throttle_base_s, 0, 60, whole=False)
         _number("shutdown_grace_s", self.shutdown_grace_s, 0, 600, whole=False)
         _number("max_buffered_reports", self.max_buffered_reports, 1, 10_000_000, whole=True)
-        _choice("addressing_style", self.addressing_style or "auto", _ADDRESSING)
+        _choice("addressing_style", self.addressing_style, ("", *_ADDRESSING))
         _choice("payload_signing", self.payload_signing, _SIGNING)
         _choice("lane", self.lane, _LANES)
         _choice("start_method", self.start_method, _START_METHODS)
-        if self.endpoint_url and not self.endpoint_url.startswith(("http://", "https://")):
-            raise ConfigError(f"endpoint_url must begin with http:// or https://, not {self.endpoint_url!r}")
         for name in ("endpoint_url", "region", "profile", "ca_bundle", "transport"):
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"{name} must be text, not {getattr(self, name)!r}")
         for name in ("anonymous", "verify_tls"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, not {getattr(self, name)!r}")
+        if self.endpoint_url and not self.endpoint_url.startswith(("http://", "https://")):
+            raise ConfigError(f"endpoint_url must begin with http:// or https://, not {self.endpoint_url!r}")
 
     def replace(self, **changes: Any) -> Config:
         """A copy with some settings changed. Raises ConfigError."""
@@ -170,7 +170,7 @@ class Config:
                 values = tomllib.load(file)
         except OSError as error:
             raise ConfigError(f"cannot read the configuration file {path!r}: {error.strerror}") from None
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"the configuration file {path!r} is no TOML: {error}") from None
         return cls.from_mapping({**values, **overrides}, f"configuration file {path!r}")
 

@@ -72,7 +72,8 @@ class CredentialSource:
         access, secret = self._environ.get("AWS_ACCESS_KEY_ID"), self._environ.get("AWS_SECRET_ACCESS_KEY")
         if not access or not secret:
             return None
-        return Credentials(access, secret, self._environ.get("AWS_SESSION_TOKEN", ""))
+        token = self._environ.get("AWS_SESSION_TOKEN") or self._environ.get("AWS_SECURITY_TOKEN") or ""
+        return Credentials(access, secret, token)
 
     def botocore_session(self) -> Any:
         """The botocore session of this profile. Raises ConfigError when the profile does not exist."""
@@ -97,11 +98,14 @@ class CredentialSource:
             return static
         from botocore.exceptions import BotoCoreError
 
+        session = self.botocore_session()
         try:
             if self._resolved is None:
-                self._resolved = self.botocore_session().get_credentials()
+                self._resolved = session.get_credentials()
             frozen = None if self._resolved is None else self._resolved.get_frozen_credentials()
-        except BotoCoreError as error:
+        except (BotoCoreError, OSError, RuntimeError, ValueError) as error:
+            # Not BotoCoreError alone: a credential_process that is missing (OSError) or prints no JSON (ValueError),
+            # fresh credentials that are out of date already (RuntimeError).
             raise NoCredentials(f"cannot get credentials: {error}") from None
         if frozen is None or not frozen.access_key:
             raise NoCredentials(

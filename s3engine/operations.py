@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -11,6 +12,8 @@ from s3engine.errors import ConfigError
 from s3engine.transport import Headers
 
 __all__ = ["ObjectHeaders", "Template"]
+
+_token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +43,16 @@ class ObjectHeaders:
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for setting in ("metadata", "tags", "extra"):
+            for name, value in getattr(self, setting).items():
+                if not (isinstance(name, str) and isinstance(value, str)):
+                    raise ConfigError(f"{setting} must be texts by name, not {name!r}: {value!r}")
         for name, value in self.as_headers():
-            if not (name.isascii() and value.isascii() and value.isprintable()):
+            if not isinstance(value, str):
+                raise ConfigError(f"header {name!r} must be text, not {value!r}")
+            if not _token(name):
+                raise ConfigError(f"{name!r} is no header name: letters, digits, hyphens and the like, in ASCII")
+            if not (value.isascii() and value.isprintable()):
                 raise ConfigError(f"header {name!r} must be printable ASCII, not {value!r}; encode it (RFC 2047)")
 
     def as_headers(self) -> Headers:

@@ -22,7 +22,11 @@ def safe_relative(key: str) -> str:
     for segment in segments[:-1] if folder else segments:
         if segment in ("", ".", ".."):
             raise _unsafe(key, f"a path cannot have the segment {segment!r}")
-        if len(segment.encode("utf-8", "surrogateescape")) > 255:
+        try:
+            long = len(os.fsencode(segment)) > 255
+        except UnicodeEncodeError:
+            raise _unsafe(key, "the file system cannot write it") from None
+        if long:
             raise _unsafe(key, "a segment is longer than 255 bytes")
     return key
 
@@ -59,7 +63,8 @@ class FolderGuard:
             existing = os.path.dirname(existing)
         real = os.path.realpath(existing)
         inside = real == self._real_root or real.startswith(self._real_root.rstrip("/") + "/")
-        if not inside and not self._real_root.startswith(real.rstrip("/") + "/"):
+        # Where the root itself is not there yet nothing is below it, and what exists is above it.
+        if not inside and os.path.lexists(self.root):
             raise _unsafe(relative, f"{existing!r} is a link that leads out of it")
         try:
             os.makedirs(folder, exist_ok=True)

@@ -72,6 +72,9 @@ class FileSink:
             raise self._too_large("object is large", size_bytes=info.total_bytes, etag=info.etag)
         if self.received and info.offset != self.received:
             self._restart()
+        elif self.received and self.etag and info.etag and info.etag != self.etag:
+            # A store that ignores If-Match: this is the rest of another object.
+            raise PreconditionFailed(f"the object changed while {self.path!r} was read: its ETag is now {info.etag}")
         self.etag = info.etag
 
     def _restart(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from s3engine.errors import ConfigError
 from s3engine.operations import ObjectHeaders
@@ -42,22 +42,66 @@ def files_recursive(folder: str | os.PathLike[str], prefix: str = "") -> Iterato
     root = os.fspath(folder)
     if not os.path.isdir(root):
         raise ConfigError(f"{root!r} is not a folder")
-    return _walk(root, prefix, frozenset())
+    return _walk(root, prefix)
 
 
-def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[FileSource]:
+class _Open(NamedTuple):
+    """A folder that is being read, and the prefix of what it holds."""
+
+    path: str
+    prefix: str
+    entries: Any
+    identity: tuple[int, int]
+
+
+def _walk(root: str, prefix: str) -> Iterator[FileSource]:
+    # A stack instead of recursion: folders may lie deeper than Python can call.
+    stack: list[_Open] = []
+    above: set[tuple[int, int]] = set()
+    folder, key = root, prefix
+    try:
+        while True:
+            opened = _open(folder, key)
+            if opened is None:
+                yield FileSource(folder, key.rstrip("/"))  # the worker will find out why, and report it
+            elif opened.identity in above:
+                opened.entries.close()  # a link that leads back up
+            else:
+                stack.append(opened)
+                above.add(opened.identity)
+            while stack:
+                opened = stack[-1]
+                try:
+                    entry = next(opened.entries, None)
+                except OSError:
+                    yield FileSource(opened.path, opened.prefix.rstrip("/"))
+                    entry = None
+                if entry is None:
+                    opened.entries.close()
+                    above.discard(opened.identity)
+                    stack.pop()
+                elif _is_folder(entry):
+                    folder, key = entry.path, f"{opened.prefix}{entry.name}/"
+                    break
+                else:
+                    yield FileSource(entry.path, opened.prefix + entry.name)
+            else:
+                return
+    finally:
+        for opened in stack:
+            opened.entries.close()
+
+
+def _open(folder: str, prefix: str) -> _Open | None:
     try:
         status = os.stat(folder)
-        entries = os.scandir(folder)
+        return _Open(folder, prefix, os.scandir(folder), (status.st_dev, status.st_ino))
     except OSError:
-        yield FileSource(folder, prefix.rstrip("/"))  # the worker will find out why, and report it
-        return
-    identity = (status.st_dev, status.st_ino)
-    if identity in above:
-        return  # a link that leads back up
-    with entries:
-        for entry in entries:
-            if entry.is_dir():
-                yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {identity})
-            else:
-                yield FileSource(entry.path, prefix + entry.name)
+        return None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False

@@ -13,6 +13,7 @@ import errno
 import fcntl
 import os
 import select
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -43,6 +44,9 @@ MIN_RATE_WINDOW_S = 30.0
 _DRAIN_BYTES = 64 * 1024
 _SIOCOUTQ = 0x5411  # linux/sockios.h: bytes not yet acknowledged by the peer
 
+# What sending to a socket never says: the trouble is the file (a folder, a broken disk, a network share).
+_FILE_ERRNOS = (errno.EISDIR, errno.EINVAL, errno.EIO, errno.ESTALE, errno.EOVERFLOW)
+
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -59,7 +63,7 @@ class Wire:
     """
 
     __slots__ = (
-        "_body_left", "_fd", "_file", "_moved_bytes", "_offset", "_outq", "_out", "_part", "_tls", "_window_at",
+        "_body_left", "_decrypted", "_fd", "_file", "_moved_bytes", "_offset", "_outq", "_out", "_part", "_tls", "_window_at",
         "_window_bytes", "drained_at", "exchange", "first_byte_at", "item", "link", "moved_at", "sent", "sock",
         "started_at", "timeouts", "used", "wants_write",
     )  # fmt: skip
@@ -68,7 +72,9 @@ class Wire:
         self.link = link
         self.sock: Any = link.sock
         self._fd: int = self.sock.fileno()
-        self._tls = isinstance(self.sock, ssl.SSLSocket) or hasattr(self.sock, "pending")
+        # Anything but a plain socket encrypts: past it, by sendfile, the body would go out in the clear.
+        self._tls = type(self.sock) is not socket.socket
+        self._decrypted: Callable[[], int] = getattr(self.sock, "pending", _nothing)
         self._file = -1
         self.used = 0  # exchanges carried before this one
         self.exchange: Exchange[Any] | None = None
@@ -130,6 +136,12 @@ class Wire:
         self._offset = part.offset
         self._body_left = part.length
 
+    def _read(self, size: int) -> bytes:
+        try:
+            return os.pread(self._file, size, self._offset)
+        except OSError as error:
+            raise source_error(self._part.path, error) from None
+
     def _check_file(self) -> None:
         part = self._part
         status = os.fstat(self._file)
@@ -149,7 +161,7 @@ class Wire:
                 self._moved(count, now)
             while self._body_left:
                 if self._tls:
-                    piece = os.pread(self._file, min(TLS_PIECE_BYTES, self._body_left), self._offset)
+                    piece = self._read(min(TLS_PIECE_BYTES, self._body_left))
                     count = self.sock.send(piece) if piece else 0
                 else:
                     count = os.sendfile(self._fd, self._file, self._offset, min(SEND_PIECE_BYTES, self._body_left))
@@ -165,6 +177,8 @@ class Wire:
             self.wants_write = True
             return
         except OSError as error:
+            if self._body_left and error.errno in _FILE_ERRNOS:  # sendfile reports both of its ends
+                raise source_error(self._part.path, error) from None
             raise self._lost(error) from None
         self.wants_write = False
         if not self.sent:
@@ -176,6 +190,11 @@ class Wire:
     def _moved(self, count: int, now: float) -> None:
         self.moved_at = now
         self._moved_bytes += count
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes of this exchange that moved after the first send, both ways."""
+        return self._moved_bytes
 
     def check_drained(self, now: float) -> None:
         """Look whether the kernel still holds bytes of the request: the wait for the answer starts when they are gone."""
@@ -204,7 +223,7 @@ class Wire:
         self._moved_bytes += count
         try:
             done = exchange.feed(buffer[:count])
-            while not done and self._tls and count and self.sock.pending():
+            while not done and self._tls and count and self._decrypted():
                 count = self.sock.recv_into(buffer)
                 self._moved_bytes += count
                 done = exchange.feed(buffer[:count])
@@ -255,7 +274,10 @@ class Wire:
                 return None
         if now - self.moved_at > timeouts.stall_s:
             return self._timeout(StallTimeout, timeouts.stall_s, "no byte moved for")
-        if now - self._window_at > MIN_RATE_WINDOW_S:
+        if self._window_at < self.first_byte_at:  # the wait for the answer does not count
+            self._window_at = now
+            self._window_bytes = self._moved_bytes
+        elif now - self._window_at > MIN_RATE_WINDOW_S and not (self.sent and getattr(self.exchange, "unhurried", False)):
             moved = self._moved_bytes - self._window_bytes
             if moved < MIN_RATE_BYTES_PER_S * MIN_RATE_WINDOW_S and not self._outq:
                 return self._timeout(TooSlow, MIN_RATE_WINDOW_S, f"only {moved} bytes moved in")
@@ -277,6 +299,10 @@ class Wire:
         return ConnectionLost(f"{name}: connection lost: {reason}", stale=bool(self.used) and not exchange.started, **context)
 
 
+def _nothing() -> int:
+    return 0
+
+
 def _unacknowledged(fd: int) -> int:
     """Bytes the kernel still has to get across; 0 where that cannot be asked (not Linux)."""
     try:
@@ -286,6 +312,16 @@ def _unacknowledged(fd: int) -> int:
             return 0
         raise
     return int.from_bytes(result, "little")
+
+
+def _read_refusal(wire: Wire, buffer: memoryview, now: float, lost: ConnectionLost) -> None:
+    """Read what the store said before it closed: a refusal says more than the reset. Raises ``lost`` without one."""
+    while True:
+        before = wire.moved_bytes
+        if wire.on_readable(buffer, now):
+            return
+        if wire.moved_bytes == before:
+            raise lost
 
 
 def drive(
@@ -301,10 +337,15 @@ def drive(
     buffer = memoryview(bytearray(RECEIVE_BYTES))
     poller = select.poll()
     poller.register(wire.fileno(), select.POLLIN)
-    watching_write = False
+    watching_write = answered = False
     try:
-        wire.start(exchange, timeouts, clock())
-        while True:
+        now = clock()
+        try:
+            wire.start(exchange, timeouts, now)
+        except ConnectionLost as lost:
+            _read_refusal(wire, buffer, now, lost)
+            answered = True
+        while not answered:
             if wire.wants_write != watching_write:
                 watching_write = wire.wants_write
                 poller.modify(wire.fileno(), select.POLLIN | (select.POLLOUT if watching_write else 0))
@@ -321,10 +362,8 @@ def drive(
             if mask & select.POLLOUT and wire.wants_write:
                 try:
                     wire.on_writable(now)
-                except ConnectionLost:
-                    # The store may have answered (a refusal) before it closed: that answer says more than the reset.
-                    if not wire.on_readable(buffer, now):
-                        raise
+                except ConnectionLost as lost:
+                    _read_refusal(wire, buffer, now, lost)
                     break
             late = wire.overdue(now)
             if late is not None:

@@ -40,7 +40,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 from typing import Final
 
 __all__ = [
@@ -82,6 +81,8 @@ def _size_bytes(n_workers: int) -> int:
 def _anonymous_file() -> int:
     if hasattr(os, "memfd_create"):
         return os.memfd_create("s3engine", os.MFD_CLOEXEC)
+    import tempfile  # lazy: 6 ms that only systems without memfd pay
+
     # No memfd (macOS): a file without a name does the same, it only may reach a disk.
     with tempfile.TemporaryFile(prefix="s3engine-") as file:
         return os.dup(file.fileno())

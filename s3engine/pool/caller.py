@@ -55,7 +55,9 @@ class Caller:
                 now = self._clock()
                 with self._lock:
                     if isinstance(error, FirstByteTimeout):
-                        self._estimator.observe_timeout(op, error.timeout_s)
+                        present = self._policy.timeouts(op, 0, 0, self._estimator.estimate(op))
+                        if self._policy.learns_from_timeout(timeouts, present):
+                            self._estimator.observe_timeout(op, min(error.timeout_s, present.first_byte_s))
                     decision = self._decider.decide(error, attempt=failed, free_used=free_used, now=now)
                 if not decision.retry:
                     raise

@@ -106,7 +106,9 @@ class Core:
             present = self._policy.timeouts(OpClass(op), item.size_bytes, 0, self.estimator.estimate(op))
             # Epoch rule: of many attempts that die together only those issued with today's estimate teach.
             if self._policy.learns_from_timeout(item.timeouts, present):
-                self.estimator.observe_timeout(op, error.timeout_s)
+                # At most today's limit: one answer lost under the generous start values must not undo what a
+                # thousand good answers taught since. A line that really slowed down doubles the limit each epoch.
+                self.estimator.observe_timeout(op, min(error.timeout_s, present.first_byte_s))
                 self._limits.clear()
         if not decision.retry:
             self._end(item, error, now)

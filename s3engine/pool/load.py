@@ -9,7 +9,7 @@ from typing import Any
 from s3engine.config import TransportSettings
 from s3engine.errors import ConfigError
 
-__all__ = ["BUILT_IN", "ENTRY_POINT_GROUP", "dotted_name", "open_transport"]
+__all__ = ["BUILT_IN", "ENTRY_POINT_GROUP", "dotted_name", "load_transport", "open_transport"]
 
 BUILT_IN = {"raw": "s3engine_transports.raw:RawTransport"}
 ENTRY_POINT_GROUP = "s3engine.transports"
@@ -30,11 +30,16 @@ def dotted_name(name: str) -> str:
     raise ConfigError(f"unknown transport {name!r}; there are {', '.join(sorted({*BUILT_IN, *others}))}")
 
 
-def open_transport(dotted: str, settings: TransportSettings) -> Any:
-    """Import and open a transport. Raises ConfigError when there is none under that name."""
+def load_transport(dotted: str) -> Callable[[TransportSettings], Any]:
+    """Import a transport's class. Raises ConfigError when there is none under that name."""
     module_name, _, attribute = dotted.partition(":")
     try:
         factory: Callable[[TransportSettings], Any] = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"cannot load the transport {dotted!r}: {error}") from error
-    return factory(settings)
+    return factory
+
+
+def open_transport(dotted: str, settings: TransportSettings) -> Any:
+    """Import and open a transport. Raises ConfigError."""
+    return load_transport(dotted)(settings)

@@ -26,6 +26,8 @@ __all__ = ["LoopLane"]
 _IN = select.EPOLLIN if hasattr(select, "EPOLLIN") else select.POLLIN
 _OUT = select.EPOLLOUT if hasattr(select, "EPOLLOUT") else select.POLLOUT
 _CONNECTORS = 4
+_ENOUGH_WHEN_FAST = 32
+_FAST_S = 0.005
 _MAX_IDLE_S = 4.0  # AWS closes idle connections after about 5 s
 _CREDENTIALS_WAIT_S = 10.0
 _TRANSFER_BYTES = 64 * 1024  # smaller bodies say nothing about bandwidth; the estimator has its own, larger minimum
@@ -214,6 +216,11 @@ class LoopLane:
         wanted = min(len(self._pending), self._limit - self._in_flight)
         if self._connecting >= min(_CONNECTORS, wanted):
             return
+        if self._in_flight >= _ENOUGH_WHEN_FAST:
+            # Where answers come at once more connections only cost: each about as much as eight small requests.
+            known = self._core.estimator.estimate(ACTIONS[self._pending[0].kind].op)
+            if known.latency_n >= _ENOUGH_WHEN_FAST and known.latency_mean_s < _FAST_S:
+                return
         if self._executor is None:
             self._executor = ThreadPoolExecutor(_CONNECTORS, thread_name_prefix="s3engine-connect")
         item = self._pending[0]

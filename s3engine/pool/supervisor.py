@@ -11,6 +11,7 @@ import dataclasses
 import multiprocessing
 import os
 import selectors
+import signal
 import socket
 import sys
 import threading
@@ -27,6 +28,7 @@ from s3engine.credentials import CredentialSource, Credentials
 from s3engine.errors import Cancelled, ConfigError, S3EngineError, WorkerCrashed
 from s3engine.pool import worker as worker_module
 from s3engine.pool.channel import Channel, ChannelClosed
+from s3engine.pool.load import load_transport
 from s3engine.pool.messages import (
     BROKEN,
     CANCEL,
@@ -47,10 +49,10 @@ from s3engine.pool.messages import (
 __all__ = ["Job", "Supervisor", "choose_start_method"]
 
 _TICK_S = 0.1
-_CHUNK = 32
+_CHUNK = 64
 _PREFETCH = 64  # tasks a worker holds beyond its share in flight, so that it never waits for the parent
-_SUSPECT_AFTER = 3  # deaths of a worker that held the task, before it is tried alone
-_SOLO_DEATHS = 3  # deaths while it was tried alone, before it is given up
+_SUSPECT_AFTER = 2  # workers that died holding the task among others, before it is tried alone in a third
+_SOLO_KILLS = 10  # workers killed from outside while they had it alone, before it is given up
 _CREDENTIALS_EVERY_S = 30.0
 _JOIN_S = 5.0
 _STILLBORN = 8  # workers in a row that died before they were ready: it will not get better
@@ -150,11 +152,14 @@ class Supervisor:
         self._clock = clock
         self._window = 2 * settings.limit + _PREFETCH
         self._method = choose_start_method(start_method)
+        if self._method == "fork":
+            # Once here instead of once in each worker: forked children have what is imported.
+            load_transport(settings.transport)
         self._workers: list[_Worker] = []
         self._jobs: dict[int, Job] = {}  # by the id of each of their contexts
         self._order: deque[Job] = deque()
         self._ended: dict[int, Callable[[], None]] = {}
-        self._deaths: dict[int, int] = {}
+        self._deaths: dict[int, tuple[int, int]] = {}  # by task: workers that died with it among others, and alone
         self._again: deque[Task] = deque()
         self._suspects: deque[Task] = deque()
         self._calls: deque[Callable[[], None]] = deque()
@@ -247,7 +252,7 @@ class Supervisor:
         self._tick_at = now + _TICK_S
         self._block.control[CONTROL_HEARTBEAT_S] = now
         govern_budget(self._block, self._settings.retry_policy)
-        if any(not worker.process.is_alive() for worker in self._workers):
+        if self._broken is None and any(not worker.process.is_alive() for worker in self._workers):
             for worker in list(self._workers):
                 if not worker.process.is_alive():
                     self._receive(worker)  # whatever it still said, then the end of the stream
@@ -296,26 +301,38 @@ class Supervisor:
         worker.channel.close()
         worker.process.join()
         code = worker.process.exitcode
-        if not worker.ready and not self._stopping and self._broken is None:
+        orphans = list(worker.tasks.values())
+        worker.tasks.clear()
+        # SIGKILL and SIGTERM come from outside as a rule (an operator, the OOM killer); any other end is its own doing.
+        from_outside = code in (-signal.SIGKILL, -signal.SIGTERM)
+        if not worker.ready and not from_outside and not self._stopping and self._broken is None:
             self._stillborn += 1
             if self._stillborn >= _STILLBORN:
                 self._broken = WorkerCrashed(f"worker processes die before they are ready (last exit code {code})")
                 self._fail_everything(self._broken)
-        orphans = list(worker.tasks.values())
-        worker.tasks.clear()
-        if self._stopping or self._broken is not None:
+        if self._broken is not None:
+            for task in orphans:
+                self._jobs[task[1]].done(task, _failed_outcome(task, self._broken))
+            return
+        if self._stopping:
             return
         for task in orphans:
-            count = self._deaths.get(task[0], 0) + 1
-            self._deaths[task[0]] = count
-            if count >= _SUSPECT_AFTER + _SOLO_DEATHS:
+            deaths, solo_kills = self._deaths.get(task[0], (0, 0))
+            if worker.solo:
+                solo_kills += 1
+                guilty = not from_outside or solo_kills >= _SOLO_KILLS
+            else:
+                deaths += 1
+                guilty = False
+            self._deaths[task[0]] = (deaths, solo_kills)
+            if guilty:
                 del self._deaths[task[0]]
                 error = WorkerCrashed(
                     f"{task[3] or 'a batch of deletes'!r}: every worker that tried it died (last exit code {code})",
                     key=task[3],
                 )
                 self._jobs[task[1]].done(task, _failed_outcome(task, error))
-            elif count >= _SUSPECT_AFTER:
+            elif deaths >= _SUSPECT_AFTER:
                 self._suspects.append(task)
             else:
                 self._again.append(task)

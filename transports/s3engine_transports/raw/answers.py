@@ -47,8 +47,11 @@ def head(exchange: RawExchange[Any], clock: Clock) -> HeadResult:
     if exchange.status != 200:
         raise failure(exchange, clock)
     headers = exchange.headers
+    length = headers.get("content-length", "0")
+    if not (length.isascii() and length.isdigit()):
+        raise NotS3(f"{exchange.describe()}: Content-Length is {length[:40]!r}", status=200, **exchange.where())
     return HeadResult(
-        int(headers.get("content-length", "0")), headers.get("etag", "").strip('"'), headers.get("content-type", ""),
+        int(length), headers.get("etag", "").strip('"'), headers.get("content-type", ""),
         headers.get("last-modified", ""), headers.get("x-amz-request-id", ""), 200, tuple(headers.items()),
     )  # fmt: skip
 
@@ -75,8 +78,8 @@ def from_xml(exchange: RawExchange[Any], clock: Clock, read: Callable[[bytes], R
     if exchange.status != 200:
         raise failure(exchange, clock)
     body = exchange.content.lstrip()
-    code, _, _ = xml.read_error(body)
-    if code:
+    # Looked for before it is parsed: a list page is read once, not twice.
+    if b"Error" in body and xml.read_error(body)[0]:
         raise failure(exchange, clock)
     try:
         return read(body)
@@ -111,10 +114,10 @@ def _cut(exchange: RawExchange[Any]) -> ServerFault:
 
 def _retry_after_s(headers: dict[str, str]) -> float | None:
     milliseconds = headers.get("x-amz-retry-after", "")
-    if milliseconds.isdigit():
-        return int(milliseconds) / 1000
+    if milliseconds.isascii() and milliseconds.isdigit():
+        return float(milliseconds) / 1000
     seconds = headers.get("retry-after", "")
-    return float(seconds) if seconds.isdigit() else None
+    return float(seconds) if seconds.isascii() and seconds.isdigit() else None
 
 
 def _offset_s(headers: dict[str, str], now_s: float) -> float:
@@ -143,7 +146,7 @@ def failure(exchange: RawExchange[Any], clock: Clock) -> RequestError:
         context["offset_s"] = offset
     if kind is WrongRegion:
         context["region"] = headers.get("x-amz-bucket-region") or fields.get("Region", "")
-    said = ": ".join(part for part in (code, message) if part)
+    said = ": ".join(part for part in (code, " ".join(message.split())) if part)
     if not said:
         said = "the answer gives no reason" if status >= 300 else "unexpected answer"
     hint = _HINTS.get(code, "")

@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment
 
 import urllib3
@@ -128,7 +128,8 @@ class Connections:
         login = urlsplit(proxy)
         proxy_headers = None
         if login.username:
-            proxy_headers = urllib3.make_headers(proxy_basic_auth=f"{login.username}:{login.password or ''}")
+            user = f"{unquote(login.username)}:{unquote(login.password or '')}"
+            proxy_headers = urllib3.make_headers(proxy_basic_auth=user)
         manager = urllib3.ProxyManager(proxy, proxy_headers=proxy_headers, **keywords)
         return manager.connection_from_host(endpoint.host, endpoint.port, endpoint.scheme), endpoint.scheme == "http"
 

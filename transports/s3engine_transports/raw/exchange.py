@@ -7,10 +7,11 @@ doubt (https://www.rfc-editor.org/rfc/rfc9112#section-6.3).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from s3engine.errors import ConnectionLost, NotS3, TruncatedBody
+from s3engine.errors import ConnectionLost, NotS3, RangeNotSatisfiable, TruncatedBody
 from s3engine.transport import Body, GetResult, Headers, Sink
 
 __all__ = ["RawExchange"]
@@ -19,8 +20,11 @@ R = TypeVar("R")
 
 _HEAD, _LENGTH, _CHUNKED, _TO_CLOSE, _DONE = range(5)
 _MAX_HEAD_BYTES = 64 * 1024
+_MAX_LINE_BYTES = 8192
+_UNHURRIED = ("CopyObject", "UploadPartCopy", "CompleteMultipartUpload")
 _MAX_KEPT_BYTES = 64 * 1024 * 1024  # a list page of 1000 keys of 1 KiB, percent-encoded, is below 4 MiB
 _GOOD_GET = (200, 206)
+_content_range = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19}|\*)", re.IGNORECASE).fullmatch
 
 
 class RawExchange(Generic[R]):
@@ -57,6 +61,11 @@ class RawExchange(Generic[R]):
         self._kept: list[bytes] = []
         self._remaining = 0
         self._to_sink = False
+
+    @property
+    def unhurried(self) -> bool:
+        """The answer drips by design: stores send a space now and then while they copy or put parts together."""
+        return self.operation in _UNHURRIED
 
     def where(self) -> dict[str, Any]:
         """The context that errors of this exchange carry."""
@@ -113,23 +122,26 @@ class RawExchange(Generic[R]):
                 raise ConnectionLost(f"{self.describe()}: closed in the head of the answer", **self.where())
             raise ConnectionLost(f"{self.describe()}: the connection closed without an answer", **self.where())
         self.started = True
-        pending = self._pending + bytes(data[:_MAX_HEAD_BYTES]) if self._pending else bytes(data[:_MAX_HEAD_BYTES])
-        end = pending.find(b"\r\n\r\n")
-        if end < 0:
-            if len(pending) >= _MAX_HEAD_BYTES or not pending.startswith(b"HTTP/1."[: len(pending)]):
+        while True:
+            pending = self._pending + bytes(data[:_MAX_HEAD_BYTES]) if self._pending else bytes(data[:_MAX_HEAD_BYTES])
+            end = pending.find(b"\r\n\r\n")
+            if end < 0:
+                if len(pending) >= _MAX_HEAD_BYTES or not pending.startswith(b"HTTP/1."[: len(pending)]):
+                    raise self._not_s3("the answer is no HTTP/1.1")
+                self._pending = pending
+                return False
+            data = data[end + 4 - len(self._pending) :]
+            self._pending = b""
+            if not pending.startswith(b"HTTP/1.") or not pending[9:12].isdigit():
                 raise self._not_s3("the answer is no HTTP/1.1")
-            self._pending = pending
-            return False
-        rest = data[end + 4 - len(self._pending) :]
-        self._pending = b""
-        if not pending.startswith(b"HTTP/1.") or not pending[9:12].isdigit():
-            raise self._not_s3("the answer is no HTTP/1.1")
-        status = int(pending[9:12])
-        if 100 <= status < 200:  # interim answers: the real one follows
-            return self._take_head(rest) if rest else False
+            status = int(pending[9:12])
+            if not 100 <= status < 200:
+                break
+            if not data:  # interim answers: the real one follows
+                return False
         self.status = status
         self._raw_head = pending[:end]
-        return self._begin_body(rest)
+        return self._begin_body(data)
 
     def _begin_body(self, rest: memoryview) -> bool:
         headers = self.headers
@@ -145,7 +157,7 @@ class RawExchange(Generic[R]):
             self._remaining = 0
             self._at_body_end = False
         elif length is not None:
-            if not length.isdigit():
+            if not (length.isascii() and length.isdigit() and len(length) < 20):
                 raise self._not_s3(f"Content-Length is {length[:40]!r}")
             self._state = _LENGTH
             self._remaining = int(length)
@@ -168,29 +180,56 @@ class RawExchange(Generic[R]):
                 f"{self.describe()}: the answer tells no length, so a cut body could not be told from a whole one",
                 status=self.status, **self.where(),
             )  # fmt: skip
-        info = self.get_result()
+        offset, total = self._span()
+        first, last = self.first, self.last
+        if self.status == 206 and "content-range" not in self.headers:
+            raise self._not_s3("a part of the object came without saying which (206, no Content-Range)")
+        if offset > first:
+            raise self._not_s3(f"byte {first} was asked for, byte {offset} came first")
+        if 0 <= total <= first and first:
+            raise RangeNotSatisfiable(
+                f"{self.describe()}: byte {first} was asked for, the object has {total} bytes",
+                status=self.status, **self.where(),
+            )  # fmt: skip
         # A store may ignore the range and send the whole object (200 without Content-Range): then what was not asked
-        # for is dropped here, and the sink sees the bytes from `first` on.
-        self._skip = max(0, self.first - info.offset)
-        if info.offset > self.first:
-            raise self._not_s3(f"byte {self.first} was asked for, byte {info.offset} came first")
-        wanted = (self.last + 1 if self.last >= 0 else info.total_bytes) - self.first
-        self._take = max(0, wanted) if self.last >= 0 or info.total_bytes >= 0 else -1
+        # for is dropped here, and the sink sees the bytes from `first` on. A range may end behind the object.
+        self._skip = first - offset
+        end = total if last < 0 or 0 <= total <= last else last + 1
+        self._take = end - first if end >= 0 else -1
         self._to_sink = True
-        self.sink.begin(info)
+        self.sink.begin(self.get_result())
+
+    def _span(self) -> tuple[int, int]:
+        """Which byte of the object the body begins with, and how long the object is (-1: not told)."""
+        headers = self.headers
+        offset, total = 0, self._remaining if self._state == _LENGTH else -1
+        content_range = headers.get("content-range", "")
+        if content_range:
+            found = _content_range(content_range)
+            if found is None:
+                raise self._not_s3(f"Content-Range is {content_range[:60]!r}")
+            offset = int(found[1])
+            total = -1 if found[2] == "*" else int(found[2])
+        return offset, total
 
     def get_result(self) -> GetResult:
-        """The head of a GET answer as a value."""
+        """The head of a GET answer as a value; offset and size are those of the bytes the sink gets."""
         headers = self.headers
-        size = int(headers.get("content-length", "-1"))
-        offset, total = 0, size
-        content_range = headers.get("content-range", "")
-        if content_range.startswith("bytes ") and "/" in content_range:
-            span, _, whole = content_range[6:].partition("/")
-            start = span.partition("-")[0]
-            if start.isdigit():
-                offset = int(start)
-            total = int(whole) if whole.isdigit() else -1
+        content_range = headers.get("content-range")
+        found = _content_range(content_range) if content_range else None
+        length = headers.get("content-length", "")
+        offset, size = 0, int(length) if length.isascii() and length.isdigit() else -1
+        total = size
+        if found is not None:
+            offset = int(found[1])
+            total = -1 if found[2] == "*" else int(found[2])
+        if offset < self.first or (self.last >= 0 and size > self.last + 1 - offset):
+            # More than the range came; what was not asked for is dropped.
+            end = offset + size if size >= 0 else -1
+            offset = self.first
+            if self.last >= 0 and (end < 0 or end > self.last + 1):
+                end = self.last + 1
+            size = max(0, end - offset) if end >= 0 else -1
         kept: Headers = tuple(headers.items())
         return GetResult(
             size, headers.get("etag", "").strip('"'), offset, total, headers.get("content-type", ""),
@@ -240,10 +279,10 @@ class RawExchange(Generic[R]):
                 self._remaining -= len(piece)
                 data = data[len(piece) :]
                 continue
-            window = self._chunk_state + bytes(data[:8192])
+            window = self._chunk_state + bytes(data[: _MAX_LINE_BYTES - len(self._chunk_state)])
             end = window.find(b"\r\n")
             if end < 0:
-                if len(window) > 8192:
+                if len(window) >= _MAX_LINE_BYTES:
                     raise self._not_s3("a chunk's head does not end")
                 self._chunk_state = window
                 return False
@@ -254,10 +293,10 @@ class RawExchange(Generic[R]):
                 if not line:
                     return self._complete(reusable=self.reusable and not data)
             elif line:  # an empty line is the end of the chunk before
-                try:
-                    self._remaining = int(line.partition(b";")[0], 16)
-                except ValueError:
-                    raise self._not_s3("a chunk has no size") from None
+                size = line.partition(b";")[0].strip()
+                if not size or len(size) > 16 or size.strip(b"0123456789abcdefABCDEF"):  # int() would take -1 and 0x1
+                    raise self._not_s3("a chunk has no size")
+                self._remaining = int(size, 16)
                 self._at_body_end = self._remaining == 0
         return False
 

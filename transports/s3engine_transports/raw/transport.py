@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from s3engine.config import TransportSettings
 from s3engine.credentials import Credentials
-from s3engine.errors import ConfigError, SourceChanged
+from s3engine.errors import ConfigError, InvalidRequest, SourceChanged
 from s3engine.transport import (
     Body,
     Capabilities,
@@ -52,6 +52,10 @@ _dns_name = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]").fullmatch
 # https://docs.aws.amazon.com/general/latest/gr/rande.html: partitions whose hosts do not end in amazonaws.com
 _SUFFIXES = {"cn-": "amazonaws.com.cn", "us-iso-": "c2s.ic.gov", "us-isob-": "sc2s.sgov.gov"}
 _HASH_PIECE_BYTES = 1024 * 1024
+_OBJECT_OPERATIONS = frozenset((
+    "PutObject", "GetObject", "HeadObject", "CopyObject", "DeleteObject", "CreateMultipartUpload", "UploadPart",
+    "UploadPartCopy", "CompleteMultipartUpload", "AbortMultipartUpload", "ListParts",
+))  # fmt: skip
 
 
 class Route:
@@ -165,7 +169,19 @@ class RawTransport:
     ) -> RawExchange[R]:  # fmt: skip
         """The exchange of one request. Raises SourceError when the body's file cannot be read for its hash."""
         route = self.route(bucket)
-        path = route.base + encode_key(key) if key else (route.base.rstrip("/") if bucket else "") or "/"
+        if key:
+            try:
+                path = route.base + encode_key(key)
+            except UnicodeEncodeError:
+                raise InvalidRequest(
+                    f"{operation}: the key {key!r} is not Unicode; give it another", operation=operation, bucket=bucket,
+                    key=key,
+                ) from None  # fmt: skip
+        elif operation in _OBJECT_OPERATIONS:
+            # Without its key DeleteObject is DeleteBucket, and PutObject is CreateBucket.
+            raise InvalidRequest(f"{operation} s3://{bucket}/: the key is empty", operation=operation, bucket=bucket)
+        else:
+            path = (route.base.rstrip("/") if bucket else "") or "/"
         length = body.length if type(body) is FilePart else len(body)
         credentials = self._credentials
         signed = [("host", route.host)]

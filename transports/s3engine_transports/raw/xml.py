@@ -58,7 +58,8 @@ def read_error(body: bytes) -> tuple[str, str, dict[str, str]]:
     except BadXml:
         return "", "", {}
     if _local(root.tag) != "Error":
-        found = [child for child in root if _local(child.tag) == "Error"]
+        # A DeleteResult has Error children too: those are single keys, not the answer.
+        found = [child for child in root if _local(child.tag) == "Error"] if _local(root.tag) == "ErrorResponse" else []
         if not found:
             return "", "", {}
         root = found[0]
