@@ -25,6 +25,8 @@ from s3engine.transport import Timeouts
 
 __all__ = ["Core"]
 
+_WINDOW_ANSWERS = 1000.0
+_COMMON = 0.02
 _SMALL_SIZE_BITS = 16  # sizes below 64 KiB share their deadlines
 
 
@@ -51,6 +53,8 @@ class Core:
         self._clock_offset_s = 0.0
         self._need_credentials = need_credentials
         self._limits: dict[tuple[int, int, int], Timeouts] = {}
+        self._good = [0.0] * len(OpClass)
+        self._lost = [0.0] * len(OpClass)
 
     # ---- tasks in
 
@@ -85,6 +89,7 @@ class Core:
             self._budget.earn()
         timeouts = item.timeouts
         op = ACTIONS[item.kind].op
+        self._good[op] += 1.0
         per_byte = self.estimator.estimate(op).s_per_byte_mean
         self.outcomes.append(
             (
@@ -105,9 +110,7 @@ class Core:
             op = ACTIONS[item.kind].op
             present = self._policy.timeouts(OpClass(op), item.size_bytes, 0, self.estimator.estimate(op))
             # Epoch rule: of many attempts that die together only those issued with today's estimate teach.
-            if self._policy.learns_from_timeout(item.timeouts, present):
-                # At most today's limit: one answer lost under the generous start values must not undo what a
-                # thousand good answers taught since. A line that really slowed down doubles the limit each epoch.
+            if self._timeouts_are_common(op) and self._policy.learns_from_timeout(item.timeouts, present):
                 self.estimator.observe_timeout(op, min(error.timeout_s, present.first_byte_s))
                 self._limits.clear()
         if not decision.retry:
@@ -126,6 +129,20 @@ class Core:
         item.verdict = verdict
         item.exchange = None
         return decision
+
+    def _timeouts_are_common(self, op: int) -> bool:
+        """Count one more answer that did not come, and say whether they are too many to be chance.
+
+        The limit stands for the 99th percentile, so one in a hundred may pass it for ever without being wrong: a few
+        lost answers must not undo what a thousand good ones taught. A line that slows down is soon above two in a
+        hundred, and then each epoch doubles the limit.
+        """
+        lost, good = self._lost, self._good
+        lost[op] += 1.0
+        if lost[op] + good[op] > _WINDOW_ANSWERS:
+            lost[op] /= 2
+            good[op] /= 2
+        return lost[op] > _COMMON * (lost[op] + good[op])
 
     def admit(self, item: Item, now: float) -> Decision:
         """Ask again for an item that waited because the budget was empty."""
