@@ -43,7 +43,11 @@ _HOMES = {
     "files_recursive": "s3engine.sources",
 }
 
-__all__ = [*sorted(_HOMES), "__version__", "errors"]
+__all__ = [
+    "AdaptiveTimeouts", "Batch", "BatchSummary", "BytesSource", "Config", "Engine", "FileSource", "ObjectHeaders",
+    "ObjectInfo", "ObjectListing", "RequestReport", "S3EngineError", "SeedTimeouts", "__version__", "errors",
+    "files_recursive",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -70,7 +71,8 @@ class Config:
     """
 
     endpoint_url: str = ""
-    """Where the store is, e.g. ``http://127.0.0.1:9000``. Default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, profile, AWS."""
+    """Where the store is, e.g. ``http://127.0.0.1:9000``. Default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile,
+    else Amazon S3."""
     region: str = ""
     """Default: AWS_REGION, AWS_DEFAULT_REGION, profile, else us-east-1."""
     profile: str = ""
@@ -162,9 +164,9 @@ class Config:
     def from_toml(cls, path: str, **overrides: Any) -> Config:
         """Settings from a TOML file's top level; keywords go before the file. Raises ConfigError."""
         try:
-            import tomllib  # lazy: only who has a file pays for the parser
+            tomllib = importlib.import_module("tomllib")  # lazy: only who has a file pays for the parser
         except ModuleNotFoundError:  # Python 3.10
-            import tomli as tomllib
+            tomllib = importlib.import_module("tomli")
         try:
             with open(path, "rb") as file:
                 values = tomllib.load(file)

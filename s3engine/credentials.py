@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from s3engine.errors import ConfigError, NoCredentials
 
-__all__ = ["AwsSettings", "Credentials", "CredentialSource", "load_settings"]
+__all__ = ["AwsSettings", "CredentialSource", "Credentials", "load_settings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,9 @@ class CredentialSource:
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")
 
 
-def load_settings(source: CredentialSource, *, profile: str = "", environ: Mapping[str, str] | None = None) -> AwsSettings:
+def load_settings(
+    source: CredentialSource, *, profile: str = "", environ: Mapping[str, str] | None = None
+) -> AwsSettings:
     """Region, endpoint, CA bundle and addressing style from ``AWS_*`` variables, then the profile.
 
     botocore is asked only when a configuration file exists or a profile is named.

@@ -156,7 +156,9 @@ class Engine:
 
     def head(self, bucket: str, key: str) -> HeadResult:
         """Metadata of one object. Raises NotFound."""
-        return self._call(OpClass.HEAD, bucket, lambda api, t: api.head_object(check_bucket(bucket), key, timeouts=t))
+        check_bucket(bucket)
+        found: HeadResult = self._call(OpClass.HEAD, bucket, lambda api, t: api.head_object(bucket, key, timeouts=t))
+        return found
 
     def make_bucket(self, bucket: str) -> None:
         """CreateBucket. Raises InvalidRequest or Conflict when it exists or the name is bad."""
@@ -182,10 +184,10 @@ class Engine:
     # ---- life
 
     @property
-    def worker_pids(self) -> list[int]:
+    def worker_pids(self) -> tuple[int, ...]:
         """Process ids of the workers; none before the first batch."""
         supervisor = self._supervisor
-        return [] if supervisor is None or self._closed else supervisor.pids
+        return () if supervisor is None or self._closed else tuple(supervisor.pids)
 
     def start(self) -> None:
         """Start the workers now rather than with the first batch."""

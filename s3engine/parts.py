@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 __all__ = ["MAX_PARTS", "PartPlan", "plan_parts"]
 
@@ -10,7 +10,8 @@ MAX_PARTS = 10_000
 _ROUND_BYTES = 1024 * 1024
 
 
-class PartPlan(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PartPlan:
     """``count`` parts of ``part_bytes`` each, the last one as long as what is left."""
 
     size_bytes: int

@@ -63,7 +63,7 @@ class RequestReport(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSummary:
-    """Totals of a batch, as far as it has come. Percentiles are of ``total_s`` of successful objects, to within 10 %."""
+    """Totals of a batch so far. Percentiles are of ``total_s`` of successful objects, to within 10 %."""
 
     objects: int
     """Objects done."""

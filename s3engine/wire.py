@@ -63,9 +63,30 @@ class Wire:
     """
 
     __slots__ = (
-        "_body_left", "_decrypted", "_fd", "_file", "_moved_bytes", "_offset", "_outq", "_out", "_part", "_tls", "_window_at",
-        "_window_bytes", "drained_at", "exchange", "first_byte_at", "item", "link", "moved_at", "sent", "sock",
-        "started_at", "timeouts", "used", "wants_write",
+        "_body_left",
+        "_decrypted",
+        "_fd",
+        "_file",
+        "_moved_bytes",
+        "_offset",
+        "_out",
+        "_outq",
+        "_part",
+        "_tls",
+        "_window_at",
+        "_window_bytes",
+        "drained_at",
+        "exchange",
+        "first_byte_at",
+        "item",
+        "link",
+        "moved_at",
+        "sent",
+        "sock",
+        "started_at",
+        "timeouts",
+        "used",
+        "wants_write",
     )  # fmt: skip
 
     def __init__(self, link: Link) -> None:
@@ -102,6 +123,7 @@ class Wire:
             self.on_writable(now)
             return
         # Head and small body in one system call: two would be two segments, and Nagle against delayed ACK (40 ms).
+        assert not isinstance(body, FilePart)
         total = len(head) + len(body)
         try:
             if self._tls:
@@ -286,21 +308,25 @@ class Wire:
         return None
 
     def _timeout(self, kind: type[RequestTimeout], limit_s: float, text: str) -> RequestTimeout:
-        context = getattr(self.exchange, "where", dict)()
-        name = getattr(self.exchange, "describe", lambda: "request")()
+        name, context = _described(self.exchange)
         return kind(f"{name}: {text} {limit_s:.3g} s", timeout_s=limit_s, **context)
 
     def _lost(self, error: OSError) -> ConnectionLost:
         exchange = self.exchange
         assert exchange is not None
-        context = getattr(exchange, "where", dict)()
-        name = getattr(exchange, "describe", lambda: "request")()
+        name, context = _described(exchange)
         reason = error.strerror or str(error)
-        return ConnectionLost(f"{name}: connection lost: {reason}", stale=bool(self.used) and not exchange.started, **context)
+        stale = bool(self.used) and not exchange.started
+        return ConnectionLost(f"{name}: connection lost: {reason}", stale=stale, **context)
 
 
 def _nothing() -> int:
     return 0
+
+
+def _described(exchange: Any) -> tuple[str, dict[str, Any]]:
+    """How to name an exchange in an error, and the error's context: what transports may give, none must."""
+    return getattr(exchange, "describe", lambda: "request")(), getattr(exchange, "where", dict)()
 
 
 def _unacknowledged(fd: int) -> int:

@@ -289,4 +289,5 @@ def _never() -> bool:
 
 def duplicate(key: str, what: str) -> DuplicateKey:
     """The error for the second of two items with one target."""
-    return DuplicateKey(f"{what} {key!r} comes twice in this batch; the first one stands, give this one another", key=key)
+    text = f"{what} {key!r} comes twice in this batch; the first one stands, give this one another"
+    return DuplicateKey(text, key=key)

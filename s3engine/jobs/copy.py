@@ -23,7 +23,9 @@ from s3engine.transport import Headers, ObjectInfo
 __all__ = ["CopyJob"]
 
 # What a multipart copy does not carry over by itself and a CopyObject does.
-_KEPT_HEADERS = ("content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires")
+_KEPT_HEADERS = (
+    "content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires",
+)  # fmt: skip
 
 
 class _Copied:

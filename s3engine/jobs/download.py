@@ -102,7 +102,8 @@ class DownloadJob(Job):
         return path, temporary_path(path, f"{self._token}-{wanted.seq}")
 
     def _in_parts(self, wanted: _Wanted, info: ObjectInfo) -> None:
-        self.add_composite(_FileFromParts(self, wanted, info, plan_parts(info.size_bytes, self._part_bytes), self._over))
+        plan = plan_parts(info.size_bytes, self._part_bytes)
+        self.add_composite(_FileFromParts(self, wanted, info, plan, self._over))
 
     def _got(self, wanted: _Wanted, task: Task, outcome: tuple[Any, ...]) -> None:
         error = outcome[11]

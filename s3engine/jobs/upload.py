@@ -138,6 +138,7 @@ def check_key(key: str) -> None:
     try:
         size = len(key) if key.isascii() else len(key.encode())
     except UnicodeEncodeError:
-        raise ConfigError(f"key {key!r} is not Unicode (a file name in another encoding?); give it another key") from None
+        text = f"key {key!r} is not Unicode (a file name in another encoding?); give it another key"
+        raise ConfigError(text) from None
     if size > MAX_KEY_BYTES:
         raise ConfigError(f"key {key[:40]!r}... has {size} bytes; S3 takes {MAX_KEY_BYTES}")

@@ -13,7 +13,9 @@ import stat
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from s3engine.classify import error_for
 from s3engine.control.estimator import OpClass
+from s3engine.control.retry import Verdict, classify
 from s3engine.errors import (
     RequestError,
     S3EngineError,
@@ -22,7 +24,6 @@ from s3engine.errors import (
     SourceChanged,
     SourceError,
 )
-from s3engine.classify import error_for
 from s3engine.paths import FolderGuard
 from s3engine.pool.messages import Context, Kind, NeedsParts, Task
 from s3engine.sinks import FileSink, MemorySink, PartSink
@@ -56,7 +57,7 @@ class Item:
 
     __slots__ = (
         "arg", "attempts", "body", "context", "etag", "exchange", "failed", "failures", "first_at", "free_used", "key",
-        "kind", "paid", "retryable", "sink", "size_bytes", "started_at", "task_id", "timeouts", "verdict",
+        "kind", "paid", "sink", "size_bytes", "started_at", "task_id", "timeouts", "verdict",
     )  # fmt: skip
 
     def __init__(self, task: Task, context: WorkerContext) -> None:
@@ -196,7 +197,8 @@ def _begin_get(item: Item, api: Any, timeouts: Timeouts) -> Any:
 def _end_get(item: Item, result: Any) -> Ended:
     sink = item.sink
     if result.total_bytes >= 0 and sink.received != result.total_bytes:
-        raise ServerFault(f"GetObject s3://{item.context.bucket}/{item.key}: {sink.received} bytes of {result.total_bytes}")
+        name = f"GetObject s3://{item.context.bucket}/{item.key}"
+        raise ServerFault(f"{name}: {sink.received} bytes of {result.total_bytes} came")
     if item.arg[0].endswith("/"):  # a folder marker: the folder is what it stands for
         if sink.received:
             raise SinkError(f"key {item.key!r} ends in / and has a body; give it another path", key=item.key)
@@ -290,7 +292,7 @@ def _end_delete(item: Item, result: Any) -> Ended:
         )  # fmt: skip
         if failure.code == "NoSuchKey":
             continue
-        if item.retryable(error):
+        if classify(error) in (Verdict.TRANSIENT, Verdict.THROTTLE):
             again.append(failure.key)
             worst = error
         else:

@@ -1,4 +1,4 @@
-"""Framed messages over a socket pair, never blocking: a parent and a worker that both write cannot lock each other up."""
+"""Framed messages over a socket pair, never blocking: parent and worker can both write and never lock each other up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEADER = struct.Struct("!I")
 _RECEIVE_BYTES = 256 * 1024
 
 
-class ChannelClosed(Exception):  # noqa: N818  (not an error: the other side is gone)
+class ChannelClosed(Exception):
     """The other process is gone."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from s3engine.control.estimator import Estimator, OpClass
-from s3engine.control.retry import Budget, Decider, Decision, RetryPolicy, Verdict, classify
+from s3engine.control.retry import Budget, Decider, Decision, RetryPolicy, Verdict
 from s3engine.control.shared import REQUESTS, RETRIES, THROTTLES, SharedBlock
 from s3engine.control.timeouts import TimeoutPolicy
 from s3engine.errors import (
@@ -64,9 +64,7 @@ class Core:
 
     def item(self, task: Task) -> Item:
         """A task as it is worked on."""
-        item = Item(task, self.contexts[task[1]])
-        item.retryable = _passes
-        return item
+        return Item(task, self.contexts[task[1]])
 
     # ---- around an attempt
 
@@ -202,6 +200,3 @@ class Core:
             self._clock_offset_s = offset_s
             self.transport.set_clock_offset(offset_s)
 
-
-def _passes(error: S3EngineError) -> bool:
-    return classify(error) in (Verdict.TRANSIENT, Verdict.THROTTLE)

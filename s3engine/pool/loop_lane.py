@@ -7,6 +7,7 @@ in flight, after the events of that turn were handled: a busy CPU or a slow disk
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 import select
@@ -243,10 +244,8 @@ class LoopLane:
             return  # the pipe is full of wake-ups already
 
     def _take_connected(self, now: float) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
-        except BlockingIOError:
-            pass
         while self._connected:
             endpoint, result = self._connected.popleft()
             self._connecting -= 1
@@ -290,9 +289,9 @@ class LoopLane:
         for wire in self._wires.values():
             item: Item | None = wire.item
             if item is not None:
-                error = wire.overdue(now)
-                if error is not None:
-                    late.append((wire, item, error))
+                timeout = wire.overdue(now)
+                if timeout is not None:
+                    late.append((wire, item, timeout))
         for wire, item, error in late:
             self._broke(wire, item, error, now)
         for wires in self._idle.values():
@@ -345,12 +344,12 @@ class LoopLane:
         if not hard:
             return
         for wire in list(self._wires.values()):
-            item: Item | None = wire.item
-            if item is not None and item.context.id == context_id:
+            busy: Item | None = wire.item
+            if busy is not None and busy.context.id == context_id:
                 self._in_flight -= 1
                 self._forget(wire)
                 wire.close()
-                self._core.cancelled(item, now)
+                self._core.cancelled(busy, now)
 
     def close(self) -> None:
         """Close every connection."""

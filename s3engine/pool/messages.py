@@ -14,8 +14,8 @@ from s3engine.errors import S3EngineError
 from s3engine.transport import Headers
 
 __all__ = [
-    "BROKEN", "CANCEL", "CONTEXT", "CREDENTIALS", "FORGET", "LARGE_KINDS", "NEED_CREDENTIALS", "OUTCOMES", "READY", "STOP", "TASKS",
-    "Context", "Kind", "NeedsParts", "Outcome", "Task",
+    "BROKEN", "CANCEL", "CONTEXT", "CREDENTIALS", "FORGET", "LARGE_KINDS", "NEED_CREDENTIALS", "OUTCOMES", "READY",
+    "STOP", "TASKS", "Context", "Kind", "NeedsParts", "Outcome", "Task",
 ]  # fmt: skip
 
 TASKS, CONTEXT, FORGET, CREDENTIALS, CANCEL, STOP, READY, OUTCOMES, NEED_CREDENTIALS, BROKEN = range(10)

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 from s3engine.control.retry import govern_budget
 from s3engine.control.shared import CONTROL_HEARTBEAT_S, SharedBlock
-from s3engine.credentials import CredentialSource, Credentials
+from s3engine.credentials import Credentials, CredentialSource
 from s3engine.errors import Cancelled, ConfigError, S3EngineError, WorkerCrashed
 from s3engine.pool import worker as worker_module
 from s3engine.pool.channel import Channel, ChannelClosed
@@ -505,7 +505,8 @@ class Supervisor:
                 ours.fileno(), self._wake_read, self._wake_write, *(worker.channel.fileno() for worker in self._workers)
             )  # fmt: skip
         settings = dataclasses.replace(self._settings, index=index, inherited=inherited)
-        process = multiprocessing.get_context(method).Process(
+        context: Any = multiprocessing.get_context(method)  # its type does not know Process
+        process = context.Process(
             target=worker_module.run, args=(settings, theirs, worker_module.descriptor(self._block.fd)),
             name=f"s3engine-worker-{index}", daemon=True,
         )  # fmt: skip
@@ -525,14 +526,14 @@ class Supervisor:
 
         def look_up() -> None:
             try:
-                found: Credentials | None | S3EngineError = self._credentials.current()
+                found: Credentials | S3EngineError | None = self._credentials.current()
             except S3EngineError as error:
                 found = error
             self._call(lambda: self._refreshed(found, only_if_changed))
 
         threading.Thread(target=look_up, name="s3engine-credentials", daemon=True).start()
 
-    def _refreshed(self, found: Credentials | None | S3EngineError, only_if_changed: bool) -> None:
+    def _refreshed(self, found: Credentials | S3EngineError | None, only_if_changed: bool) -> None:
         self._refreshing = False
         old = self._settings.transport_settings.credentials
         if isinstance(found, S3EngineError):

@@ -58,17 +58,13 @@ def head(exchange: RawExchange[Any], clock: Clock) -> HeadResult:
 
 def copied(exchange: RawExchange[Any], clock: Clock) -> CopyResult:
     """CopyObject, UploadPartCopy: a 200 may hold an error, or be cut; only a result with an ETag is a copy."""
-    etag = from_xml(exchange, clock, lambda body: xml.read_text(body, "ETag")).strip('"')
-    if not etag:
-        raise _cut(exchange)
+    etag = from_xml(exchange, clock, _etag)
     return CopyResult(etag, exchange.headers.get("x-amz-request-id", ""), 200)
 
 
 def completed(exchange: RawExchange[Any], clock: Clock) -> PutResult:
     """CompleteMultipartUpload: the same."""
-    etag = from_xml(exchange, clock, lambda body: xml.read_text(body, "ETag")).strip('"')
-    if not etag:
-        raise _cut(exchange)
+    etag = from_xml(exchange, clock, _etag)
     headers = exchange.headers
     return PutResult(etag, headers.get("x-amz-request-id", ""), 200, headers.get("x-amz-version-id", ""))
 
@@ -90,6 +86,13 @@ def from_xml(exchange: RawExchange[Any], clock: Clock, read: Callable[[bytes], R
                 status=exchange.status, **exchange.where(),
             ) from error  # fmt: skip
         raise _cut(exchange) from error
+
+
+def _etag(body: bytes) -> str:
+    found = xml.read_text(body, "ETag").strip('"')
+    if not found:
+        raise xml.BadXml("no ETag")
+    return found
 
 
 def upload_id(body: bytes) -> str:

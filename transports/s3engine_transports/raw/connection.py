@@ -13,7 +13,7 @@ import threading
 import time
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment, proxy_bypass
 
 import urllib3
 from urllib3.connection import HTTPConnection
@@ -44,13 +44,13 @@ class Endpoint(NamedTuple):
         return host if self.port == {"http": 80, "https": 443}[self.scheme] else f"{host}:{self.port}"
 
 
-def _socket_options() -> list[tuple[int, int, int]]:
+def _socket_options() -> list[tuple[int, int, int | bytes]]:
     options = [*HTTPConnection.default_socket_options, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         options.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS))
     if hasattr(socket, "TCP_KEEPIDLE"):
         options.append((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_S))
-    return options  # type: ignore[return-value]  # urllib3's alias allows bytes values too
+    return options
 
 
 class RawLink:
@@ -101,7 +101,7 @@ class Connections:
     def proxy_for(self, endpoint: Endpoint) -> str:
         """The proxy URL of ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy`` for an endpoint, or ""."""
         proxy = self._proxies.get(endpoint.scheme) or self._proxies.get("all") or ""
-        if not proxy or proxy_bypass_environment(endpoint.netloc, self._proxies):
+        if not proxy or proxy_bypass(endpoint.netloc):
             return ""
         return proxy if "//" in proxy else f"http://{proxy}"
 
@@ -164,7 +164,7 @@ class Connections:
                 pool._prepare_proxy(connection)
             else:
                 connection.connect()
-        except (ConnectTimeoutError, socket.timeout) as error:
+        except (ConnectTimeoutError, TimeoutError) as error:
             connection.close()
             raise ConnectTimeout(f"no connection to {where} within {timeout_s:g} s", timeout_s=timeout_s) from error
         except (NameResolutionError, socket.gaierror) as error:

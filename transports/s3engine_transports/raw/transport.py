@@ -364,7 +364,17 @@ def _hash_part(part: FilePart) -> str:
 
 
 def _copy_source(bucket: str, key: str) -> str:
-    return f"/{quote(bucket, safe='~')}/{encode_key(key)}"
+    try:
+        return f"/{quote(bucket, safe='~')}/{encode_key(key)}"
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"the key {key!r} is not Unicode; give it another", bucket=bucket, key=key) from None
+
+
+def _query(pairs: list[tuple[str, str]], bucket: str) -> str:
+    try:
+        return canonical_query(pairs)
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"s3://{bucket}: the prefix is not Unicode: {pairs!r}", bucket=bucket) from None
 
 
 def _quoted(etag: str) -> str:
@@ -432,7 +442,7 @@ class RawExchanges:
             ("start-after", start_after),
         )  # fmt: skip
         pairs.extend((name, value) for name, value in optional if value)
-        return self._build("ListObjectsV2", "GET", bucket, "", self._listed, query=canonical_query(pairs))
+        return self._build("ListObjectsV2", "GET", bucket, "", self._listed, query=_query(pairs, bucket))
 
     def create_multipart_upload(
         self, bucket: str, key: str, headers: Headers, *, timeouts: Timeouts | None = None
@@ -490,7 +500,7 @@ class RawExchanges:
         pairs = [("uploads", ""), ("encoding-type", "url")]
         optional = (("prefix", prefix), ("key-marker", key_marker), ("upload-id-marker", upload_id_marker))
         pairs.extend((name, value) for name, value in optional if value)
-        return self._build("ListMultipartUploads", "GET", bucket, "", self._uploads, query=canonical_query(pairs))
+        return self._build("ListMultipartUploads", "GET", bucket, "", self._uploads, query=_query(pairs, bucket))
 
     def head_bucket(self, bucket: str, *, timeouts: Timeouts | None = None) -> RawExchange[None]:
         return self._build("HeadBucket", "HEAD", bucket, "", self._nothing)

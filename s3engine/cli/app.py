@@ -1,0 +1,118 @@
+"""The verbs' group, and the one place where what happened becomes a line on stderr and an exit code.
+
+0: all done. 1: some objects failed. 2: usage or configuration. 130: Ctrl-C. 143: SIGTERM. 141: the reader of a pipe
+went away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import sys
+from typing import Any
+
+import click
+
+from s3engine._version import __version__
+from s3engine.cli.interrupts import interrupts
+from s3engine.cli.text import complain, explain
+from s3engine.errors import ConfigError, S3EngineError
+
+__all__ = ["app", "run"]
+
+BROKEN_PIPE = 141
+
+# verb -> the module that has it, under the name <verb>_command
+_VERBS = {
+    "cp": "transfer", "mv": "transfer", "ls": "buckets", "rm": "remove", "mb": "buckets", "rb": "buckets",
+    "perf": "perf", "demo": "demo", "serve": "demo",
+}  # fmt: skip
+
+
+class _Verbs(click.Group):
+    """Imports a verb's module when the verb is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = _VERBS.get(cmd_name)
+        if module is None:
+            return None
+        command = getattr(importlib.import_module(f"s3engine.cli.{module}"), f"{cmd_name}_command")
+        return command if isinstance(command, click.Command) else None
+
+    def invoke(self, ctx: click.Context) -> int:
+        """The verb's exit code; every error that is not about usage ends here."""
+        code = 0
+        with interrupts:
+            try:
+                code = super().invoke(ctx) or 0
+                sys.stdout.flush()
+            except KeyboardInterrupt:
+                complain("interrupted")
+                code = interrupts.exit_code or 130
+            except BrokenPipeError:
+                _drop_stdout()
+                return BROKEN_PIPE
+            except ConfigError as error:
+                complain(str(error))
+                code = 2
+            except S3EngineError as error:
+                complain(explain(error))
+                code = 1
+            except OSError as error:
+                complain(f"{error.strerror or error}{f': {error.filename!r}' if error.filename else ''}")
+                code = 1
+        return interrupts.exit_code or code
+
+
+def _drop_stdout() -> None:
+    """What the stream still holds must not raise again when the interpreter ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def _version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"s3engine {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=_Verbs, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.pass_context
+def app(ctx: click.Context) -> int:
+    """Move very many objects to, from and inside S3, through a pool of worker processes.
+
+    Options stand after the verb. An option goes before the --config file, that before S3ENGINE_* variables (each
+    setting has one: S3ENGINE_WORKERS ...), and those before AWS_* variables and the files of the AWS CLI.
+
+    Exit codes: 0 all done, 1 some objects failed, 2 usage or configuration, 130 interrupted.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        return 2
+    return 0
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a key that the terminal's encoding lacks is no error
+    try:
+        code: Any = app.main(arguments, prog_name="s3engine", standalone_mode=False)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        verb = context.command_path.removeprefix("s3engine").strip() if context is not None else ""
+        hint = f" (see s3engine {verb} --help)".replace("  ", " ")
+        complain(f"{verb + ': ' if verb else ''}{' '.join(error.format_message().split())}{hint}")
+        return error.exit_code
+    except click.Abort:
+        return 130
+    return code if isinstance(code, int) else 0

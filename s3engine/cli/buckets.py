@@ -1,0 +1,121 @@
+"""``ls``, ``mb`` and ``rb``: single requests from this process, no workers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from s3engine.cli.options import (
+    NameFilter,
+    config_from,
+    dry_run_option,
+    engine_options,
+    filter_options,
+    name_filter,
+    output_from,
+    output_options,
+)
+from s3engine.cli.text import json_line, one_line, write
+from s3engine.errors import ConfigError
+from s3engine.uri import S3Uri
+
+if TYPE_CHECKING:
+    from s3engine.transport import ListPage, ObjectInfo
+
+__all__ = ["ls_command", "mb_command", "rb_command"]
+
+
+@click.command("ls")
+@click.argument("uri")
+@click.option("-r", "--recursive", is_flag=True, help="Everything below, not only this level.")
+@filter_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@engine_options
+def ls_command(uri: str, recursive: bool, as_json: bool, **values: Any) -> int:
+    """List objects: time (UTC), size, key.
+
+    Without -r one level only, with "PRE prefix/" for what lies deeper. The URI is taken as the beginning of keys, so
+    s3://b/p lists p/ and pq too. Control characters in keys are escaped; --json gives keys exactly.
+    """
+    where = S3Uri.parse(uri)
+    wanted = name_filter(values["include"], values["exclude"])
+    config = config_from(values)
+
+    from s3engine.engine import Engine
+
+    cut = where.key.rfind("/") + 1
+    with Engine(config) as engine:
+        for page in engine.list(where.bucket, where.key, delimiter="" if recursive else "/").pages():
+            lines = _json_lines(where.bucket, page, wanted, cut) if as_json else _lines(page, wanted, cut)
+            if lines:
+                lines.append("")
+                write("\n".join(lines))
+    return 0
+
+
+def _chosen(page: ListPage, wanted: NameFilter | None, cut: int) -> tuple[list[str], list[ObjectInfo]]:
+    if wanted is None:
+        return page.prefixes, page.objects
+    prefixes = [prefix for prefix in page.prefixes if wanted(prefix[cut:])]
+    return prefixes, [info for info in page.objects if wanted(info.key[cut:])]
+
+
+def _lines(page: ListPage, wanted: NameFilter | None, cut: int) -> list[str]:
+    prefixes, objects = _chosen(page, wanted, cut)
+    lines = [f"{'PRE':>34}  {one_line(prefix)}" for prefix in prefixes]
+    lines.extend([f"{info.last_modified[:19]:<19}Z{info.size_bytes:>14}  {one_line(info.key)}" for info in objects])
+    return lines
+
+
+def _json_lines(bucket: str, page: ListPage, wanted: NameFilter | None, cut: int) -> list[str]:
+    prefixes, objects = _chosen(page, wanted, cut)
+    lines = [json_line(bucket=bucket, prefix=prefix) for prefix in prefixes]
+    lines.extend([json_line(bucket=bucket, **info._asdict()) for info in objects])
+    return lines
+
+
+def _bucket_of(uri: str) -> str:
+    where = S3Uri.parse(uri)
+    if where.key:
+        raise ConfigError(f"{uri!r} names an object; a bucket is written s3://{where.bucket}")
+    return where.bucket
+
+
+@click.command("mb")
+@click.argument("uri")
+@dry_run_option
+@output_options
+@engine_options
+def mb_command(uri: str, **values: Any) -> int:
+    """Make a bucket: s3engine mb s3://my-bucket."""
+    return _on_bucket("make", _bucket_of(uri), values)
+
+
+@click.command("rb")
+@click.argument("uri")
+@dry_run_option
+@output_options
+@engine_options
+def rb_command(uri: str, **values: Any) -> int:
+    """Remove an empty bucket; "rm -r s3://my-bucket/" empties one."""
+    return _on_bucket("remove", _bucket_of(uri), values)
+
+
+def _on_bucket(verb: str, bucket: str, values: dict[str, Any]) -> int:
+    config = config_from(values)
+    output = output_from(values)
+    dry_run = values["dry_run"]
+    if not dry_run:
+        from s3engine.engine import Engine
+
+        with Engine(config) as engine:
+            if verb == "make":
+                engine.make_bucket(bucket)
+            else:
+                engine.remove_bucket(bucket)
+    if output.as_json:
+        write(json_line(operation=f"{verb}_bucket", bucket=bucket, **({"dry_run": True} if dry_run else {})) + "\n")
+    elif not output.quiet or dry_run:
+        write(f"{'would ' if dry_run else ''}{verb} bucket s3://{bucket}\n")
+    return 0

@@ -1,0 +1,86 @@
+"""Ctrl-C and SIGTERM.
+
+The first one cancels the batch under way: what is done gets reported, the summary is printed, workers end. Where no
+batch is under way it raises KeyboardInterrupt. A second one, or an end that takes too long (a listing that waits for a
+dead server), leaves at once; workers notice that and end by themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
+from typing import Any
+
+__all__ = ["Interrupts", "interrupts"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_MARGIN_S = 10.0  # for workers to end and the summary to be printed
+
+
+class Interrupts:
+    """Context manager around a whole run; does nothing outside the main thread."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        """The signal that came, 0 for none."""
+        self.grace_s = 2.0
+        """How long the batch under way may take to end."""
+        self._cancel: Callable[[], None] | None = None
+        self._saved: dict[int, Any] = {}
+
+    @property
+    def exit_code(self) -> int:
+        """130 after Ctrl-C, 143 after SIGTERM, else 0."""
+        return 128 + self.number if self.number else 0
+
+    @contextlib.contextmanager
+    def cancelling(self, cancel: Callable[[], None]) -> Iterator[None]:
+        """While this is open a signal calls ``cancel`` (which must not block) and raises nothing."""
+        self._cancel = cancel
+        try:
+            yield
+        finally:
+            self._cancel = None
+
+    def __enter__(self) -> Interrupts:
+        self.number = 0
+        if threading.current_thread() is threading.main_thread():
+            self._saved = {number: signal.signal(number, self._came) for number in _SIGNALS}
+            self._saved[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._too_long)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._saved:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            for number, handler in self._saved.items():
+                signal.signal(number, handler)
+            self._saved = {}
+
+    def _came(self, number: int, frame: FrameType | None) -> None:
+        if self.number:
+            self._leave()
+        self.number = number
+        signal.setitimer(signal.ITIMER_REAL, self.grace_s + _MARGIN_S)
+        if self._cancel is None:
+            raise KeyboardInterrupt
+        self._cancel()
+
+    def _too_long(self, number: int, frame: FrameType | None) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        # os.write: a signal handler must not enter a buffered stream that may be in the middle of a write.
+        with contextlib.suppress(OSError):
+            cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""  # a progress bar may have hidden it
+            os.write(2, cursor + b"s3engine: interrupted; left without waiting for what was under way\n")
+        os._exit(self.exit_code)
+
+
+interrupts = Interrupts()

@@ -1,0 +1,185 @@
+"""Options that verbs share, and what becomes of them: a Config, headers, a filter of names."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import click
+
+from s3engine.cli.interrupts import interrupts
+from s3engine.errors import ConfigError
+
+if TYPE_CHECKING:
+    from s3engine.config import Config
+    from s3engine.operations import ObjectHeaders
+
+__all__ = [
+    "NameFilter", "Output", "config_from", "dry_run_option", "engine_options", "filter_options", "header_options",
+    "headers_from", "name_filter", "output_from", "output_options", "settings_from",
+]  # fmt: skip
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+NameFilter = Callable[[str], bool]
+
+
+def _stack(*options: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
+    def apply(function: Decorated) -> Decorated:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return apply
+
+
+engine_options = _stack(
+    click.option("--endpoint-url", metavar="URL", help="Where the store is; AWS unless set."),
+    click.option("--profile", metavar="NAME", help="Profile of ~/.aws to use; goes before keys in the environment."),
+    click.option("--region", metavar="NAME", help="Region to sign for."),
+    click.option("--no-sign-request", is_flag=True, help="Anonymous: send no credentials."),
+    click.option("--ca-bundle", metavar="PATH", help="CA certificates to trust, instead of the system's."),
+    click.option("--no-verify-ssl", is_flag=True, help="Take any TLS certificate."),
+    click.option("--transport", metavar="NAME", help="How requests are made (raw)."),
+    click.option("--workers", type=int, metavar="N", help="Worker processes, 1 to 256 (one per usable core)."),
+    click.option("-n", "--concurrency", type=int, metavar="N", help="Requests in flight, 1 to 1024 (256)."),
+    click.option("--config", "config_file", metavar="FILE", help="TOML file with settings, named as in S3ENGINE_*."),
+)
+"""Who speaks to which store, and how much at once."""
+
+output_options = _stack(
+    click.option("--quiet", is_flag=True, help="Print errors only."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line."),
+)
+
+dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+
+filter_options = _stack(
+    click.option(
+        "--include", multiple=True, metavar="GLOB",
+        help="Only names that match GLOB; may be repeated. Names are relative to the source, * matches / too.",
+    ),
+    click.option(
+        "--exclude", multiple=True, metavar="GLOB",
+        help="No names that match GLOB; may be repeated, and goes before --include whatever the order.",
+    ),
+)  # fmt: skip
+
+header_options = _stack(
+    click.option("--content-type", metavar="TYPE", help="Guessed from the name unless set."),
+    click.option("--cache-control", metavar="TEXT", help="Cache-Control of the objects."),
+    click.option("--metadata", multiple=True, metavar="NAME=VALUE", help="User metadata; may be repeated."),
+    click.option("--tag", multiple=True, metavar="NAME=VALUE", help="Object tag; may be repeated."),
+    click.option("--storage-class", metavar="CLASS", help="STANDARD_IA, GLACIER ..."),
+    click.option("--acl", metavar="ACL", help="Canned ACL: private, public-read ..."),
+    click.option("--sse", metavar="KIND", help="Server-side encryption: AES256 or aws:kms."),
+    click.option("--sse-kms-key-id", metavar="ID", help="The key for --sse aws:kms."),
+)
+
+_SETTINGS = ("endpoint_url", "profile", "region", "ca_bundle", "transport", "workers", "concurrency")
+
+
+class Output(NamedTuple):
+    """How a verb speaks."""
+
+    quiet: bool
+    as_json: bool
+
+
+def output_from(values: Mapping[str, Any]) -> Output:
+    """From ``output_options``."""
+    return Output(quiet=values["quiet"], as_json=values["as_json"])
+
+
+def settings_from(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings said anywhere: option, else --config file, else ``S3ENGINE_*``. Raises ConfigError, naming the place.
+
+    ``AWS_*`` comes after all of these; the engine looks there for what is left.
+    """
+    from s3engine.config import Config
+
+    settings = Config.from_environment()
+    Config.from_mapping(settings, "S3ENGINE_* variables")
+    path = values.get("config_file")
+    if path is not None:
+        Config.from_toml(path)  # so that what is wrong in the file is told with its name
+        settings |= _read_toml(path)
+    options = {name: values[name] for name in _SETTINGS if values.get(name) is not None}
+    if values.get("no_sign_request"):
+        options["anonymous"] = True
+    if values.get("no_verify_ssl"):
+        options["verify_tls"] = False
+    Config.from_mapping(options, "command line")
+    return {**settings, **options}
+
+
+def config_from(values: Mapping[str, Any]) -> Config:
+    """The Config from ``engine_options``. Raises ConfigError."""
+    from s3engine.config import Config
+    from s3engine.pool.load import dotted_name
+
+    config = Config.from_mapping(settings_from(values), "settings")
+    dotted_name(config.transport)  # an unknown name is told before anything is begun
+    interrupts.grace_s = config.shutdown_grace_s
+    return config
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    with open(path, "rb") as file:
+        values: dict[str, Any] = tomllib.load(file)
+    return values
+
+
+def headers_from(values: Mapping[str, Any]) -> ObjectHeaders | None:
+    """From ``header_options``; None when none was given. Raises ConfigError, click.UsageError."""
+    named = {
+        name: values[name]
+        for name in ("content_type", "cache_control", "storage_class", "acl", "sse", "sse_kms_key_id")
+        if values[name]
+    }
+    metadata = _pairs("--metadata", values["metadata"])
+    tags = _pairs("--tag", values["tag"])
+    if not named and not metadata and not tags:
+        return None
+    from s3engine.operations import ObjectHeaders
+
+    return ObjectHeaders(**named, metadata=metadata, tags=tags)
+
+
+def _pairs(option: str, given: tuple[str, ...]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise ConfigError(f"{option} takes NAME=VALUE, not {text!r}")
+        pairs[name] = value
+    return pairs
+
+
+def name_filter(include: tuple[str, ...], exclude: tuple[str, ...]) -> NameFilter | None:
+    """Whether a name, relative to the source, is meant; None when all are.
+
+    Shell globs as in :mod:`fnmatch`, upper and lower case told apart. A name that matches an ``exclude`` is out. Else,
+    where there is any ``include``, it is in when it matches one of them. The order on the command line says nothing.
+    """
+    if not include and not exclude:
+        return None
+    wanted = _any_of(include) if include else None
+    unwanted = _any_of(exclude) if exclude else None
+
+    def matches(name: str) -> bool:
+        if unwanted is not None and unwanted(name):
+            return False
+        return wanted is None or wanted(name) is not None
+
+    return matches
+
+
+def _any_of(globs: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
+    return re.compile("|".join(fnmatch.translate(glob) for glob in globs)).match

@@ -1,0 +1,88 @@
+"""``rm``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from s3engine.cli.options import (
+    config_from,
+    dry_run_option,
+    engine_options,
+    filter_options,
+    name_filter,
+    output_from,
+    output_options,
+)
+from s3engine.cli.route import folder_prefix
+from s3engine.cli.show import Show
+from s3engine.cli.text import json_line, one_line, write
+from s3engine.errors import ConfigError
+from s3engine.uri import S3Uri
+
+if TYPE_CHECKING:
+    from s3engine.transport import ObjectInfo
+
+__all__ = ["rm_command"]
+
+_LINES = 1000
+
+
+@click.command("rm")
+@click.argument("uri")
+@click.option("-r", "--recursive", is_flag=True, help="Delete all below s3://bucket/prefix/.")
+@dry_run_option
+@filter_options
+@output_options
+@engine_options
+def rm_command(uri: str, recursive: bool, **values: Any) -> int:
+    """Delete an object, or with -r all below a prefix.
+
+    "rm -r s3://b/p" means s3://b/p/ and leaves s3://b/pq alone; "rm -r s3://b/" empties the bucket. An object that is
+    not there is no error.
+    """
+    where = S3Uri.parse(uri)
+    if not recursive and (not where.key or where.key.endswith("/")):
+        raise ConfigError(f"{uri} is no single object; to delete all below it say rm -r")
+    prefix = folder_prefix(where, recursive)
+    wanted = name_filter(values["include"], values["exclude"])
+    config = config_from(values)
+    show = Show(output_from(values), "delete", lambda report: f"delete s3://{report.bucket}/{report.key}", _name)
+
+    from s3engine.engine import Engine
+
+    with Engine(config) as engine:
+        objects: Iterable[str | ObjectInfo]
+        if prefix is None:
+            objects = [where.key] if wanted is None or wanted(where.key.rsplit("/", 1)[-1]) else []
+        else:
+            listing = engine.list(where.bucket, prefix)
+            cut = len(prefix)
+            objects = listing if wanted is None else listing.filter(lambda info: wanted(info.key[cut:]))
+        if values["dry_run"]:
+            return _plan(where.bucket, objects, as_json=values["as_json"])
+        batch = engine.delete(where.bucket, objects, progress=show.count)
+        return show.follow(batch, (0 for _ in objects) if show.wants_bar else None)
+
+
+def _name(report: Any) -> str:
+    return f"delete s3://{report.bucket}/{report.key}"
+
+
+def _plan(bucket: str, objects: Iterable[str | ObjectInfo], *, as_json: bool) -> int:
+    lines: list[str] = []
+    for item in objects:
+        key, size_bytes = (item, -1) if isinstance(item, str) else (item.key, item.size_bytes)
+        if as_json:
+            line = json_line(dry_run=True, operation="delete", source=f"s3://{bucket}/{key}", size_bytes=size_bytes)
+        else:
+            line = one_line(f"would delete s3://{bucket}/{key}")
+        lines.append(line)
+        if len(lines) >= _LINES:
+            write("\n".join(lines) + "\n")
+            lines.clear()
+    if lines:
+        write("\n".join(lines) + "\n")
+    return 0

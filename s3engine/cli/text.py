@@ -1,0 +1,65 @@
+"""How things are put into lines: one thing is one line, whatever characters its name holds."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+from s3engine.errors import AccessDenied, ConnectFailed, ConnectTimeout, NotS3, RequestError, S3EngineError
+
+__all__ = ["complain", "explain", "human_bytes", "json_line", "one_line", "write"]
+
+# What moves the cursor or breaks a line, and what no encoding can say (a file name that is not UTF-8).
+_unprintable = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def one_line(text: str) -> str:
+    """``text`` with control characters as escapes (``\\n``, ``\\x1b``). For eyes: --json is exact."""
+    return text if text.isprintable() else _unprintable.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    character = found.group()
+    if "\udc80" <= character <= "\udcff":  # a byte that os.fsdecode could not decode
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def write(block: str) -> None:
+    """A block of whole lines to standard output, at once. Raises BrokenPipeError when nobody reads any more."""
+    sys.stdout.write(block)
+    sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """One line to standard error."""
+    sys.stderr.write(f"s3engine: {one_line(text)}\n")
+    sys.stderr.flush()
+
+
+def explain(error: S3EngineError) -> str:
+    """The error's own line, and the options that may mend it where it cannot know of them."""
+    text = str(error)
+    if isinstance(error, (ConnectFailed, ConnectTimeout)):
+        return f"{text}; is that the store, and is it running? (--endpoint-url, AWS_ENDPOINT_URL)"
+    if isinstance(error, RequestError) and ((error.status >= 400 and not error.code) or isinstance(error, NotS3)):
+        return f"{text}; is the endpoint an S3 store? (--endpoint-url, AWS_ENDPOINT_URL)"
+    if isinstance(error, AccessDenied):
+        return f"{text}; look at the credentials and what they may do (AWS_ACCESS_KEY_ID, --profile)"
+    return text
+
+
+def json_line(**values: Any) -> str:
+    """One JSON object, ASCII: a terminal and every encoding can take it."""
+    return json.dumps(values)
+
+
+def human_bytes(count: float) -> str:
+    """``count`` in decimal units, three digits: 12.3 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 99.5 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,287 @@
+"""``cp`` and ``mv``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from s3engine.cli.options import (
+    NameFilter,
+    config_from,
+    dry_run_option,
+    engine_options,
+    filter_options,
+    header_options,
+    headers_from,
+    name_filter,
+    output_from,
+    output_options,
+)
+from s3engine.cli.route import Route, route
+from s3engine.cli.show import Show
+from s3engine.cli.text import complain, json_line, one_line, write
+from s3engine.errors import ConfigError, S3EngineError, SourceError
+
+if TYPE_CHECKING:
+    from s3engine.batch import Batch
+    from s3engine.config import Config
+    from s3engine.engine import Engine
+    from s3engine.listing import ObjectListing
+    from s3engine.report import RequestReport
+    from s3engine.sources import FileSource
+    from s3engine.transport import ObjectInfo
+
+__all__ = ["cp_command", "file_size", "mv_command", "upload_sources"]
+
+_LINES = 1000  # of a dry run, to a block
+
+
+@click.command("cp")
+@click.argument("src")
+@click.argument("dst")
+@click.option("-r", "--recursive", is_flag=True, help="SRC is all below s3://bucket/prefix/.")
+@dry_run_option
+@filter_options
+@header_options
+@output_options
+@engine_options
+def cp_command(src: str, dst: str, **values: Any) -> int:
+    """Copy files and objects: local to S3, S3 to local, or S3 to S3 inside the store.
+
+    A local folder as SRC, or an S3 URI that ends in / or has -r, means all below it, with names relative to it:
+    "cp ./src s3://b/p/" puts ./src/a/x at p/a/x, "cp s3://b/p/ out" puts p/a/x at out/a/x. Anything else is one file
+    or object; it keeps its name where DST ends in / or is a folder, and is called DST otherwise. Symbolic links are
+    followed. Copies inside S3 keep their metadata, unless --content-type, --cache-control or --metadata is given: then
+    all of it is replaced.
+    """
+    return _transfer(src, dst, values, move=False)
+
+
+@click.command("mv")
+@click.argument("src")
+@click.argument("dst")
+@click.option("-r", "--recursive", is_flag=True, help="SRC is all below s3://bucket/prefix/.")
+@dry_run_option
+@filter_options
+@header_options
+@output_options
+@engine_options
+def mv_command(src: str, dst: str, **values: Any) -> int:
+    """Move files and objects; SRC and DST as for cp.
+
+    Each source is removed when its object or file is whole at the target, and kept when anything fails. Local folders
+    stay, empty.
+    """
+    return _transfer(src, dst, values, move=True)
+
+
+def upload_sources(source: str, prefix: str, only: str, wanted: NameFilter | None) -> Iterator[FileSource]:
+    """The files that ``source`` means. Raises SourceError when it does not exist."""
+    from s3engine.sources import FileSource, files_recursive
+
+    if not os.path.lexists(source):
+        raise SourceError(f"{source!r} does not exist; check the path", path=source)
+    if only:
+        found: Iterable[FileSource] = [FileSource(source, prefix + only)]
+        return (file for file in found if wanted is None or wanted(os.path.basename(file.path)))
+    found = files_recursive(source, prefix)
+    cut = len(prefix)
+    return iter(found) if wanted is None else (file for file in found if wanted(file.key[cut:]))
+
+
+def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
+    way = route(src, dst, recursive=values["recursive"])
+    headers = headers_from(values)
+    if headers is not None and way.kind == "download":
+        raise ConfigError("local files have no S3 headers; leave --content-type, --metadata and the like out")
+    config = config_from(values)
+    wanted = name_filter(values["include"], values["exclude"])
+    transfer = {"upload": _Upload, "download": _Download, "copy": _Copy}[way.kind](way, wanted, headers, move)
+    if values["dry_run"]:
+        return _plan(transfer, config, as_json=values["as_json"])
+    verb = "move" if move else way.kind
+    show = Show(
+        output_from(values), verb,
+        lambda report: "{} {} -> {}".format(verb, *transfer.ends(report)),
+        lambda report: f"{verb} {transfer.ends(report)[0]}",
+    )  # fmt: skip
+    transfer.check()
+    from s3engine.engine import Engine
+
+    with Engine(config) as engine:
+        batch = transfer.begin(engine, show.count)
+        return show.follow(batch, transfer.sizes(engine) if show.wants_bar else None)
+
+
+def _plan(transfer: _Transfer, config: Config, *, as_json: bool) -> int:
+    """Print what ``transfer`` would do; 1 when it is plain now that some of it would fail."""
+    code = 0
+    lines: list[str] = []
+    verb = "move" if transfer.move else transfer.way.kind
+    for source, target, size_bytes, error in transfer.plan(config):
+        if error is not None:
+            complain(f"would fail: {verb} {source}: {error}")
+            code = 1
+        elif as_json:
+            lines.append(json_line(dry_run=True, operation=verb, source=source, target=target, size_bytes=size_bytes))
+        else:
+            lines.append(one_line(f"would {verb} {source} -> {target}"))
+        if len(lines) >= _LINES:
+            write("\n".join(lines) + "\n")
+            lines.clear()
+    if lines:
+        write("\n".join(lines) + "\n")
+    return code
+
+
+Planned = tuple[str, str, int, "S3EngineError | None"]
+
+
+class _Transfer:
+    """One direction. ``size_bytes`` of a plan is -1 where it would have to be asked for."""
+
+    def __init__(self, way: Route, wanted: NameFilter | None, headers: Any, move: bool) -> None:
+        self.way = way
+        self.wanted = wanted
+        self.headers = headers
+        self.move = move
+
+    def check(self) -> None:
+        """Raises S3EngineError for what is wrong already."""
+
+    def begin(self, engine: Engine, progress: Callable[[RequestReport], object]) -> Batch:
+        """Start."""
+        raise NotImplementedError
+
+    def ends(self, report: RequestReport) -> tuple[str, str]:
+        """Names of source and target."""
+        raise NotImplementedError
+
+    def sizes(self, engine: Engine) -> Iterable[int]:
+        """Bytes of each object, as far as they are known."""
+        return (info.size_bytes for info in self.objects(engine))
+
+    def plan(self, config: Config) -> Iterator[Planned]:
+        """Source, target, bytes of each object; or why it cannot be done."""
+        if self.way.only:
+            from s3engine.transport import ObjectInfo
+
+            infos: Iterable[ObjectInfo] = [ObjectInfo(self.way.source, -1)] if self.single_wanted else []
+            yield from map(self.planned, infos)
+            return
+        from s3engine.engine import Engine
+
+        with Engine(config) as engine:
+            yield from map(self.planned, self.objects(engine))
+
+    def planned(self, info: ObjectInfo) -> Planned:
+        """One line of the plan."""
+        raise NotImplementedError
+
+    @property
+    def single_wanted(self) -> bool:
+        """Whether the one object passes the filter."""
+        return self.wanted is None or self.wanted(self.way.name)
+
+    def relative(self, info: ObjectInfo) -> str:
+        """The name below the target."""
+        return self.way.only or info.key[len(self.way.source) :]
+
+    def keys(self) -> list[str]:
+        """The one key, or none when the filter takes it out."""
+        return [self.way.source] if self.single_wanted else []
+
+    def objects(self, engine: Engine) -> ObjectListing:
+        """All objects that SRC means and the filter leaves."""
+        way = self.way
+        listing = engine.list(way.source_bucket, way.source)
+        wanted = self.wanted
+        return listing if wanted is None else listing.filter(lambda info: wanted(self.relative(info)))
+
+    def source_uri(self, key: str) -> str:
+        """How an object is called."""
+        return f"s3://{self.way.source_bucket}/{key}"
+
+
+class _Upload(_Transfer):
+    def _sources(self) -> Iterator[FileSource]:
+        return upload_sources(self.way.source, self.way.target, self.way.only, self.wanted)
+
+    def check(self) -> None:
+        self._sources()
+
+    def begin(self, engine: Engine, progress: Callable[[RequestReport], object]) -> Batch:
+        return engine.upload(
+            self.way.bucket, self._sources(), template=self.headers, progress=progress, remove_sources=self.move
+        )
+
+    def ends(self, report: RequestReport) -> tuple[str, str]:
+        uri = f"s3://{report.bucket}/{report.key}"
+        return report.target or uri, uri
+
+    def sizes(self, engine: Engine) -> Iterable[int]:
+        return (file_size(file) for file in self._sources())
+
+    def plan(self, config: Config) -> Iterator[Planned]:
+        for file in self._sources():
+            yield file.path, f"s3://{self.way.bucket}/{file.key}", file_size(file), None
+
+
+class _Download(_Transfer):
+    def objects(self, engine: Engine) -> ObjectListing:
+        # The object "p/" itself stands for the folder that is downloaded to; it has no name in it.
+        return super().objects(engine).filter(lambda info: info.key != self.way.source)
+
+    def begin(self, engine: Engine, progress: Callable[[RequestReport], object]) -> Batch:
+        way = self.way
+        return engine.download(
+            way.source_bucket, self.keys() if way.only else self.objects(engine), way.target or ".",
+            path=self.relative, progress=progress, remove_objects=self.move,
+        )  # fmt: skip
+
+    def ends(self, report: RequestReport) -> tuple[str, str]:
+        relative = self.way.only or report.key[len(self.way.source) :]
+        return self.source_uri(report.key), os.path.join(self.way.target, relative)
+
+    def planned(self, info: ObjectInfo) -> Planned:
+        from s3engine.paths import safe_relative
+
+        relative = self.relative(info)
+        try:
+            safe_relative(relative)
+        except S3EngineError as error:
+            return self.source_uri(info.key), "", info.size_bytes, error
+        return self.source_uri(info.key), os.path.join(self.way.target, relative), info.size_bytes, None
+
+
+class _Copy(_Transfer):
+    def begin(self, engine: Engine, progress: Callable[[RequestReport], object]) -> Batch:
+        way = self.way
+        if way.only:
+            return engine.copy(
+                way.source_bucket, self.keys(), way.bucket, key=self._key, template=self.headers, progress=progress,
+                move=self.move,
+            )  # fmt: skip
+        listing = self.objects(engine)
+        act = listing.move if self.move else listing.copy
+        return act(way.bucket, key=self._key, template=self.headers, progress=progress)
+
+    def _key(self, info: ObjectInfo) -> str:
+        return self.way.target + self.relative(info)
+
+    def ends(self, report: RequestReport) -> tuple[str, str]:
+        return self.source_uri(report.key), report.target
+
+    def planned(self, info: ObjectInfo) -> Planned:
+        return self.source_uri(info.key), f"s3://{self.way.bucket}/{self._key(info)}", info.size_bytes, None
+
+
+def file_size(file: FileSource) -> int:
+    """Its bytes; 0 when it cannot be asked."""
+    try:
+        return os.stat(file.path).st_size
+    except OSError:
+        return 0

@@ -1,0 +1,154 @@
+"""The XML of S3, as it is written and as different stores send it."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+from xml.etree.ElementTree import fromstring
+from xml.sax.saxutils import escape
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s3engine.transport import CompletedPart
+from s3engine_transports.raw import xml
+
+NS = "{http://s3.amazonaws.com/doc/2006-03-01/}"
+safe_keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30).filter(xml.is_xml_safe)
+any_keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
+
+
+def _page(contents: str, *, more: str = "", namespace: str = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"') -> bytes:
+    return f'<?xml version="1.0"?><ListBucketResult{namespace}>{contents}{more}</ListBucketResult>'.encode()
+
+
+@pytest.mark.parametrize("namespace", ["", ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"', ' xmlns="urn:other"'])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_order_and_namespace_do_not_matter(namespace: str, backwards: bool) -> None:
+    """Elements in any order, with or without a namespace, without KeyCount, give the same page."""
+    fields = [
+        "<Key>k</Key>", "<LastModified>2026-01-01T00:00:00.000Z</LastModified>", "<ETag>&quot;e&quot;</ETag>",
+        "<Size>5</Size>", "<Owner><ID>x</ID></Owner>", "<StorageClass>STANDARD</StorageClass>",
+    ]  # fmt: skip
+    parts = [
+        "<IsTruncated>true</IsTruncated>", "<EncodingType>url</EncodingType>",
+        "<NextContinuationToken>t+/=</NextContinuationToken>", "<CommonPrefixes><Prefix>p%20/</Prefix></CommonPrefixes>",
+        f"<Contents>{''.join(reversed(fields) if backwards else fields)}</Contents>", "<Unknown>x</Unknown>",
+    ]  # fmt: skip
+    page = xml.read_list_page(_page("".join(reversed(parts) if backwards else parts), namespace=namespace))
+    assert page.objects == [("k", 5, "e", "2026-01-01T00:00:00.000Z", "STANDARD")]
+    assert (page.prefixes, page.next_token) == (["p /"], "t+/=")
+
+
+def test_what_is_missing_is_empty() -> None:
+    """An object with a key alone has size 0 and no ETag; a page with nothing is empty and the last."""
+    page = xml.read_list_page(_page("<Contents><Key>k</Key></Contents>"))
+    assert page == ([("k", 0, "", "", "")], [], "")
+    assert xml.read_list_page(b"<ListBucketResult/>") == ([], [], "")
+
+
+@given(st.lists(any_keys, max_size=5), st.booleans())
+def test_encoded_keys_come_back(keys: list[str], plus: bool) -> None:
+    """Keys that the store encoded, with + or %20 for a space, come out exactly."""
+    encoded = [quote(key).replace("%20", "+") if plus else quote(key) for key in keys]
+    contents = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in encoded)
+    prefixes = "".join(f"<CommonPrefixes><Prefix>{key}</Prefix></CommonPrefixes>" for key in encoded)
+    page = xml.read_list_page(_page(contents + prefixes, more="<EncodingType>url</EncodingType>"))
+    assert [found.key for found in page.objects] == keys
+    assert page.prefixes == keys
+
+
+@given(st.lists(safe_keys, max_size=5))
+def test_a_store_that_ignores_the_encoding(keys: list[str]) -> None:
+    """Without EncodingType in the answer keys are taken as they stand: % and + are themselves."""
+    contents = "".join(f"<Contents><Key>{escape(key, {chr(13): '&#13;'})}</Key></Contents>" for key in keys)
+    assert [found.key for found in xml.read_list_page(_page(contents)).objects] == keys
+
+
+def test_more_than_1000_keys() -> None:
+    """A page may hold more than was asked for."""
+    contents = "".join(f"<Contents><Key>{i}</Key></Contents>" for i in range(2_500))
+    assert len(xml.read_list_page(_page(contents)).objects) == 2_500
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"<", _page("<Contents><Key>k</Key></Contents>")[:-5], b"<Other/>", b"\xff\xfe\xff", b"plain",
+        _page("<IsTruncated>true</IsTruncated>"),
+    ],
+)  # fmt: skip
+def test_bad_pages(body: bytes) -> None:
+    """An empty, cut or foreign document, or a truncated page without a token, raises BadXml: never a short listing."""
+    with pytest.raises(xml.BadXml):
+        xml.read_list_page(body)
+
+
+@pytest.mark.parametrize("size", ["x", "1.5", "٣٣x"])
+def test_bad_numbers_are_value_errors(size: str) -> None:
+    """A size that is no number raises ValueError, which the transport reports as a broken answer."""
+    with pytest.raises(ValueError, match="invalid literal"):
+        xml.read_list_page(_page(f"<Contents><Key>k</Key><Size>{size}</Size></Contents>"))
+
+
+@given(st.lists(safe_keys, max_size=5))
+def test_delete_body_round_trip(keys: list[str]) -> None:
+    """Every key that XML can hold reaches the store exactly, carriage returns included."""
+    root = fromstring(xml.delete_body(keys))
+    assert [found.text for found in root.iter(f"{NS}Key")] == keys
+    assert root.findtext(f"{NS}Quiet") == "true"
+
+
+@pytest.mark.parametrize("key", ["a\x00", "\x0b", "\x1f", "\ufffe", "\uffff", "\ud800"])
+def test_keys_that_xml_cannot_hold(key: str) -> None:
+    """Control characters and non-characters are told apart, so that they are deleted one by one."""
+    assert not xml.is_xml_safe(key)
+
+
+@pytest.mark.parametrize("key", ["a\tb", "a\nb", "a\rb", "\x7f", "\x85", "😀", "]]>", "&amp;", "<a>"])
+def test_keys_that_xml_can_hold(key: str) -> None:
+    """What XML can hold, escaped or not, goes into DeleteObjects."""
+    assert xml.is_xml_safe(key)
+    assert [found.text for found in fromstring(xml.delete_body([key])).iter(f"{NS}Key")] == [key]
+
+
+def test_complete_body_is_in_order() -> None:
+    """Parts stand by number, whatever order they finished in, their ETags quoted."""
+    root = fromstring(xml.complete_body([CompletedPart(10, "c"), CompletedPart(2, "b&<"), CompletedPart(1, "a")]))
+    found = [(part.findtext(f"{NS}PartNumber"), part.findtext(f"{NS}ETag")) for part in root]
+    assert found == [("1", '"a"'), ("2", '"b&<"'), ("10", '"c"')]
+
+
+def test_location_body() -> None:
+    """The region of a new bucket."""
+    assert fromstring(xml.location_body("eu-west-1")).findtext(f"{NS}LocationConstraint") == "eu-west-1"
+
+
+def test_deleted_failures() -> None:
+    """Only the errors of a DeleteResult are returned, in either form of the answer."""
+    body = b"<DeleteResult><Deleted><Key>a</Key></Deleted><Error><Code>C</Code><Key>k &amp;</Key></Error></DeleteResult>"
+    assert xml.read_deleted(body) == [("k &", "C", "")]
+    assert xml.read_deleted(b"<DeleteResult/>") == []
+
+
+def test_errors_and_what_is_none() -> None:
+    """An Error document, also inside an ErrorResponse, gives code and message; anything else gives nothing."""
+    error = "<Error><Code>C</Code><Message>M</Message><Region>r</Region></Error>"
+    assert xml.read_error(error.encode()) == ("C", "M", {"Code": "C", "Message": "M", "Region": "r"})
+    assert xml.read_error(f"<ErrorResponse xmlns='x'>{error}</ErrorResponse>".encode())[:2] == ("C", "M")
+    for body in (b"", b"<html/>", b"not xml", b"<DeleteResult><Error><Code>C</Code></Error></DeleteResult>"):
+        assert xml.read_error(body) == ("", "", {})
+
+
+def test_parts_and_uploads() -> None:
+    """ListParts and ListMultipartUploads with their markers; keys of uploads decoded where they were encoded."""
+    part = "<Part><PartNumber>3</PartNumber><ETag>&quot;e&quot;</ETag><Size>7</Size></Part>"
+    more = "<NextPartNumberMarker>3</NextPartNumberMarker><IsTruncated>{}</IsTruncated>"
+    body = f"<ListPartsResult>{part}{more}</ListPartsResult>"
+    assert xml.read_parts(body.format("true").encode()) == ([(3, "e", 7)], "3")
+    assert xml.read_parts(body.format("false").encode()) == ([(3, "e", 7)], "")
+    upload = "<Upload><Key>a+b%2B</Key><UploadId>U</UploadId><Initiated>t</Initiated></Upload>"
+    markers = "<NextKeyMarker>a%2F</NextKeyMarker><NextUploadIdMarker>U</NextUploadIdMarker><IsTruncated>true</IsTruncated>"
+    root = "<R>{}" + upload + markers + "</R>"
+    assert xml.read_uploads(root.format("<EncodingType>url</EncodingType>").encode()) == ([("a b+", "U", "t")], "a/", "U")
+    assert xml.read_uploads(root.format("").encode()) == ([("a+b%2B", "U", "t")], "a%2F", "U")
