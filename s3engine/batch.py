@@ -38,7 +38,7 @@ class Batch:
         self._failure: BaseException | None = None
         self._builder = SummaryBuilder(time.monotonic)
         self._wake: Callable[[], None] = lambda: None
-        self._notify_at = 0
+        self._awaited = False
 
     # ---- the engine's side, in the supervisor's thread
 
@@ -52,9 +52,12 @@ class Batch:
                 self._fail(error)
         if not self._discard:
             self._reports.append(report)
-            if self._notify_at and len(self._reports) >= self._notify_at:
-                with self._changed:
-                    self._changed.notify_all()
+
+    def _turned(self) -> None:
+        # Once per turn of the supervisor, not per report: each notification may cost a change of threads.
+        if self._awaited and self._reports:
+            with self._changed:
+                self._changed.notify_all()
 
     def _fail(self, error: BaseException) -> None:
         if self._failure is None:
@@ -80,10 +83,10 @@ class Batch:
         while True:
             if not reports:
                 with self._changed:
-                    self._notify_at = 1
+                    self._awaited = True
                     while not reports and not self._over:
                         self._changed.wait(_WAIT_S)
-                    self._notify_at = 0
+                    self._awaited = False
                 if not reports:
                     break
             was_full = self._full

@@ -237,12 +237,12 @@ class Engine:
         if self._supervisor is None:
             config = self.config
             settings = WorkerSettings(
-                index=0, n_slots=config.workers + 1, limit=-(-config.concurrency // config.workers),
-                transport=self._transport_name, transport_settings=self._transport_settings, lane=config.lane,
+                index=0, n_slots=config.workers + 1, limit=1, transport=self._transport_name, transport_settings=self._transport_settings, lane=config.lane,
                 timeout_policy=self._timeout_policy, retry_policy=self._retry_policy,
             )  # fmt: skip
             self._supervisor = Supervisor(
-                settings, min(config.workers, config.concurrency), start_method=config.start_method,
+                settings, min(config.workers, config.concurrency), concurrency=config.concurrency,
+                start_method=config.start_method,
                 block=self._block, credentials=self._credentials, max_parts_in_flight=config.max_parts_in_flight,
                 grace_s=config.shutdown_grace_s,
             )  # fmt: skip
@@ -254,6 +254,7 @@ class Engine:
             batch = Batch(lambda: supervisor.cancel(job), progress, self.config.max_buffered_reports)
             job = make(batch._emit)
             job.paused = lambda: batch._full
+            job.turned = batch._turned
             batch._attach(supervisor.wake)
             self._batches = [one for one in self._batches if not one.over]
             self._batches.append(batch)

@@ -120,6 +120,8 @@ class FileSink:
             self._fd = -1
             os.replace(self._temporary, self.path)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(self._temporary)
             raise self._error(error) from None
 
     def discard(self) -> None:

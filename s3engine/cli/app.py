@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import io
 import os
 import sys
 from typing import Any
@@ -102,9 +101,6 @@ def app(ctx: click.Context) -> int:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a key that the terminal's encoding lacks is no error
     try:
         code: Any = app.main(arguments, prog_name="s3engine", standalone_mode=False)
     except click.ClickException as error:

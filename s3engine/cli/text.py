@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 from typing import Any
 
 from s3engine.errors import AccessDenied, ConnectFailed, ConnectTimeout, NotS3, RequestError, S3EngineError
@@ -29,8 +30,17 @@ def _escape(found: re.Match[str]) -> str:
 
 def write(block: str) -> None:
     """A block of whole lines to standard output, at once. Raises BrokenPipeError when nobody reads any more."""
-    sys.stdout.write(block)
-    sys.stdout.flush()
+    stream = sys.stdout
+    stream.flush()
+    # Not stream.write(): under PYTHONUNBUFFERED it drops the rest of a write that a signal cut short.
+    rest = memoryview(block.encode(stream.encoding or "utf-8", "backslashreplace"))
+    while rest:
+        written = stream.buffer.write(rest)
+        if not written:  # a pipe that somebody made non-blocking, and full
+            time.sleep(0.01)
+            continue
+        rest = rest[written:]
+    stream.buffer.flush()
 
 
 def complain(text: str) -> None:

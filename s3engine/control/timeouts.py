@@ -32,6 +32,10 @@ class TimeoutPolicy(Protocol):
         """Bodies smaller than this teach nothing about bandwidth."""
 
     @property
+    def start_bytes_per_s(self) -> float:
+        """Bandwidth assumed while none is known."""
+
+    @property
     def max_attempts(self) -> int | None:
         """Attempts per request, the first included; None leaves that to the engine's configuration."""
 
@@ -263,6 +267,11 @@ class SeedTimeouts:
     def minimum_bytes(self) -> int:
         """``minimum_units_for_estimation``; the unit is the byte."""
         return self.minimum_units_for_estimation
+
+    @property
+    def start_bytes_per_s(self) -> float:
+        """``1 / seconds_per_unit``."""
+        return 1.0 / self.seconds_per_unit
 
     @property
     def max_attempts(self) -> int | None:

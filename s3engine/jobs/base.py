@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from s3engine.errors import Cancelled, DuplicateKey, S3EngineError
+from s3engine.errors import Cancelled, DuplicateKey, S3EngineError, TransferError
 from s3engine.pool.messages import Context, Kind, Task
 from s3engine.report import RequestReport
 
@@ -81,6 +81,10 @@ class Job:
         self.failure: BaseException | None = None
         """What the input iterator or a callback raised: the batch ends with it."""
         self.cancelled = False
+        self.broken = False
+        """The caller's own code failed on an item: the supervisor cancels the job."""
+        self.turned: Callable[[], None] = _nothing
+        """Called after each turn of the supervisor, to tell readers of new reports at once instead of one by one."""
         self.wake: Callable[[], None] = _nothing
         self.paused: Callable[[], bool] = _never
         self.seq = 0
@@ -113,9 +117,10 @@ class Job:
                 if len(self._queue) >= _QUEUED_ITEMS or self._held_bytes >= _HELD_BYTES:
                     with self._room:
                         self._room.wait_for(self._may_read)
-                if self.cancelled:
-                    break
-                self._queue.append(item)
+                with self._room:  # so that nothing comes in after cancel() has emptied the queue
+                    if self.cancelled:
+                        break
+                    self._queue.append(item)
                 if self._starving:
                     self._starving = False
                     self.wake()
@@ -137,7 +142,12 @@ class Job:
             item = queue.popleft()
             seq = self.seq
             self.seq = seq + 1
-            self.admit(seq, item)
+            try:
+                self.admit(seq, item)
+            except Exception as error:  # noqa: BLE001  (the caller's template or key function: handed to the caller)
+                self.refuse(seq, item, TransferError(f"not begun: {type(error).__name__}: {error}"))
+                self.failure = self.failure or error
+                self.broken = True
         if len(queue) < _QUEUED_ITEMS // 2:
             with self._room:
                 self._room.notify()
@@ -181,7 +191,7 @@ class Job:
     def finished(self) -> bool:
         """Nothing is left to do."""
         return (
-            self._exhausted and not self._owners and not self._queue and not self._ready and not self._composites
+            (self._exhausted or self.cancelled) and not self._owners and not self._queue and not self._ready and not self._composites
             and not self._waiting and not self.pending()
         )  # fmt: skip
 
@@ -189,8 +199,8 @@ class Job:
         """Take no more input; what has not been sent is reported as cancelled."""
         if self.cancelled:
             return
-        self.cancelled = True
         with self._room:
+            self.cancelled = True
             self._room.notify_all()
         for composite in (*self._composites, *self._waiting):
             composite.cancel()

@@ -56,7 +56,7 @@ class Item:
     """A task while a worker has it: what its attempts have in common."""
 
     __slots__ = (
-        "arg", "attempts", "body", "context", "etag", "exchange", "failed", "failures", "first_at", "free_used", "key",
+        "arg", "attempts", "body", "bytes_per_s", "context", "etag", "exchange", "failed", "failures", "first_at", "free_used", "key",
         "kind", "paid", "sink", "size_bytes", "started_at", "task_id", "timeouts", "verdict",
     )  # fmt: skip
 
@@ -64,6 +64,7 @@ class Item:
         self.task_id, _, self.kind, self.key, self.size_bytes, self.arg = task
         self.context = context
         self.attempts = 0  # requests made
+        self.bytes_per_s = 0.0  # the estimate that the last attempt was issued with
         self.failed = 0  # of those, the ones that count against max_attempts
         self.free_used = 0
         self.paid = 0

@@ -53,6 +53,9 @@ class Core:
         self._clock_offset_s = 0.0
         self._need_credentials = need_credentials
         self._limits: dict[tuple[int, int, int], Timeouts] = {}
+        self._start_bytes_per_s = policy.start_bytes_per_s
+        self.bytes_per_s = [self._start_bytes_per_s] * len(OpClass)
+        """The bandwidth estimate of each class as of the last tick."""
         self._good = [0.0] * len(OpClass)
         self._lost = [0.0] * len(OpClass)
 
@@ -88,11 +91,10 @@ class Core:
         timeouts = item.timeouts
         op = ACTIONS[item.kind].op
         self._good[op] += 1.0
-        per_byte = self.estimator.estimate(op).s_per_byte_mean
         self.outcomes.append(
             (
                 item.task_id, item.attempts, now - item.started_at, now - item.first_at,
-                1.0 / per_byte if per_byte else 0.0, timeouts.attempt_s if timeouts else 0.0, ended.status,
+                item.bytes_per_s, timeouts.attempt_s if timeouts else 0.0, ended.status,
                 ended.request_id, item.size_bytes, ended.etag, ended.detail, None,
             )
         )  # fmt: skip
@@ -177,7 +179,7 @@ class Core:
         started = item.started_at or now
         self.outcomes.append(
             (
-                item.task_id, item.attempts, now - started, now - (item.first_at or now), 0.0,
+                item.task_id, item.attempts, now - started, now - (item.first_at or now), item.bytes_per_s,
                 timeouts.attempt_s if timeouts else 0.0, status, request_id, max(item.size_bytes, 0), "", detail,
                 failure,
             )
@@ -195,6 +197,9 @@ class Core:
         self.estimator.sync(now)
         self._budget.sync()
         self._limits.clear()
+        for op in OpClass:
+            s_per_byte = self.estimator.estimate(op).s_per_byte_mean
+            self.bytes_per_s[op] = 1.0 / s_per_byte if s_per_byte else self._start_bytes_per_s
         offset_s = self._block.newest_clock_offset()
         if offset_s != self._clock_offset_s:
             self._clock_offset_s = offset_s

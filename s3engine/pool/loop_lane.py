@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from s3engine.control.retry import Verdict
-from s3engine.errors import RequestError, S3EngineError
+from s3engine.errors import ConnectionLost, RequestError, S3EngineError
 from s3engine.pool.actions import ACTIONS, Item
 from s3engine.pool.core import Core
 from s3engine.pool.messages import Task
@@ -97,6 +97,15 @@ class LoopLane:
                 wire.on_writable(now)
                 if not wire.wants_write:
                     self._poller.modify(fd, _IN)
+        except ConnectionLost as error:
+            # A store that refuses a body may answer and close before it was sent: its answer says more than a reset.
+            try:
+                if mask & _OUT and wire.on_readable(self._buffer, now):
+                    self._answered(wire, item, now)
+                    return
+            except S3EngineError:
+                pass  # there was no answer; the first error is the one that counts
+            self._broke(wire, item, error, now)
         except S3EngineError as error:
             self._broke(wire, item, error, now)
 
@@ -198,6 +207,7 @@ class LoopLane:
         item.started_at = now
         if not item.first_at:
             item.first_at = now
+        item.bytes_per_s = self._core.bytes_per_s[action.op]
         item.attempts += 1
         item.context.endpoint = endpoint
         self._in_flight += 1

@@ -63,6 +63,9 @@ class Job(Protocol):
 
     context: Context
     cancelled: bool
+    broken: bool
+    failure: BaseException | None
+    turned: Callable[[], None]
     wake: Callable[[], None]
     paused: Callable[[], bool]
 
@@ -140,7 +143,8 @@ class Supervisor:
     """See the module."""
 
     def __init__(
-        self, settings: worker_module.WorkerSettings, n_workers: int, *, start_method: str, block: SharedBlock,
+        self, settings: worker_module.WorkerSettings, n_workers: int, *, concurrency: int, start_method: str,
+        block: SharedBlock,
         credentials: CredentialSource, max_parts_in_flight: int, grace_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
@@ -150,7 +154,9 @@ class Supervisor:
         self._max_parts = max_parts_in_flight
         self._grace_s = grace_s
         self._clock = clock
-        self._window = 2 * settings.limit + _PREFETCH
+        self._concurrency = concurrency
+        self._n_workers = n_workers
+        self._window = 2 * -(-concurrency // n_workers) + _PREFETCH
         self._method = choose_start_method(start_method)
         if self._method == "fork":
             # Once here instead of once in each worker: forked children have what is imported.
@@ -224,6 +230,12 @@ class Supervisor:
         try:
             while not self._stopping:
                 self._turn()
+        except BaseException as error:
+            # A bug in here must end the batches, not leave their callers waiting for ever.
+            for job in list(self._order):
+                job.failure = job.failure or error
+                self._ended.pop(job.context.id)()
+            raise
         finally:
             self._end_workers()
             self._selector.close()
@@ -246,6 +258,8 @@ class Supervisor:
         if now >= self._tick_at:
             self._tick(now)
         self._deal()
+        for job in self._order:
+            job.turned()
         self._end_jobs()
 
     def _tick(self, now: float) -> None:
@@ -380,6 +394,8 @@ class Supervisor:
             if worker is None:
                 return
             tasks = job.next_tasks(min(_CHUNK, self._window - len(worker.tasks)))
+            if job.broken and not job.cancelled:
+                self._cancel(job)
             if tasks:
                 self._give(worker, tasks)
                 fruitless = 0
@@ -504,7 +520,9 @@ class Supervisor:
             inherited = (
                 ours.fileno(), self._wake_read, self._wake_write, *(worker.channel.fileno() for worker in self._workers)
             )  # fmt: skip
-        settings = dataclasses.replace(self._settings, index=index, inherited=inherited)
+        share, rest = divmod(self._concurrency, self._n_workers)
+        limit = share + 1 if index < rest else share
+        settings = dataclasses.replace(self._settings, index=index, limit=limit, inherited=inherited)
         context: Any = multiprocessing.get_context(method)  # its type does not know Process
         process = context.Process(
             target=worker_module.run, args=(settings, theirs, worker_module.descriptor(self._block.fd)),

@@ -131,6 +131,7 @@ class ThreadLane:
                 with self._lock:
                     item.timeouts = timeouts = core.timeouts(action.op, item.size_bytes, item.failed)
                 item.attempts += 1
+                item.bytes_per_s = core.bytes_per_s[action.op]
                 result = action.begin(item, core.transport, timeouts)
                 ended = action.end(item, result)
             except S3EngineError as error:

@@ -72,7 +72,7 @@ def test_folders_are_made_once(tmp_path: Path) -> None:
     assert guard.ready("a/b/c") == str(tmp_path / "new/root/a/b/c")
     assert guard.ready("a/b/d") == str(tmp_path / "new/root/a/b/d")
     assert (tmp_path / "new/root/a/b").is_dir()
-    assert FolderGuard(str(tmp_path / "new" / "root")).ready("marker/") == str(tmp_path / "new/root/marker/")
+    assert FolderGuard(str(tmp_path / "new" / "root")).ready("marker/") == f"{tmp_path}/new/root/marker/"
     assert (tmp_path / "new/root/marker").is_dir()
 
 

@@ -123,7 +123,9 @@ class RawExchange(Generic[R]):
             raise ConnectionLost(f"{self.describe()}: the connection closed without an answer", **self.where())
         self.started = True
         while True:
-            pending = self._pending + bytes(data[:_MAX_HEAD_BYTES]) if self._pending else bytes(data[:_MAX_HEAD_BYTES])
+            pending = bytes(data[: _MAX_HEAD_BYTES - len(self._pending)])
+            if self._pending:
+                pending = self._pending + pending
             end = pending.find(b"\r\n\r\n")
             if end < 0:
                 if len(pending) >= _MAX_HEAD_BYTES or not pending.startswith(b"HTTP/1."[: len(pending)]):

@@ -1,0 +1,469 @@
+"""Transports for tests: one that keeps objects in memory, one that breaks another in chosen ways.
+
+Both are opened by dotted name, so they reach worker processes of every start method::
+
+    Engine(transport="s3engine.testing:MemoryTransport", workers=1, endpoint_url="http://memory")
+    Engine(
+        transport="s3engine.testing:FaultyTransport",
+        endpoint_url=with_faults("http://127.0.0.1:9000", Fault("exit", operation="put_object", key="bad")),
+    )
+
+Everything that a worker must know travels in ``endpoint_url``: environment variables do not reach workers that come out
+of a fork server which was started earlier.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+
+from s3engine import errors
+from s3engine.config import TransportSettings
+from s3engine.errors import ConfigError, InvalidRequest, NotFound, PreconditionFailed, RangeNotSatisfiable, SourceError
+from s3engine.pool.load import dotted_name, open_transport
+from s3engine.transport import (
+    Body,
+    Capabilities,
+    CompletedPart,
+    CopyResult,
+    DeleteFailure,
+    FilePart,
+    GetResult,
+    Headers,
+    HeadResult,
+    Link,
+    ListPage,
+    ObjectInfo,
+    PutResult,
+    Sink,
+    Timeouts,
+    Transport,
+    UploadInfo,
+    UploadsPage,
+)
+
+__all__ = ["Fault", "FaultyTransport", "MemoryTransport", "with_faults"]
+
+_PIECE_BYTES = 64 * 1024
+_MAX_KEYS = 1000
+
+
+class _Object(NamedTuple):
+    body: bytes
+    etag: str
+    headers: Headers
+    last_modified: str
+
+
+class _Upload:
+    """A multipart upload under way."""
+
+    def __init__(self, key: str, headers: Headers) -> None:
+        self.key = key
+        self.headers = headers
+        self.initiated = _now()
+        self.parts: dict[int, bytes] = {}
+
+
+class _Bucket:
+    def __init__(self) -> None:
+        self.objects: dict[str, _Object] = {}
+        self.uploads: dict[str, _Upload] = {}
+
+
+class _Store:
+    """What all transports of one process with the same endpoint share."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.buckets: dict[str, _Bucket] = {}
+        self.uploads_made = 0
+
+
+_stores: dict[str, _Store] = {}
+
+
+class MemoryTransport:
+    """A blocking transport that keeps buckets in the memory of its process, one store per ``endpoint_url``.
+
+    Processes do not see each other's: an engine needs ``workers=1``, and what it lists is the parent's own, empty
+    store. So a bucket is there as soon as it is named, except those whose names begin with ``missing``. Part sizes are
+    not checked. Close keeps the store; ``MemoryTransport.forget()`` empties all of this process.
+    """
+
+    capabilities = Capabilities(per_call_timeouts=False)
+
+    def __init__(self, settings: TransportSettings) -> None:
+        self._store = _stores.setdefault(settings.endpoint_url, _Store())
+        self.credentials: Any = settings.credentials
+        """What ``set_credentials`` was called with last."""
+        self.clock_offset_s = 0.0
+        self.regions: dict[str, str] = {}
+
+    @staticmethod
+    def forget() -> None:
+        """Forget all stores of this process."""
+        _stores.clear()
+
+    # ---- objects
+
+    def put_object(self, bucket: str, key: str, body: Body, headers: Headers, *, timeouts: Timeouts) -> PutResult:
+        """Store an object."""
+        made = _object(_read(body), headers)
+        with self._store.lock:
+            self._bucket(bucket, key).objects[key] = made
+        return PutResult(made.etag)
+
+    def get_object(
+        self, bucket: str, key: str, sink: Sink, *, first: int = 0, last: int = -1, if_match: str = "",
+        timeouts: Timeouts,
+    ) -> GetResult:  # fmt: skip
+        """Give a range to the sink, in pieces."""
+        found = self._find(bucket, key, if_match)
+        total = len(found.body)
+        if first >= total and first:
+            raise RangeNotSatisfiable(f"byte {first} of {total}", bucket=bucket, key=key, status=416)
+        part = found.body[first : last + 1 if last >= 0 else total]
+        result = GetResult(
+            len(part), found.etag, first, total, _value(found.headers, "content-type"), found.last_modified,
+            status=206 if first or last >= 0 else 200, headers=found.headers,
+        )  # fmt: skip
+        sink.begin(result)
+        view = memoryview(part)
+        for start in range(0, len(part), _PIECE_BYTES):
+            sink.write(view[start : start + _PIECE_BYTES])
+        return result
+
+    def head_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> HeadResult:
+        """Metadata of an object."""
+        found = self._find(bucket, key)
+        kind = _value(found.headers, "content-type")
+        return HeadResult(len(found.body), found.etag, kind, found.last_modified, headers=found.headers)
+
+    def copy_object(
+        self, source_bucket: str, source_key: str, bucket: str, key: str, headers: Headers, *, if_match: str = "",
+        timeouts: Timeouts,
+    ) -> CopyResult:  # fmt: skip
+        """Copy; headers replace those of the source when the metadata directive says so."""
+        found = self._find(source_bucket, source_key, if_match)
+        replace = _value(headers, "x-amz-metadata-directive") == "REPLACE"
+        made = _object(found.body, headers if replace else (*found.headers, *headers))
+        with self._store.lock:
+            self._bucket(bucket, key).objects[key] = made
+        return CopyResult(made.etag)
+
+    def delete_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> None:
+        """Delete one key."""
+        with self._store.lock:
+            self._bucket(bucket, key).objects.pop(key, None)
+
+    def delete_objects(self, bucket: str, keys: list[str], *, timeouts: Timeouts) -> list[DeleteFailure]:
+        """Delete many."""
+        if len(keys) > _MAX_KEYS:
+            raise InvalidRequest(f"{len(keys)} keys in one request", bucket=bucket, status=400, code="MalformedXML")
+        with self._store.lock:
+            objects = self._bucket(bucket, "").objects
+            for key in keys:
+                objects.pop(key, None)
+        return []
+
+    def list_objects_v2(
+        self, bucket: str, prefix: str = "", *, delimiter: str = "", continuation_token: str = "",
+        start_after: str = "", max_keys: int = 1000, timeouts: Timeouts,
+    ) -> ListPage:  # fmt: skip
+        """One page in byte order; the token is the last key (or prefix) of the page before."""
+        with self._store.lock:
+            held = dict(self._bucket(bucket, "").objects)
+        after = continuation_token or start_after
+        objects: list[ObjectInfo] = []
+        prefixes: list[str] = []
+        last = ""
+        for key in sorted(held, key=lambda key: key.encode()):
+            if not key.startswith(prefix) or key <= after:
+                continue
+            cut = key.find(delimiter, len(prefix)) if delimiter else -1
+            common = key[: cut + len(delimiter)] if cut >= 0 else ""
+            if common and (common == after or (prefixes and prefixes[-1] == common)):
+                continue
+            if len(objects) + len(prefixes) >= max_keys:
+                return ListPage(objects, prefixes, last)
+            last = common or key
+            if common:
+                prefixes.append(common)
+            else:
+                one = held[key]
+                objects.append(ObjectInfo(key, len(one.body), one.etag, one.last_modified, "STANDARD"))
+        return ListPage(objects, prefixes, "")
+
+    # ---- multipart
+
+    def create_multipart_upload(self, bucket: str, key: str, headers: Headers, *, timeouts: Timeouts) -> str:
+        """Begin an upload."""
+        with self._store.lock:
+            self._store.uploads_made += 1
+            upload_id = f"upload-{self._store.uploads_made}"
+            self._bucket(bucket, key).uploads[upload_id] = _Upload(key, headers)
+        return upload_id
+
+    def upload_part(
+        self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, timeouts: Timeouts
+    ) -> PutResult:
+        """Keep a part."""
+        data = _read(body)
+        with self._store.lock:
+            self._upload(bucket, key, upload_id).parts[number] = data
+        return PutResult(_md5(data))
+
+    def upload_part_copy(
+        self, source_bucket: str, source_key: str, first: int, last: int, bucket: str, key: str, upload_id: str,
+        number: int, *, if_match: str = "", timeouts: Timeouts,
+    ) -> CopyResult:  # fmt: skip
+        """Keep a part that comes from another object."""
+        data = self._find(source_bucket, source_key, if_match).body[first : last + 1]
+        with self._store.lock:
+            self._upload(bucket, key, upload_id).parts[number] = data
+        return CopyResult(_md5(data))
+
+    def complete_multipart_upload(
+        self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, timeouts: Timeouts
+    ) -> PutResult:
+        """Put the named parts together."""
+        with self._store.lock:
+            upload = self._upload(bucket, key, upload_id)
+            bodies = [upload.parts.get(part.number, b"") for part in parts]
+            if [_md5(body) for body in bodies] != [part.etag for part in parts]:
+                raise InvalidRequest("a part is not there", bucket=bucket, key=key, status=400, code="InvalidPart")
+            digest = hashlib.md5(b"".join(hashlib.md5(body, usedforsecurity=False).digest() for body in bodies))
+            etag = f"{digest.hexdigest()}-{len(parts)}"
+            self._bucket(bucket, key).objects[key] = _Object(b"".join(bodies), etag, upload.headers, _now())
+            del self._bucket(bucket, key).uploads[upload_id]
+        return PutResult(etag)
+
+    def abort_multipart_upload(self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts) -> None:
+        """Forget an upload."""
+        with self._store.lock:
+            self._upload(bucket, key, upload_id)
+            del self._bucket(bucket, key).uploads[upload_id]
+
+    def list_parts(self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts) -> list[CompletedPart]:
+        """The parts that are there."""
+        with self._store.lock:
+            parts = self._upload(bucket, key, upload_id).parts
+            return [CompletedPart(number, _md5(body), len(body)) for number, body in sorted(parts.items())]
+
+    def list_multipart_uploads(
+        self, bucket: str, prefix: str = "", *, key_marker: str = "", upload_id_marker: str = "", timeouts: Timeouts
+    ) -> UploadsPage:
+        """All uploads under way, on one page."""
+        with self._store.lock:
+            uploads = self._bucket(bucket, "").uploads
+            found = [UploadInfo(one.key, name, one.initiated) for name, one in uploads.items()]
+        return UploadsPage([one for one in found if one.key.startswith(prefix)], "", "")
+
+    # ---- buckets and the rest
+
+    def head_bucket(self, bucket: str, *, timeouts: Timeouts) -> None:
+        """Raises NotFound."""
+        with self._store.lock:
+            self._bucket(bucket, "")
+
+    def create_bucket(self, bucket: str, *, timeouts: Timeouts) -> None:
+        """Make a bucket; one that is there is no error."""
+        with self._store.lock:
+            self._store.buckets.setdefault(bucket, _Bucket())
+
+    def delete_bucket(self, bucket: str, *, timeouts: Timeouts) -> None:
+        """Delete an empty bucket."""
+        with self._store.lock:
+            if self._bucket(bucket, "").objects:
+                raise InvalidRequest("the bucket is not empty", bucket=bucket, status=409, code="BucketNotEmpty")
+            del self._store.buckets[bucket]
+
+    def set_credentials(self, credentials: Any) -> None:
+        """Kept in ``credentials``."""
+        self.credentials = credentials
+
+    def set_clock_offset(self, offset_s: float) -> None:
+        """Kept in ``clock_offset_s``."""
+        self.clock_offset_s = offset_s
+
+    def set_region(self, bucket: str, region: str) -> None:
+        """Kept in ``regions``."""
+        self.regions[bucket] = region
+
+    def close(self) -> None:
+        """Does nothing: the store stays."""
+
+    def _bucket(self, bucket: str, key: str) -> _Bucket:
+        found = self._store.buckets.get(bucket)
+        if found is None:
+            if bucket.startswith("missing"):
+                raise NotFound(f"no bucket {bucket!r}", bucket=bucket, key=key, status=404, code="NoSuchBucket")
+            found = self._store.buckets[bucket] = _Bucket()
+        return found
+
+    def _find(self, bucket: str, key: str, if_match: str = "") -> _Object:
+        with self._store.lock:
+            found = self._bucket(bucket, key).objects.get(key)
+        if found is None:
+            raise NotFound(f"no object s3://{bucket}/{key}", bucket=bucket, key=key, status=404, code="NoSuchKey")
+        if if_match and if_match.strip('"') != found.etag:
+            raise PreconditionFailed(f"s3://{bucket}/{key} is another one", bucket=bucket, key=key, status=412)
+        return found
+
+    def _upload(self, bucket: str, key: str, upload_id: str) -> _Upload:
+        found = self._bucket(bucket, key).uploads.get(upload_id)
+        if found is None or found.key != key:
+            raise NotFound(f"no upload {upload_id!r}", bucket=bucket, key=key, status=404, code="NoSuchUpload")
+        return found
+
+
+class Fault(NamedTuple):
+    """What shall go wrong in which calls."""
+
+    action: str
+    """``exit`` and ``segfault`` end the process; ``raise:Throttled`` raises that class of s3engine.errors;
+    ``block:1.5`` sleeps so many seconds before the call goes on; ``refuse`` raises ConfigError when the transport is
+    opened."""
+    operation: str = "*"
+    """A method of Transport; ``*``: any."""
+    key: str = "*"
+    """The key it is called with (for a copy: the target); ``*``: any."""
+    times: int = 0
+    """How often, counted by each process for itself; 0: always."""
+
+
+def with_faults(endpoint_url: str, *faults: Fault, inner: str = "raw") -> str:
+    """The ``endpoint_url`` that makes a FaultyTransport wrap ``inner`` (a name or ``module:Class``) with ``faults``."""
+    return f"{endpoint_url}?{urlencode({'inner': inner, 'faults': json.dumps(faults)})}"
+
+
+class FaultyTransport:
+    """Another transport with faults; multiplexable when that one is. See :func:`with_faults`.
+
+    In the loop lane a fault strikes where the exchange is made, so an error that is raised there costs no request.
+    """
+
+    def __init__(self, settings: TransportSettings) -> None:
+        import dataclasses
+
+        parts = urlsplit(settings.endpoint_url)
+        query = parse_qs(parts.query)
+        try:
+            inner = query["inner"][0]
+            self._faults = [Fault(*values) for values in json.loads(query["faults"][0])]
+        except (KeyError, ValueError, TypeError) as error:
+            raise ConfigError(f"endpoint_url of a FaultyTransport must come from with_faults(): {error!r}") from None
+        if any(fault.action == "refuse" for fault in self._faults):
+            raise ConfigError("this transport refuses to be opened")
+        self._struck = [0] * len(self._faults)
+        self._lock = threading.Lock()
+        self._inner = open_transport(
+            dotted_name(inner), dataclasses.replace(settings, endpoint_url=urlunsplit(parts._replace(query="")))
+        )
+        self.capabilities: Capabilities = self._inner.capabilities
+
+    @property
+    def exchanges(self) -> Any:
+        """The inner transport's exchanges, with the faults."""
+        return _FaultyExchanges(self, self._inner.exchanges)
+
+    def open_link(self, endpoint: Any, timeout_s: float) -> Link:
+        """As the inner transport."""
+        link: Link = self._inner.open_link(endpoint, timeout_s)
+        return link
+
+    def __getattr__(self, name: str) -> Any:
+        return self.wrap(name, getattr(self._inner, name))
+
+    def wrap(self, name: str, method: Any) -> Any:
+        """``method`` with the faults that are meant for it."""
+        concerned = [index for index, fault in enumerate(self._faults) if fault.operation in ("*", name)]
+        if not concerned or name.startswith(("_", "set_", "close")):
+            return method
+
+        def faulty(*args: Any, **keywords: Any) -> Any:
+            self._strike(concerned, _key_of(name, args))
+            return method(*args, **keywords)
+
+        return faulty
+
+    def _strike(self, concerned: list[int], key: str) -> None:
+        for index in concerned:
+            fault = self._faults[index]
+            if fault.key not in ("*", key):
+                continue
+            with self._lock:
+                self._struck[index] += 1
+                if 0 < fault.times < self._struck[index]:
+                    continue
+            _act(fault.action, key)
+
+
+class _FaultyExchanges:
+    def __init__(self, owner: FaultyTransport, inner: Any) -> None:
+        self._owner = owner
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return self._owner.wrap(name, getattr(self._inner, name))
+
+
+def _act(action: str, key: str) -> None:
+    name, _, value = action.partition(":")
+    if name == "exit":
+        os._exit(3)
+    elif name == "segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+        time.sleep(10)  # delivered by now
+    elif name == "block":
+        time.sleep(float(value))
+    elif name == "raise":
+        raise getattr(errors, value)(f"{value} was ordered for {key!r}", key=key)
+    else:
+        raise ConfigError(f"unknown fault {action!r}")
+
+
+def _key_of(operation: str, args: tuple[Any, ...]) -> str:
+    place = {"copy_object": 3, "upload_part_copy": 5}.get(operation, 1)
+    found = args[place] if len(args) > place else ""
+    return found if isinstance(found, str) else ""
+
+
+def _object(body: bytes, headers: Headers) -> _Object:
+    return _Object(body, _md5(body), tuple(pair for pair in headers if not pair[0].endswith("-directive")), _now())
+
+
+def _read(body: Body) -> bytes:
+    if not isinstance(body, FilePart):
+        return bytes(body)
+    try:
+        with open(body.path, "rb") as file:
+            file.seek(body.offset)
+            return file.read(body.length)
+    except OSError as error:
+        raise SourceError(f"cannot read {body.path!r}: {error.strerror}", path=body.path) from None
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def _value(headers: Headers, name: str) -> str:
+    return next((value for found, value in reversed(headers) if found == name), "")
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+# A signature that drifts from the Protocol is a mypy error here.
+_: Callable[[TransportSettings], Transport] = MemoryTransport
