@@ -110,6 +110,9 @@ class Config:
     retry_base_s: float = 0.05
     """Full jitter: random() * min(base * 2^k, 20 s). Source: the AWS standard retry mode of November 2026."""
     retry_throttle_base_s: float = 1.0
+    give_up_after_s: float = 900.0
+    """While the retry budget is empty requests wait instead of failing; after so long without a single success they do
+    fail. An endpoint that never answered is given up with the first request that used up its attempts."""
     timeout_policy: Any = None
     """A :class:`s3engine.control.timeouts.TimeoutPolicy`; None is ``AdaptiveTimeouts()``."""
     shutdown_grace_s: float = 2.0
@@ -128,6 +131,7 @@ class Config:
         _number("max_attempts", self.max_attempts, 1, 100, whole=True)
         _number("retry_base_s", self.retry_base_s, 0, 60, whole=False)
         _number("retry_throttle_base_s", self.retry_throttle_base_s, 0, 60, whole=False)
+        _number("give_up_after_s", self.give_up_after_s, 1, 86_400, whole=False)
         _number("shutdown_grace_s", self.shutdown_grace_s, 0, 600, whole=False)
         _number("max_buffered_reports", self.max_buffered_reports, 1, 10_000_000, whole=True)
         _choice("addressing_style", self.addressing_style, ("", *_ADDRESSING))

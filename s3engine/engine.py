@@ -239,6 +239,7 @@ class Engine:
             settings = WorkerSettings(
                 index=0, n_slots=config.workers + 1, limit=1, transport=self._transport_name, transport_settings=self._transport_settings, lane=config.lane,
                 timeout_policy=self._timeout_policy, retry_policy=self._retry_policy,
+                give_up_after_s=config.give_up_after_s,
             )  # fmt: skip
             self._supervisor = Supervisor(
                 settings, min(config.workers, config.concurrency), concurrency=config.concurrency,

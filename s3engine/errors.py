@@ -154,7 +154,9 @@ class NetworkError(RequestError):
 
 
 class ConnectFailed(NetworkError):
-    """No connection: refused, unreachable, name unknown, TLS refused."""
+    """No connection: refused, unreachable, name unknown, TLS refused. ``permanent``: a certificate is not trusted."""
+
+    permanent: bool = False
 
 
 class ConnectionLost(NetworkError):

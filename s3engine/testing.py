@@ -14,6 +14,7 @@ of a fork server which was started earlier.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -353,8 +354,6 @@ class FaultyTransport:
     """
 
     def __init__(self, settings: TransportSettings) -> None:
-        import dataclasses
-
         parts = urlsplit(settings.endpoint_url)
         query = parse_qs(parts.query)
         try:
@@ -382,12 +381,14 @@ class FaultyTransport:
         return link
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # not ours to have: before __init__ is through this would go in circles
+            raise AttributeError(name)
         return self.wrap(name, getattr(self._inner, name))
 
     def wrap(self, name: str, method: Any) -> Any:
         """``method`` with the faults that are meant for it."""
         concerned = [index for index, fault in enumerate(self._faults) if fault.operation in ("*", name)]
-        if not concerned or name.startswith(("_", "set_", "close")):
+        if not concerned or name.startswith(("set_", "close")):
             return method
 
         def faulty(*args: Any, **keywords: Any) -> Any:

@@ -172,7 +172,9 @@ class Wire:
         if (part.file_bytes >= 0 and status.st_size != part.file_bytes) or (
             part.mtime_ns and status.st_mtime_ns != part.mtime_ns
         ):
-            raise SourceChanged(f"{part.path!r} changed while it was sent; send it again when it is at rest", path=part.path)
+            raise SourceChanged(
+                f"{part.path!r} changed while it was sent; send it again when it is at rest", path=part.path
+            )
 
     def on_writable(self, now: float) -> None:
         """Send more. Raises ConnectionLost, SourceError, SourceChanged."""
@@ -219,7 +221,7 @@ class Wire:
         return self._moved_bytes
 
     def check_drained(self, now: float) -> None:
-        """Look whether the kernel still holds bytes of the request: the wait for the answer starts when they are gone."""
+        """Look whether the kernel holds bytes of the request; when they are gone the wait for the answer starts."""
         left = _unacknowledged(self._fd)
         if left <= 0:
             self.drained_at = now
@@ -251,7 +253,8 @@ class Wire:
                 done = exchange.feed(buffer[:count])
         except ConnectionLost as error:
             if self.used and not exchange.started:
-                raise ConnectionLost(error.message, stale=True, **{k: v for k, v in error._context.items() if k != "stale"}) from None
+                context = {**error._context, "stale": True}
+                raise ConnectionLost(error.message, **context) from None
             raise
         except _WOULD_BLOCK:
             return False
@@ -299,9 +302,10 @@ class Wire:
         if self._window_at < self.first_byte_at:  # the wait for the answer does not count
             self._window_at = now
             self._window_bytes = self._moved_bytes
-        elif now - self._window_at > MIN_RATE_WINDOW_S and not (self.sent and getattr(self.exchange, "unhurried", False)):
+        elif now - self._window_at > MIN_RATE_WINDOW_S:
             moved = self._moved_bytes - self._window_bytes
-            if moved < MIN_RATE_BYTES_PER_S * MIN_RATE_WINDOW_S and not self._outq:
+            unhurried = self._outq or (self.sent and getattr(self.exchange, "unhurried", False))
+            if moved < MIN_RATE_BYTES_PER_S * MIN_RATE_WINDOW_S and not unhurried:
                 return self._timeout(TooSlow, MIN_RATE_WINDOW_S, f"only {moved} bytes moved in")
             self._window_at = now
             self._window_bytes = self._moved_bytes

@@ -57,7 +57,7 @@ class Bar:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
         self._totals = totals
-        self._past: deque[tuple[float, int, int]] = deque()
+        self._past = deque([(time.monotonic(), 0, 0)])
         self._due = 0.0
         self._on_same_terminal = sys.stdout.isatty()
         self._progress: Any = Progress(

@@ -23,6 +23,7 @@ from s3engine.control.timeouts import check_bounds
 from s3engine.errors import (
     ClockSkewed,
     Conflict,
+    ConnectFailed,
     ConnectionLost,
     CredentialsExpired,
     NetworkError,
@@ -58,6 +59,8 @@ def classify(error: S3EngineError) -> Verdict:
     """The verdict on an error, by its class. Errors that do not come from a request are final."""
     if isinstance(error, ConnectionLost) and error.stale:
         return Verdict.RECONNECT
+    if isinstance(error, ConnectFailed) and error.permanent:
+        return Verdict.FINAL
     if isinstance(error, (NetworkError, ServerFault, Conflict)):
         return Verdict.TRANSIENT
     if isinstance(error, Throttled):

@@ -12,8 +12,7 @@ Layout, in doubles (x 8 for bytes); times ``_s`` are ``time.monotonic()``, one c
     0..15                  control block, written by the parent
         0  heartbeat_s          last tick of the parent
         1  budget_correction    tokens to add to the retry budget's level; never above 0, never grows (retry.py)
-        2  pause_until_s        no worker starts a request before
-        3..15                   spare, 0
+        2..15                   spare, 0
     16 + 64*w ...          slot of worker w, written by that worker
         0  heartbeat_s          last sync of the worker
         1  budget_spent         retry tokens taken since the start; only grows
@@ -24,7 +23,8 @@ Layout, in doubles (x 8 for bytes); times ``_s`` are ``time.monotonic()``, one c
         6  retries              requests sent again; only grows
         7  throttles            answers that asked for fewer requests; only grows
         8  probe_s              last request that went without retry tokens
-        9..15                   spare, 0
+        9  last_success_s       last request that succeeded; 0: none ever
+        10..15                  spare, 0
         16 + 6*c ...            class of operation c (estimator.OpClass), c = 0..7
             0  latency_n                samples
             1  latency_mean_s           seconds
@@ -44,14 +44,13 @@ from typing import Final
 
 __all__ = [
     "BUDGET_CORRECTION", "BUDGET_EARNED", "BUDGET_SPENT", "CLASS_FIELDS", "CLOCK_OFFSET_S", "CLOCK_OFFSET_STAMP",
-    "CONTROL_FIELDS", "CONTROL_HEARTBEAT_S", "FIRST_CLASS", "HEARTBEAT_S", "MAX_CLASSES", "PAUSE_UNTIL_S", "PROBE_S",
+    "CONTROL_FIELDS", "CONTROL_HEARTBEAT_S", "FIRST_CLASS", "HEARTBEAT_S", "LAST_SUCCESS_S", "MAX_CLASSES", "PROBE_S",
     "REQUESTS", "RETRIES", "SLOT_FIELDS", "THROTTLES", "SharedBlock",
 ]  # fmt: skip
 
 # Fields of SharedBlock.control.
 CONTROL_HEARTBEAT_S: Final = 0
 BUDGET_CORRECTION: Final = 1
-PAUSE_UNTIL_S: Final = 2
 CONTROL_FIELDS: Final = 16
 
 # Fields of each of SharedBlock.slots.
@@ -64,6 +63,7 @@ REQUESTS: Final = 5
 RETRIES: Final = 6
 THROTTLES: Final = 7
 PROBE_S: Final = 8
+LAST_SUCCESS_S: Final = 9
 FIRST_CLASS: Final = 16
 CLASS_FIELDS: Final = 6
 MAX_CLASSES: Final = 8

@@ -98,7 +98,8 @@ class Job:
         self._composites: deque[Composite] = deque()
         self._waiting: deque[Composite] = deque()
         self._open_composites = 0
-        self._held_bytes = 0
+        self._taken_bytes = 0  # bodies in memory that came; the reader's
+        self._released_bytes = 0  # and that went; the supervisor's: one writer each, so neither needs a lock
 
     @property
     def contexts(self) -> tuple[Context, ...]:
@@ -114,9 +115,7 @@ class Job:
     def _read(self) -> None:
         try:
             for item in self._items:
-                if len(self._queue) >= _QUEUED_ITEMS or self._held_bytes >= _HELD_BYTES:
-                    with self._room:
-                        self._room.wait_for(self._may_read)
+                self._taken_bytes += self.body_bytes(item)
                 with self._room:  # so that nothing comes in after cancel() has emptied the queue
                     if self.cancelled:
                         break
@@ -124,6 +123,12 @@ class Job:
                 if self._starving:
                     self._starving = False
                     self.wake()
+                # After the item is queued, not before: one in hand would be lost to a cancel.
+                if len(self._queue) >= _QUEUED_ITEMS or self._held_bytes >= _HELD_BYTES:
+                    with self._room:
+                        self._room.wait_for(self._may_read)
+                    if self.cancelled:
+                        break
         except BaseException as error:  # noqa: BLE001  (it is the caller's own iterator: handed to the caller)
             self.failure = error
         self._exhausted = True
@@ -184,7 +189,7 @@ class Job:
         """An outcome came for one of our tasks."""
         handler, state = self._owners.pop(task[0])
         if task[2] == Kind.PUT_BYTES:
-            self.hold_bytes(-len(task[5][0]))
+            self.release_bytes(len(task[5][0]))
         handler(state, task, outcome)
 
     @property
@@ -245,10 +250,19 @@ class Job:
         self._owners[task_id] = (handler, state)
         return (task_id, self.context.id, kind, key, size_bytes, arg)
 
-    def hold_bytes(self, count: int) -> None:
-        """Bodies in memory have come (or gone)."""
-        self._held_bytes += count
-        if count < 0 and self._held_bytes < _HELD_BYTES:
+    @property
+    def _held_bytes(self) -> int:
+        """Bodies in memory, queued and under way."""
+        return self._taken_bytes - self._released_bytes
+
+    def body_bytes(self, item: Any) -> int:
+        """Bytes in memory that come with an item. Called in the reader's thread; what it raises ends the batch."""
+        return 0
+
+    def release_bytes(self, count: int) -> None:
+        """A body in memory is done with."""
+        self._released_bytes += count
+        if count and self._held_bytes < _HELD_BYTES:
             with self._room:
                 self._room.notify()
 

@@ -92,7 +92,7 @@ class CopyJob(Job):
 
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report an object that was not begun."""
-        self._refused(seq, item if isinstance(item, str) else item.key, error)
+        self._refused(seq, item if isinstance(item, str) else getattr(item, "key", repr(item)), error)
 
     def flush(self) -> None:
         """Delete the sources that wait."""

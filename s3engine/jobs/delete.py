@@ -76,7 +76,7 @@ class DeleteJob(Job):
 
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report a key that was not begun."""
-        self.report_refused(seq, item if isinstance(item, str) else item.key, error)
+        self.report_refused(seq, item if isinstance(item, str) else getattr(item, "key", repr(item)), error)
 
     def flush(self) -> None:
         """Send what was collected."""

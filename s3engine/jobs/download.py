@@ -76,7 +76,7 @@ class DownloadJob(Job):
 
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report an object that was not begun."""
-        self.report_refused(seq, item if isinstance(item, str) else item.key, error)
+        self.report_refused(seq, item if isinstance(item, str) else getattr(item, "key", repr(item)), error)
 
     def flush(self) -> None:
         """Delete the objects that wait."""

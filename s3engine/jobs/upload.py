@@ -55,11 +55,11 @@ class UploadJob(Job):
                 raise duplicate(key, "key")
             headers = self._headers(source)
         except S3EngineError as error:
+            self.release_bytes(self.body_bytes(source))
             self.report_refused(seq, key, error)
             return
         if type(source) is BytesSource:
             data = bytes(source.data)
-            self.hold_bytes(len(data))
             self.request(Kind.PUT_BYTES, key, len(data), (data, headers), self._put, (seq, source))
         else:
             path = os.fspath(source[0])
@@ -67,7 +67,13 @@ class UploadJob(Job):
 
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report a source that was not begun."""
-        self.report_refused(seq, item[1] if len(item) > 1 else str(item), error)
+        self.release_bytes(self.body_bytes(item))
+        named = isinstance(item, tuple) and len(item) > 1 and isinstance(item[1], str)
+        self.report_refused(seq, item[1] if named else repr(item), error)
+
+    def body_bytes(self, item: Any) -> int:
+        """The body of a BytesSource."""
+        return memoryview(item.data).nbytes if type(item) is BytesSource else 0
 
     def _headers(self, source: Any) -> Headers | None:
         """Headers of this source alone, or None when the batch's are meant."""

@@ -56,7 +56,7 @@ class Item:
     """A task while a worker has it: what its attempts have in common."""
 
     __slots__ = (
-        "arg", "attempts", "body", "bytes_per_s", "context", "etag", "exchange", "failed", "failures", "first_at", "free_used", "key",
+        "arg", "attempts", "body", "bytes_per_s", "context", "error", "etag", "exchange", "failed", "failures", "first_at", "free_used", "key",
         "kind", "paid", "sink", "size_bytes", "started_at", "task_id", "timeouts", "verdict",
     )  # fmt: skip
 
@@ -75,6 +75,7 @@ class Item:
         self.body: Body = b""
         self.failures: list[tuple[str, S3EngineError]] | None = None
         self.etag = ""
+        self.error: S3EngineError | None = None  # of the last attempt, while it waits for the next
         self.timeouts: Timeouts | None = None
         self.verdict: Any = None
 

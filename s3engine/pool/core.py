@@ -9,12 +9,13 @@ from typing import Any
 
 from s3engine.control.estimator import Estimator, OpClass
 from s3engine.control.retry import Budget, Decider, Decision, RetryPolicy, Verdict
-from s3engine.control.shared import REQUESTS, RETRIES, THROTTLES, SharedBlock
+from s3engine.control.shared import LAST_SUCCESS_S, REQUESTS, RETRIES, THROTTLES, SharedBlock
 from s3engine.control.timeouts import TimeoutPolicy
 from s3engine.errors import (
     Cancelled,
     ClockSkewed,
     FirstByteTimeout,
+    NetworkError,
     RequestError,
     S3EngineError,
     WrongRegion,
@@ -34,9 +35,9 @@ class Core:
     """State of one worker. ``emit`` takes outcome tuples; ``now`` is ``time.monotonic`` wherever it stands."""
 
     def __init__(
-        self, transport: Any, block: SharedBlock, index: int, policy: TimeoutPolicy, retry_policy: RetryPolicy, *,
-        need_credentials: Callable[[], None], clock: Callable[[], float] = time.monotonic,
-        rng: Callable[[], float] = random.random,
+        self, transport: Any, block: SharedBlock, index: int, policy: TimeoutPolicy, retry_policy: RetryPolicy,
+        give_up_after_s: float, *, need_credentials: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic, rng: Callable[[], float] = random.random,
     ) -> None:  # fmt: skip
         self.transport = transport
         self.clock = clock
@@ -45,12 +46,17 @@ class Core:
         )
         self.contexts: dict[int, WorkerContext] = {}
         self.outcomes: list[tuple[Any, ...]] = []
+        self._retry_policy = retry_policy
+        self._rng = rng
         self._budget = Budget(block, index, retry_policy)
         self._decider = Decider(retry_policy, self._budget, rng)
         self._policy = policy
         self._block = block
         self._index = index
         self._clock_offset_s = 0.0
+        self._give_up_after_s = give_up_after_s
+        self._last_success_s = 0.0
+        self._never_answered = False  # a request used up its attempts, and none ever succeeded
         self._need_credentials = need_credentials
         self._limits: dict[tuple[int, int, int], Timeouts] = {}
         self._start_bytes_per_s = policy.start_bytes_per_s
@@ -91,6 +97,7 @@ class Core:
         timeouts = item.timeouts
         op = ACTIONS[item.kind].op
         self._good[op] += 1.0
+        self._last_success_s = now
         self.outcomes.append(
             (
                 item.task_id, item.attempts, now - item.started_at, now - item.first_at,
@@ -113,9 +120,17 @@ class Core:
             if self._timeouts_are_common(op) and self._policy.learns_from_timeout(item.timeouts, present):
                 self.estimator.observe_timeout(op, min(error.timeout_s, present.first_byte_s))
                 self._limits.clear()
-        if not decision.retry:
+        hopeless = self._never_answered and isinstance(error, NetworkError)
+        if not decision.retry or (hopeless and not self._last_success_s):
+            if decision.verdict == Verdict.TRANSIENT and not self._last_success_s:
+                self._never_answered = True
             self._end(item, error, now)
             return None
+        if decision.waiting and not self._last_success_s:
+            # Waiting is for a store that was well before. Here nothing has ever worked: let attempts count.
+            delay_s = self._retry_policy.delay_s(item.failed, decision.verdict, None, self._rng)
+            decision = decision._replace(delay_s=delay_s, waiting=False)
+        item.error = error
         slot[RETRIES] += 1.0
         verdict = decision.verdict
         if verdict >= Verdict.RECONNECT:
@@ -144,8 +159,11 @@ class Core:
             good[op] /= 2
         return lost[op] > _COMMON * (lost[op] + good[op])
 
-    def admit(self, item: Item, now: float) -> Decision:
+    def admit(self, item: Item, now: float) -> Decision | None:
         """Ask again for an item that waited because the budget was empty."""
+        if now - self._last_success_s > self._give_up_after_s and item.error is not None:
+            self._end(item, item.error, now)
+            return None
         decision = self._decider.admit(item.verdict, now=now)
         item.paid += decision.cost
         return decision
@@ -196,6 +214,9 @@ class Core:
         """About ten times a second: publish what was learnt, read what others learnt."""
         self.estimator.sync(now)
         self._budget.sync()
+        slots = self._block.slots
+        slots[self._index][LAST_SUCCESS_S] = max(self._last_success_s, slots[self._index][LAST_SUCCESS_S])
+        self._last_success_s = max(slot[LAST_SUCCESS_S] for slot in slots)
         self._limits.clear()
         for op in OpClass:
             s_per_byte = self.estimator.estimate(op).s_per_byte_mean

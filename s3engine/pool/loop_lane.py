@@ -318,6 +318,8 @@ class LoopLane:
             _, _, item, waiting = heapq.heappop(self._delayed)
             if waiting:
                 decision = self._core.admit(item, now)
+                if decision is None:
+                    continue
                 if decision.waiting:
                     self._sequence += 1
                     heapq.heappush(self._delayed, (now + decision.delay_s, self._sequence, item, True))

@@ -27,10 +27,11 @@ class ThreadLane:
         self._core = core
         self._limit = limit
         self._lock = threading.Lock()
-        self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Item, int] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._unfinished = 0
-        self._cancelled: set[int] = set()
+        self._submits = 0
+        self._cancelled: dict[int, int] = {}  # by context: how many submits had been when the cancel came
         self._closing = threading.Event()
         self._renewed = threading.Condition(self._lock)
         self._generation = 0
@@ -48,12 +49,13 @@ class ThreadLane:
         items: deque[Item] = deque(map(self._core.item, tasks))
         with self._lock:
             self._unfinished += len(items)
+            self._submits += 1
         while len(self._threads) < min(self._limit, self._unfinished):
             thread = threading.Thread(target=self._work, name=f"s3engine-{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
         for item in items:
-            self._queue.put(item)
+            self._queue.put((item, self._submits))
 
     def take_outcomes(self) -> list[tuple[Any, ...]]:
         """The outcomes since the last call."""
@@ -91,7 +93,8 @@ class ThreadLane:
     def cancel(self, context_id: int, hard: bool, now: float) -> None:
         """Drop what has not begun. A call that is under way cannot be ended from outside: it ends by its timeouts."""
         with self._lock:
-            self._cancelled.add(context_id)
+            # Only what is here already: what comes later undoes (AbortMultipartUpload) or completes what was begun.
+            self._cancelled[context_id] = self._submits
 
     def close(self) -> None:
         """Tell the threads to end; they are daemons, so one that hangs in a call does not keep the process."""
@@ -103,10 +106,10 @@ class ThreadLane:
 
     def _work(self) -> None:
         while True:
-            item = self._queue.get()
-            if item is None:
+            entry = self._queue.get()
+            if entry is None:
                 return
-            self._carry_out(item)
+            self._carry_out(*entry)
             with self._lock:
                 self._unfinished -= 1
             try:
@@ -114,12 +117,12 @@ class ThreadLane:
             except BlockingIOError:
                 continue  # the pipe is full of wake-ups already
 
-    def _carry_out(self, item: Item) -> None:
+    def _carry_out(self, item: Item, submit: int) -> None:
         core = self._core
         action = ACTIONS[item.kind]
         while True:
             now = core.clock()
-            if item.context.id in self._cancelled:
+            if submit <= self._cancelled.get(item.context.id, 0):
                 with self._lock:
                     core.cancelled(item, now)
                 return
@@ -171,3 +174,5 @@ class ThreadLane:
                 return True
             with self._lock:
                 decision = core.admit(item, core.clock())
+            if decision is None:
+                return False

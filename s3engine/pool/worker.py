@@ -60,6 +60,7 @@ class WorkerSettings:
     lane: str
     timeout_policy: TimeoutPolicy
     retry_policy: RetryPolicy
+    give_up_after_s: float
     inherited: tuple[int, ...] = ()
     """Descriptors of the parent that a forked worker must not keep open: other workers' channels."""
 
@@ -117,7 +118,7 @@ def _run(settings: WorkerSettings, channel: Channel, block: SharedBlock) -> None
         channel.send((BROKEN, error))
         return
     core = Core(
-        transport, block, settings.index, settings.timeout_policy, settings.retry_policy,
+        transport, block, settings.index, settings.timeout_policy, settings.retry_policy, settings.give_up_after_s,
         need_credentials=lambda: channel.send((NEED_CREDENTIALS,)),
     )  # fmt: skip
     poller = select.epoll() if hasattr(select, "epoll") else select.poll()

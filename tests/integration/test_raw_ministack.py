@@ -10,7 +10,7 @@ import pytest
 
 from s3engine.config import TransportSettings
 from s3engine.credentials import Credentials
-from s3engine.errors import NotFound, PreconditionFailed, RequestError
+from s3engine.errors import InvalidRequest, NotFound, PreconditionFailed, RequestError
 from s3engine.sinks import MemorySink
 from s3engine.transport import CompletedPart, Timeouts
 from s3engine_transports.raw import RawTransport
@@ -24,7 +24,8 @@ BUCKET = "raw-odd-keys"
 ODD_KEYS = [
     "plain", "a b", " a", "a ", "a  b", "a+b", "+", "a%b", "%", "a%20b", "a%2Fb", "%41", "a%zz", "a//b", "a///b", "/a",
     "//a", "/", "//", "a/", "a//", ".", "..", "./a", "../a", "a/.", "a/..", "a/./b", "a/../b", "...", "é", "e\u0301",
-    "日本語/キー", "😀", "𐍈/🏴󠁧󠁢󠁥󠁮󠁧󠁿", "a\nb", "a\r\nb", "a\rb", "\t", "a\tb", "a?b=c&d=e", "a#b", "a;b", "a:b@c,d", "~user", "a~b",
+    "日本語/キー", "😀", "𐍈/🏴󠁧󠁢󠁥󠁮󠁧󠁿", "a\nb", "a\r\nb", "a\rb", "\t", "a\tb", "a?b=c&d=e", "a#b", "a;b", "a:b@c,d",
+    "~user", "a~b",
     "*'()!", "[x]{y}|^`", "a\\b", '"quoted"', "<xml>&amp;", "a=b&c", "\x7f", "-", "_", "x" * 1024, "ä" * 512,
     "/".join(["seg"] * 256), "\u202e\u200b", "a\x85b",
 ]  # fmt: skip
@@ -32,7 +33,9 @@ ODD_KEYS = [
 
 def _open(server: Ministack, **changes: Any) -> RawTransport:
     credentials = Credentials(server.access_key, server.secret_key)
-    return RawTransport(TransportSettings(**{"endpoint_url": server.endpoint_url, "credentials": credentials, **changes}))
+    return RawTransport(
+        TransportSettings(**{"endpoint_url": server.endpoint_url, "credentials": credentials, **changes})
+    )
 
 
 @pytest.fixture(scope="module")
@@ -174,5 +177,13 @@ def test_what_is_not_there(raw: RawTransport) -> None:
             call()
         assert caught.value.code == code
     raw.delete_object(BUCKET, "none", timeouts=T)
+
+
+def test_refused_buckets(raw: RawTransport) -> None:
+    """A bucket that holds something is not deleted, and a bad name makes no bucket."""
+    raw.put_object(BUCKET, "k", b"", (), timeouts=T)
+    with pytest.raises(InvalidRequest, match=r"BucketNotEmpty.*delete what it holds first"):
+        raw.delete_bucket(BUCKET, timeouts=T)
+    raw.delete_object(BUCKET, "k", timeouts=T)
     with pytest.raises(RequestError):
         raw.create_bucket("UPPER_case!", timeouts=T)

@@ -14,13 +14,15 @@ from s3engine.errors import ConfigError
 
 BAD: list[tuple[str, Any]] = [
     ("workers", 0), ("workers", 257), ("workers", 1.5), ("workers", "2"), ("workers", True), ("concurrency", 0),
-    ("concurrency", 1025), ("concurrency", None), ("max_parts_in_flight", 0), ("multipart_threshold_bytes", 5 * 1024**2 - 1),
+    ("concurrency", 1025), ("concurrency", None), ("max_parts_in_flight", 0),
+    ("multipart_threshold_bytes", 5 * 1024**2 - 1),
     ("multipart_threshold_bytes", 5 * 1024**3 + 1), ("part_size_bytes", 1), ("copy_threshold_bytes", 1),
     ("copy_part_size_bytes", 6 * 1024**3), ("max_attempts", 0), ("max_attempts", 101), ("retry_base_s", -0.1),
     ("retry_base_s", float("nan")), ("retry_throttle_base_s", float("inf")), ("shutdown_grace_s", -1),
     ("max_buffered_reports", 0), ("addressing_style", "virtul"), ("addressing_style", None), ("payload_signing", "yes"),
     ("payload_signing", ""), ("lane", "fast"), ("start_method", "thread"), ("endpoint_url", "127.0.0.1:9000"),
-    ("endpoint_url", 5), ("region", None), ("profile", 1), ("ca_bundle", b"x"), ("transport", None), ("anonymous", "yes"),
+    ("endpoint_url", 5), ("region", None), ("profile", 1), ("ca_bundle", b"x"), ("transport", None),
+    ("anonymous", "yes"),
     ("verify_tls", 0),
 ]  # fmt: skip
 
@@ -55,7 +57,7 @@ def test_unknown_names_say_what_was_meant() -> None:
     """An unknown setting raises ConfigError with its name, its origin and names like it."""
     with pytest.raises(ConfigError, match=r"'concurency' in somewhere; did you mean concurrency\?"):
         Config.from_mapping({"concurency": 5}, "somewhere")
-    with pytest.raises(ConfigError, match="'zzz'.*workers"):
+    with pytest.raises(ConfigError, match=r"'zzz'.*workers"):
         Config.from_mapping({"zzz": 5}, "somewhere")
 
 
@@ -64,12 +66,12 @@ def test_toml(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text('concurrency = 7\nendpoint_url = "http://h:1"\nverify_tls = false\nretry_base_s = 1\n')
     config = Config.from_toml(str(path), workers=3, concurrency=9)
-    assert config == Config(
-        concurrency=9, endpoint_url="http://h:1", verify_tls=False, retry_base_s=1, workers=3
-    )
+    assert config == Config(concurrency=9, endpoint_url="http://h:1", verify_tls=False, retry_base_s=1, workers=3)
 
 
-@pytest.mark.parametrize("text", [b"workers = ", b"workers = 0", b"wrkers = 1", b"[workers]\nx = 1", b"region = \"\xff\""])
+@pytest.mark.parametrize(
+    "text", [b"workers = ", b"workers = 0", b"wrkers = 1", b"[workers]\nx = 1", b'region = "\xff"']
+)
 def test_bad_toml(tmp_path: Path, text: bytes) -> None:
     """A file that is no TOML, not UTF-8, or has a bad setting raises ConfigError with its path."""
     path = tmp_path / "c.toml"
@@ -89,7 +91,8 @@ def test_missing_toml(tmp_path: Path) -> None:
 def test_environment() -> None:
     """S3ENGINE_ variables are converted to the setting's type; other variables are not looked at."""
     found = Config.from_environment(
-        {"S3ENGINE_WORKERS": "3", "S3ENGINE_RETRY_BASE_S": "0.5", "S3ENGINE_VERIFY_TLS": "false", "S3ENGINE_ANONYMOUS": "1",
+        {"S3ENGINE_WORKERS": "3", "S3ENGINE_RETRY_BASE_S": "0.5", "S3ENGINE_VERIFY_TLS": "false",
+         "S3ENGINE_ANONYMOUS": "1",
          "S3ENGINE_REGION": "r", "S3ENGINE_TIMEOUT_POLICY": "x", "S3ENGINE_TEST_CACHE": "x", "WORKERS": "9"}
     )  # fmt: skip
     assert found == {"workers": 3, "retry_base_s": 0.5, "verify_tls": False, "anonymous": True, "region": "r"}

@@ -195,4 +195,6 @@ def test_settings_from_a_profile(home: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert load_settings(CredentialSource(profile="q"), profile="q").endpoint_url == "http://all"
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://variable")
     monkeypatch.setenv("AWS_REGION", "r")
-    assert load_settings(CredentialSource(profile="p"), profile="p") == AwsSettings("r", "http://variable", "/ca", "path")
+    assert load_settings(CredentialSource(profile="p"), profile="p") == AwsSettings(
+        "r", "http://variable", "/ca", "path"
+    )

@@ -50,7 +50,9 @@ def _answer(status: int, body: bytes = b"", *lines: str) -> bytes:
 
 def _chunked(*chunks: bytes, trailers: bytes = b"") -> bytes:
     pieces = b"".join(b"%x;ext=1\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
-    return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nETag: \"e\"\r\n\r\n" + pieces + b"0\r\n" + trailers + b"\r\n"
+    return (
+        b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nETag: "e"\r\n\r\n' + pieces + b"0\r\n" + trailers + b"\r\n"
+    )
 
 
 def _outcome(exchange: RawExchange[Any]) -> Any:
@@ -191,7 +193,9 @@ def test_garbage(case: tuple[Make, bytes], draw: st.DataObject) -> None:
 @given(st.binary(max_size=300), st.data())
 def test_random_bytes_never_raise_anything_else(answer: bytes, draw: st.DataObject) -> None:
     """Whatever a server sends, only RequestErrors come out."""
-    answer = draw.draw(st.sampled_from([b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 206 P\r\nContent-Range: bytes "])) + answer
+    answer = (
+        draw.draw(st.sampled_from([b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 206 P\r\nContent-Range: bytes "])) + answer
+    )
     for make in (_get, _ranged, _put, _head, _list):
         exchange = make()
         try:
@@ -319,8 +323,10 @@ def test_errors_by_code(status: int, code: str, kind: type[errors.RequestError])
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
-        (503, b"", errors.Throttled), (502, b"<html>Bad Gateway</html>", errors.ServerFault), (403, b"", errors.AccessDenied),
-        (404, b"not here", errors.NotFound), (500, b"<Error><Code>Acc", errors.ServerFault), (429, b"", errors.Throttled),
+        (503, b"", errors.Throttled), (502, b"<html>Bad Gateway</html>", errors.ServerFault),
+        (403, b"", errors.AccessDenied),
+        (404, b"not here", errors.NotFound), (500, b"<Error><Code>Acc", errors.ServerFault),
+        (429, b"", errors.Throttled),
         (418, b"", errors.InvalidRequest), (304, b"", errors.PreconditionFailed),
     ],
 )  # fmt: skip
@@ -345,7 +351,8 @@ def test_retry_after(lines: tuple[str, ...], expected: float | None) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "lines"),
     [
-        (301, _xml("PermanentRedirect"), ("x-amz-bucket-region: eu-west-1",)), (301, b"", ("x-amz-bucket-region: eu-west-1",)),
+        (301, _xml("PermanentRedirect"), ("x-amz-bucket-region: eu-west-1",)),
+        (301, b"", ("x-amz-bucket-region: eu-west-1",)),
         (400, _xml("AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>"), ()),
         (307, _xml("TemporaryRedirect"), ("x-amz-bucket-region: eu-west-1",)),
     ],
@@ -416,6 +423,14 @@ late_answers = pytest.mark.parametrize("make", [_copy, _part_copy, _complete])
 def test_200_that_is_no_success(make: Make, body: bytes, kind: type[errors.RequestError]) -> None:
     """Copy and Complete send 200 before they know: an error, nothing or half an answer in the body is a failure."""
     assert type(_failure(make, _answer(200, body))) is kind
+
+
+@pytest.mark.parametrize("make", [_copy, _part_copy])
+def test_a_store_that_stored_nothing_instead_of_copying(make: Make) -> None:
+    """An empty 200 with an ETag in its head says that the store took the copy for an upload: NotSupported."""
+    assert isinstance(
+        _failure(make, _answer(200, b"", 'ETag: "d41d8cd98f00b204e9800998ecf8427e"')), errors.NotSupported
+    )
 
 
 @late_answers

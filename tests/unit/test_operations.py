@@ -35,7 +35,11 @@ def test_every_field_has_its_header() -> None:
     }  # fmt: skip
 
 
-@given(st.dictionaries(st.text(st.characters(codec="utf-8"), min_size=1), st.text(st.characters(codec="utf-8")), max_size=4))
+@given(
+    st.dictionaries(
+        st.text(st.characters(codec="utf-8"), min_size=1), st.text(st.characters(codec="utf-8")), max_size=4
+    )
+)
 def test_tags_of_any_text(tags: dict[str, str]) -> None:
     """Tags are encoded as a query string, so any text is allowed in them."""
     headers = dict(ObjectHeaders(tags=tags).as_headers())
@@ -45,9 +49,12 @@ def test_tags_of_any_text(tags: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"metadata": {"a": "ü"}}, {"metadata": {"ü": "a"}}, {"metadata": {"a": "b\nc"}}, {"metadata": {"a": "b\r\nc: d"}},
-        {"metadata": {"a\r\nevil: 1": "b"}}, {"metadata": {"a b": "c"}}, {"metadata": {"a:b": "c"}}, {"extra": {"": "x"}},
-        {"metadata": {"a": "b\tc"}}, {"content_type": "text/plain\n"}, {"cache_control": "\x00"}, {"metadata": {"a": 1}},
+        {"metadata": {"a": "ü"}}, {"metadata": {"ü": "a"}}, {"metadata": {"a": "b\nc"}},
+        {"metadata": {"a": "b\r\nc: d"}},
+        {"metadata": {"a\r\nevil: 1": "b"}}, {"metadata": {"a b": "c"}}, {"metadata": {"a:b": "c"}},
+        {"extra": {"": "x"}},
+        {"metadata": {"a": "b\tc"}}, {"content_type": "text/plain\n"}, {"cache_control": "\x00"},
+        {"metadata": {"a": 1}},
         {"metadata": {1: "a"}}, {"content_type": 5}, {"tags": {"a": None}},
     ],
 )  # fmt: skip

@@ -14,7 +14,9 @@ from s3engine.errors import SinkError, UnsafeKey
 from s3engine.paths import FolderGuard, safe_relative
 
 segments = st.one_of(
-    st.sampled_from(["", ".", "..", "...", "a", "a b", "~", "C:", "\\", "..\\x", "\n", "é", "😀", "x" * 255, "x" * 256, "é" * 128]),
+    st.sampled_from(
+        ["", ".", "..", "...", "a", "a b", "~", "C:", "\\", "..\\x", "\n", "é", "😀", "x" * 255, "x" * 256, "é" * 128]
+    ),
     st.text(max_size=8),
 )
 keys = st.one_of(st.lists(segments, max_size=5).map("/".join), st.text(max_size=30))
@@ -25,8 +27,7 @@ def test_never_outside_the_folder(key: str) -> None:
     """A key is refused, or its path is the key's own place strictly below the folder."""
     try:
         relative = safe_relative(key)
-    except UnsafeKey as error:
-        assert error.key == key  # type: ignore[attr-defined]
+    except UnsafeKey:
         return
     place = os.path.normpath(os.path.join("/target", relative))
     assert place.startswith("/target/")
@@ -35,12 +36,31 @@ def test_never_outside_the_folder(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["", "/", "/a", "//a", "a//b", "..", "../a", "a/../b", "a/..", ".", "./a", "a/.", "a\0b", "a//", "x" * 256, "\ud800"]
+    "key",
+    [
+        "",
+        "/",
+        "/a",
+        "//a",
+        "a//b",
+        "..",
+        "../a",
+        "a/../b",
+        "a/..",
+        ".",
+        "./a",
+        "a/.",
+        "a\0b",
+        "a//",
+        "x" * 256,
+        "\ud800",
+    ],
 )
 def test_unsafe_keys(key: str) -> None:
     """What would leave the folder, fold together with another key or have no file name is refused by name."""
-    with pytest.raises(UnsafeKey, match="target folder"):
+    with pytest.raises(UnsafeKey, match="target folder") as caught:
         safe_relative(key)
+    assert caught.value.key == key  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("key", ["a", "a/b", "dir/", "a/dir/", "...", "..a", "a..", " ", "-rf", "a\nb", "x" * 255])

@@ -150,7 +150,7 @@ def test_a_full_disk_is_named() -> None:
     """What the file system refuses becomes SinkError with the reason."""
     sink = PartSink("/dev/full", 0, 3, "")
     sink.begin(_info(4))
-    with pytest.raises(SinkError, match="/dev/full.*No space"):
+    with pytest.raises(SinkError, match=r"/dev/full.*No space"):
         sink.write(memoryview(b"abcd"))
     sink.close()
 

@@ -31,7 +31,8 @@ def test_examples(text: str, expected: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "bucket/key", "s3:/bucket/k", "S3://bucket/k", "s3://", "s3:///key", "s3://a/k", "s3://-ab/k", "s3://a b c/k"]
+    "text",
+    ["", "bucket/key", "s3:/bucket/k", "S3://bucket/k", "s3://", "s3:///key", "s3://a/k", "s3://-ab/k", "s3://a b c/k"],
 )
 def test_malformed(text: str) -> None:
     """What is no S3 address raises ConfigError that shows it and the right form."""

@@ -18,7 +18,9 @@ safe_keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30).filte
 any_keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
 
 
-def _page(contents: str, *, more: str = "", namespace: str = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"') -> bytes:
+def _page(
+    contents: str, *, more: str = "", namespace: str = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
+) -> bytes:
     return f'<?xml version="1.0"?><ListBucketResult{namespace}>{contents}{more}</ListBucketResult>'.encode()
 
 
@@ -32,7 +34,8 @@ def test_order_and_namespace_do_not_matter(namespace: str, backwards: bool) -> N
     ]  # fmt: skip
     parts = [
         "<IsTruncated>true</IsTruncated>", "<EncodingType>url</EncodingType>",
-        "<NextContinuationToken>t+/=</NextContinuationToken>", "<CommonPrefixes><Prefix>p%20/</Prefix></CommonPrefixes>",
+        "<NextContinuationToken>t+/=</NextContinuationToken>",
+        "<CommonPrefixes><Prefix>p%20/</Prefix></CommonPrefixes>",
         f"<Contents>{''.join(reversed(fields) if backwards else fields)}</Contents>", "<Unknown>x</Unknown>",
     ]  # fmt: skip
     page = xml.read_list_page(_page("".join(reversed(parts) if backwards else parts), namespace=namespace))
@@ -126,7 +129,9 @@ def test_location_body() -> None:
 
 def test_deleted_failures() -> None:
     """Only the errors of a DeleteResult are returned, in either form of the answer."""
-    body = b"<DeleteResult><Deleted><Key>a</Key></Deleted><Error><Code>C</Code><Key>k &amp;</Key></Error></DeleteResult>"
+    body = (
+        b"<DeleteResult><Deleted><Key>a</Key></Deleted><Error><Code>C</Code><Key>k &amp;</Key></Error></DeleteResult>"
+    )
     assert xml.read_deleted(body) == [("k &", "C", "")]
     assert xml.read_deleted(b"<DeleteResult/>") == []
 
@@ -148,7 +153,13 @@ def test_parts_and_uploads() -> None:
     assert xml.read_parts(body.format("true").encode()) == ([(3, "e", 7)], "3")
     assert xml.read_parts(body.format("false").encode()) == ([(3, "e", 7)], "")
     upload = "<Upload><Key>a+b%2B</Key><UploadId>U</UploadId><Initiated>t</Initiated></Upload>"
-    markers = "<NextKeyMarker>a%2F</NextKeyMarker><NextUploadIdMarker>U</NextUploadIdMarker><IsTruncated>true</IsTruncated>"
+    markers = (
+        "<NextKeyMarker>a%2F</NextKeyMarker><NextUploadIdMarker>U</NextUploadIdMarker><IsTruncated>true</IsTruncated>"
+    )
     root = "<R>{}" + upload + markers + "</R>"
-    assert xml.read_uploads(root.format("<EncodingType>url</EncodingType>").encode()) == ([("a b+", "U", "t")], "a/", "U")
+    assert xml.read_uploads(root.format("<EncodingType>url</EncodingType>").encode()) == (
+        [("a b+", "U", "t")],
+        "a/",
+        "U",
+    )
     assert xml.read_uploads(root.format("").encode()) == ([("a+b%2B", "U", "t")], "a%2F", "U")

@@ -7,7 +7,16 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from s3engine.classify import error_for
-from s3engine.errors import AccessDenied, ClockSkewed, InvalidRequest, NotS3, RequestError, ServerFault, WrongRegion
+from s3engine.errors import (
+    AccessDenied,
+    ClockSkewed,
+    InvalidRequest,
+    NotS3,
+    NotSupported,
+    RequestError,
+    ServerFault,
+    WrongRegion,
+)
 from s3engine.transport import CopyResult, GetResult, HeadResult, PutResult
 from s3engine_transports.raw import xml
 from s3engine_transports.raw.exchange import RawExchange
@@ -58,6 +67,12 @@ def head(exchange: RawExchange[Any], clock: Clock) -> HeadResult:
 
 def copied(exchange: RawExchange[Any], clock: Clock) -> CopyResult:
     """CopyObject, UploadPartCopy: a 200 may hold an error, or be cut; only a result with an ETag is a copy."""
+    if exchange.status == 200 and not exchange.content and "etag" in exchange.headers:
+        # What a store answers that did not look at x-amz-copy-source (rclone, for parts): it stored an empty body.
+        raise NotSupported(
+            f"{exchange.describe()}: the store took it for an upload; it cannot copy here",
+            status=200, **exchange.where(),
+        )  # fmt: skip
     etag = from_xml(exchange, clock, _etag)
     return CopyResult(etag, exchange.headers.get("x-amz-request-id", ""), 200)
 
@@ -144,7 +159,8 @@ def failure(exchange: RawExchange[Any], clock: Clock) -> RequestError:
         "retry_after_s": _retry_after_s(headers),
     }  # fmt: skip
     offset = _offset_s(headers, clock())
-    if kind is ClockSkewed or (kind in (AccessDenied, InvalidRequest) and abs(offset) > _SKEW_S and status in (400, 403)):
+    refused = kind in (AccessDenied, InvalidRequest) and status in (400, 403)
+    if kind is ClockSkewed or (refused and abs(offset) > _SKEW_S):
         kind = ClockSkewed
         context["offset_s"] = offset
     if kind is WrongRegion:

@@ -17,7 +17,7 @@ from urllib.request import getproxies_environment, proxy_bypass
 
 import urllib3
 from urllib3.connection import HTTPConnection
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
 
 from s3engine.config import TransportSettings
 from s3engine.errors import ConfigError, ConnectFailed, ConnectTimeout
@@ -164,15 +164,20 @@ class Connections:
                 pool._prepare_proxy(connection)
             else:
                 connection.connect()
+        except (NameResolutionError, socket.gaierror) as error:
+            connection.close()
+            name = getattr(connection, "host", endpoint.host)  # the proxy's, where there is one
+            raise ConnectFailed(f"cannot connect to {where}: the name {name!r} is not known") from error
+        except NewConnectionError as error:  # refused, unreachable; a ConnectTimeoutError to urllib3
+            connection.close()
+            raise ConnectFailed(f"cannot connect to {where}: {_reason(error)}", permanent=False) from error
         except (ConnectTimeoutError, TimeoutError) as error:
             connection.close()
             raise ConnectTimeout(f"no connection to {where} within {timeout_s:g} s", timeout_s=timeout_s) from error
-        except (NameResolutionError, socket.gaierror) as error:
-            connection.close()
-            raise ConnectFailed(f"cannot connect to {where}: the name {endpoint.host!r} is not known") from error
         except (HTTPError, ssl.SSLError, OSError) as error:
             connection.close()
-            raise ConnectFailed(f"cannot connect to {where}: {_reason(error)}", permanent=_is_permanent(error)) from error
+            message = f"cannot connect to {where}: {_reason(error)}"
+            raise ConnectFailed(message, permanent=_is_permanent(error)) from error
         return RawLink(pool, connection)
 
     def close(self) -> None:

@@ -404,7 +404,9 @@ class RawExchanges:
             headers = (("range", f"bytes={first}-{last if last >= 0 else ''}"),)
         if if_match:
             headers = (*headers, ("if-match", _quoted(if_match)))
-        return self._build("GetObject", "GET", bucket, key, self._get, headers=headers, sink=sink, first=first, last=last)
+        return self._build(
+            "GetObject", "GET", bucket, key, self._get, headers=headers, sink=sink, first=first, last=last
+        )  # fmt: skip
 
     def head_object(self, bucket: str, key: str, *, timeouts: Timeouts | None = None) -> RawExchange[HeadResult]:
         return self._build("HeadObject", "HEAD", bucket, key, self._head)

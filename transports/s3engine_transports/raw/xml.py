@@ -13,8 +13,8 @@ from xml.sax.saxutils import escape
 from s3engine.transport import CompletedPart, DeleteFailure, ListPage, ObjectInfo, UploadInfo, UploadsPage
 
 __all__ = [
-    "BadXml", "complete_body", "delete_body", "is_xml_safe", "location_body", "parse", "read_deleted", "read_error", "read_list_page",
-    "read_parts", "read_text", "read_uploads",
+    "BadXml", "complete_body", "delete_body", "is_xml_safe", "location_body", "parse", "read_deleted", "read_error",
+    "read_list_page", "read_parts", "read_text", "read_uploads",
 ]  # fmt: skip
 
 # XML 1.0 has no way to write these, not even as a character reference: https://www.w3.org/TR/xml/#charsets

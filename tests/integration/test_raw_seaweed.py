@@ -1,0 +1,508 @@
+"""The raw transport against SeaweedFS: every operation, refusals, the clock, TLS and proxies."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import select
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from s3engine.config import TransportSettings
+from s3engine.credentials import Credentials
+from s3engine.embedded import EmbeddedServer
+from s3engine.errors import (
+    AccessDenied,
+    ClockSkewed,
+    ConfigError,
+    ConnectFailed,
+    InvalidRequest,
+    NotFound,
+    PreconditionFailed,
+    RangeNotSatisfiable,
+    RequestError,
+)
+from s3engine.sinks import MemorySink
+from s3engine.transport import CompletedPart, FilePart, Timeouts, Transport
+from s3engine_transports.raw import RawTransport
+from tests.helpers import S3Probe
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+T = Timeouts(connect_s=5, stall_s=10, first_byte_s=20, attempt_s=60)
+MIB = 1024 * 1024
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies of the machine that runs the tests are nobody's business here."""
+    for name in PROXY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def _open(server: EmbeddedServer, *, clock: Callable[[], float] = time.time, **changes: Any) -> RawTransport:
+    credentials = Credentials(server.access_key, server.secret_key)
+    settings = {"endpoint_url": server.endpoint_url, "credentials": credentials, **changes}
+    return RawTransport(TransportSettings(**settings), wall_clock=clock)
+
+
+@pytest.fixture
+def raw(seaweed: EmbeddedServer) -> Iterator[RawTransport]:
+    transport = _open(seaweed)
+    yield transport
+    transport.close()
+
+
+def _get(raw: RawTransport, bucket: str, key: str, **keywords: Any) -> bytes:
+    sink = MemorySink()
+    raw.get_object(bucket, key, sink, timeouts=T, **keywords)
+    return sink.body()
+
+
+def test_it_is_a_transport(raw: RawTransport) -> None:
+    """RawTransport has the methods of the Protocol (the assignment is checked by mypy)."""
+    transport: Transport = raw
+    assert transport.capabilities.multiplexable
+
+
+def test_small_objects(raw: RawTransport, bucket: str, probe: S3Probe) -> None:
+    """Put, head, get with ranges and delete, checked by another client."""
+    body = bytes(range(256))
+    headers = (("content-type", "text/x-odd"), ("x-amz-meta-name", "a   b  c"), ("cache-control", "no-store"))
+    put = raw.put_object(bucket, "a/b c+d", body, headers, timeouts=T)
+    assert put.etag == hashlib.md5(body, usedforsecurity=False).hexdigest()
+    assert probe.get(bucket, "a/b c+d") == body
+    head = raw.head_object(bucket, "a/b c+d", timeouts=T)
+    assert (head.size_bytes, head.etag, head.content_type) == (256, put.etag, "text/x-odd")
+    assert dict(head.headers)["cache-control"] == "no-store"
+    assert _get(raw, bucket, "a/b c+d") == body
+    assert _get(raw, bucket, "a/b c+d", first=10, last=19) == body[10:20]
+    assert _get(raw, bucket, "a/b c+d", first=250) == body[250:]
+    assert _get(raw, bucket, "a/b c+d", first=250, last=999) == body[250:]
+    assert _get(raw, bucket, "a/b c+d", if_match=put.etag) == body
+    with pytest.raises(PreconditionFailed):
+        _get(raw, bucket, "a/b c+d", if_match="0" * 32)
+    with pytest.raises(RangeNotSatisfiable):
+        _get(raw, bucket, "a/b c+d", first=256)
+    raw.delete_object(bucket, "a/b c+d", timeouts=T)
+    raw.delete_object(bucket, "a/b c+d", timeouts=T)
+    assert probe.get(bucket, "a/b c+d") is None
+
+
+def test_empty_object(raw: RawTransport, bucket: str) -> None:
+    """An empty object goes and comes."""
+    raw.put_object(bucket, "empty", b"", (), timeouts=T)
+    sink = MemorySink()
+    assert raw.get_object(bucket, "empty", sink, timeouts=T).total_bytes == 0
+    assert sink.body() == b""
+
+
+@pytest.mark.parametrize("signing", ["always", "never"])
+def test_files(seaweed: EmbeddedServer, bucket: str, probe: S3Probe, tmp_path: Path, signing: str) -> None:
+    """A part of a file is sent as it is on disk, its hash signed or not; connections are used again."""
+    data = os.urandom(3 * MIB)
+    path = tmp_path / "f"
+    path.write_bytes(data)
+    raw = _open(seaweed, payload_signing=signing)
+    raw.put_object(bucket, "f", FilePart(str(path), 5, 3 * MIB - 10), (), timeouts=T)
+    assert probe.get(bucket, "f") == data[5:-5]
+    assert hashlib.sha256(_get(raw, bucket, "f")).digest() == hashlib.sha256(data[5:-5]).digest()
+    raw.close()
+
+
+def test_a_wrong_checksum_is_found(raw: RawTransport, bucket: str) -> None:
+    """The store compares Content-MD5: a body that does not agree is refused, as one to be sent again or as invalid."""
+    wrong = base64.b64encode(hashlib.md5(b"other", usedforsecurity=False).digest()).decode()
+    with pytest.raises(RequestError, match=r"BadDigest|InvalidDigest"):
+        raw.put_object(bucket, "m", b"body", (("content-md5", wrong),), timeouts=T)
+
+
+def test_copy(raw: RawTransport, bucket: str) -> None:
+    """A copy is made in the store, with its ETag; a missing source raises NotFound."""
+    etag = raw.put_object(bucket, "from", b"x" * 1000, (), timeouts=T).etag
+    assert raw.copy_object(bucket, "from", bucket, "to", (), timeouts=T).etag == etag
+    assert _get(raw, bucket, "to") == b"x" * 1000
+    with pytest.raises(NotFound):
+        raw.copy_object(bucket, "none", bucket, "to2", (), timeouts=T)
+    with pytest.raises(PreconditionFailed):
+        raw.copy_object(bucket, "from", bucket, "to3", (), if_match="0" * 32, timeouts=T)
+
+
+def test_listing(raw: RawTransport, bucket: str) -> None:
+    """Pages follow by their token, prefixes and delimiters fold; every key comes once."""
+    keys = [f"p/{i:03}" for i in range(25)] + ["q/1", "r"]
+    for key in keys:
+        raw.put_object(bucket, key, key.encode(), (), timeouts=T)
+    found: list[str] = []
+    token = ""
+    pages = 0
+    while True:
+        page = raw.list_objects_v2(bucket, "p/", continuation_token=token, max_keys=10, timeouts=T)
+        found.extend(info.key for info in page.objects)
+        token = page.next_token
+        pages += 1
+        if not token:
+            break
+    assert (found, pages) == (keys[:25], 3)
+    top = raw.list_objects_v2(bucket, delimiter="/", timeouts=T)
+    assert (top.prefixes, [info.key for info in top.objects]) == (["p/", "q/"], ["r"])
+    assert top.objects[0].size_bytes == 1
+    assert top.objects[0].etag == hashlib.md5(b"r", usedforsecurity=False).hexdigest()
+    after = raw.list_objects_v2(bucket, start_after="p/024", timeouts=T)
+    assert [info.key for info in after.objects] == ["q/1", "r"]
+
+
+def test_delete_many(raw: RawTransport, bucket: str, probe: S3Probe) -> None:
+    """DeleteObjects deletes what is there, minds nothing that is not, and takes keys that need escaping."""
+    keys = ["a", "b&<c>", "d e+f%", "é"]
+    for key in keys:
+        raw.put_object(bucket, key, b"", (), timeouts=T)
+    assert raw.delete_objects(bucket, [*keys, "none"], timeouts=T) == []
+    assert probe.list_keys(bucket) == []
+
+
+def test_upload_in_parts(raw: RawTransport, bucket: str, probe: S3Probe) -> None:
+    """An upload in parts, one of them a copy, makes the whole; it is listed until it is completed."""
+    data = os.urandom(5 * MIB)
+    raw.put_object(bucket, "source", data, (), timeouts=T)
+    upload = raw.create_multipart_upload(bucket, "big", (("content-type", "a/b"),), timeouts=T)
+    assert [(found.key, found.upload_id) for found in raw.list_multipart_uploads(bucket, timeouts=T).uploads] == [
+        ("big", upload)
+    ]
+    one = raw.upload_part(bucket, "big", upload, 1, data, timeouts=T)
+    two = raw.upload_part_copy(bucket, "source", 100, 5 * MIB - 1, bucket, "big", upload, 2, timeouts=T)
+    listed = raw.list_parts(bucket, "big", upload, timeouts=T)
+    assert listed == [CompletedPart(1, one.etag, 5 * MIB), CompletedPart(2, two.etag, 5 * MIB - 100)]
+    parts = [CompletedPart(2, two.etag), CompletedPart(1, one.etag)]
+    done = raw.complete_multipart_upload(bucket, "big", upload, parts, timeouts=T)
+    assert done.etag.endswith("-2")
+    assert probe.get(bucket, "big") == data + data[100:]
+    assert raw.list_multipart_uploads(bucket, timeouts=T).uploads == []
+
+
+def test_abort(raw: RawTransport, bucket: str) -> None:
+    """An aborted upload is gone; its parts cannot be completed."""
+    upload = raw.create_multipart_upload(bucket, "gone", (), timeouts=T)
+    part = raw.upload_part(bucket, "gone", upload, 1, b"x", timeouts=T)
+    raw.abort_multipart_upload(bucket, "gone", upload, timeouts=T)
+    with pytest.raises((NotFound, InvalidRequest)):
+        raw.complete_multipart_upload(bucket, "gone", upload, [CompletedPart(1, part.etag)], timeouts=T)
+    assert raw.list_multipart_uploads(bucket, timeouts=T).uploads == []
+
+
+def test_buckets(raw: RawTransport) -> None:
+    """A bucket is made, found, deleted, and gone."""
+    name = f"raw-buckets-{os.getpid()}"
+    with pytest.raises(NotFound) as caught:
+        raw.head_bucket(name, timeouts=T)
+    assert caught.value.code == "NoSuchBucket"
+    raw.create_bucket(name, timeouts=T)
+    raw.head_bucket(name, timeouts=T)
+    raw.delete_bucket(name, timeouts=T)
+    with pytest.raises(NotFound):
+        raw.put_object(name, "k", b"", (), timeouts=T)
+
+
+def test_wrong_secret(seaweed: EmbeddedServer, bucket: str) -> None:
+    """A wrong secret is AccessDenied, and the secret is not in the text."""
+    raw = _open(seaweed, credentials=Credentials(seaweed.access_key, "very-wrong"))
+    with pytest.raises(AccessDenied) as caught:
+        raw.put_object(bucket, "k", b"", (), timeouts=T)
+    assert caught.value.code == "SignatureDoesNotMatch"
+    assert "very-wrong" not in str(caught.value)
+    raw.set_credentials(Credentials(seaweed.access_key, seaweed.secret_key))
+    raw.put_object(bucket, "k", b"", (), timeouts=T)
+    raw.close()
+
+
+def test_anonymous(seaweed: EmbeddedServer, bucket: str) -> None:
+    """Without credentials the store refuses, and that is AccessDenied."""
+    raw = _open(seaweed, credentials=None)
+    with pytest.raises(AccessDenied):
+        raw.list_objects_v2(bucket, timeouts=T)
+    with pytest.raises(AccessDenied):
+        raw.put_object(bucket, "k", b"", (), timeouts=T)
+    raw.close()
+
+
+@pytest.mark.parametrize("wrong_s", [3600.0, -3600.0])
+def test_clock_skew_is_corrected(seaweed: EmbeddedServer, bucket: str, wrong_s: float) -> None:
+    """A clock an hour off is found out by the refusal; with its offset_s the next request is good."""
+    raw = _open(seaweed, clock=lambda: time.time() + wrong_s)
+    with pytest.raises(ClockSkewed) as caught:
+        raw.put_object(bucket, "k", b"", (), timeouts=T)
+    assert abs(caught.value.offset_s + wrong_s) < 5
+    raw.set_clock_offset(caught.value.offset_s)
+    raw.put_object(bucket, "k", b"", (), timeouts=T)
+    raw.close()
+
+
+def test_many_threads(raw: RawTransport, bucket: str, probe: S3Probe) -> None:
+    """Threads share one transport and its connections."""
+    failed: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for i in range(10):
+                raw.put_object(bucket, f"{number}/{i}", bytes([number, i]), (), timeouts=T)
+                assert _get(raw, bucket, f"{number}/{i}") == bytes([number, i])
+        except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failed
+    assert len(probe.list_keys(bucket)) == 80
+
+
+def test_nobody_listens() -> None:
+    """A port where nothing listens, and a name nobody knows, are ConnectFailed with the endpoint."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    raw = RawTransport(TransportSettings(endpoint_url=f"http://127.0.0.1:{port}"))
+    with pytest.raises(ConnectFailed, match=rf"http://127\.0\.0\.1:{port}.*refused"):
+        raw.head_bucket("bucket", timeouts=T)
+
+
+def test_a_closed_transport(seaweed: EmbeddedServer, bucket: str) -> None:
+    """After close calls fail instead of connecting anew."""
+    raw = _open(seaweed)
+    raw.head_bucket(bucket, timeouts=T)
+    raw.close()
+    with pytest.raises(ConnectFailed, match="closed"):
+        raw.head_bucket(bucket, timeouts=T)
+
+
+# ---- TLS and proxies, all on loopback
+
+
+class Relay:
+    """Accepts connections, asks ``open_`` for the two ends to join, and counts them; gone after the ``with``."""
+
+    def __init__(self, open_: Callable[[socket.socket], tuple[socket.socket, socket.socket]]) -> None:
+        self._open = open_
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.connections = 0
+        self._sockets: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
+        self._listener.close()
+        for sock in self._sockets:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                accepted, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._join, args=(accepted,), daemon=True).start()
+
+    def _join(self, accepted: socket.socket) -> None:
+        self._sockets.append(accepted)
+        accepted.settimeout(10)
+        with suppress(OSError, ValueError):
+            near, far = self._open(accepted)
+            self._sockets += [near, far]
+            with closing(near), closing(far):
+                _pump(near, far)
+        accepted.close()
+
+
+def _pump(one: socket.socket, two: socket.socket) -> None:
+    while True:
+        ready, _, _ = select.select([one, two], [], [], 20)
+        if not ready:
+            return
+        for sock in ready:
+            data = sock.recv(65536)
+            while isinstance(sock, ssl.SSLSocket) and sock.pending():
+                data += sock.recv(65536)
+            if not data:
+                return
+            (two if sock is one else one).sendall(data)
+
+
+def _tls(certificate: Path, upstream: int) -> Callable[[socket.socket], tuple[socket.socket, socket.socket]]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+
+    def open_(accepted: socket.socket) -> tuple[socket.socket, socket.socket]:
+        near = context.wrap_socket(accepted, server_side=True)
+        return near, socket.create_connection(("127.0.0.1", upstream), timeout=10)
+
+    return open_
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate of 127.0.0.1; its key lies beside it."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the openssl command")
+    path = tmp_path_factory.mktemp("tls") / "own.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-out", str(path),
+         "-keyout", str(path.with_suffix(".key"))],
+        check=True, capture_output=True, timeout=30,
+    )  # fmt: skip
+    return path
+
+
+@pytest.fixture
+def tls(seaweed: EmbeddedServer, certificate: Path) -> Iterator[Relay]:
+    """SeaweedFS behind TLS."""
+    with Relay(_tls(certificate, seaweed.port)) as relay:
+        yield relay
+
+
+def test_tls_with_its_own_ca(
+    seaweed: EmbeddedServer, tls: Relay, certificate: Path, bucket: str, probe: S3Probe, tmp_path: Path
+) -> None:
+    """With the CA given, bodies from memory and from files go over TLS, unsigned, and connections are kept."""
+    raw = _open(seaweed, endpoint_url=f"https://127.0.0.1:{tls.port}", ca_bundle=str(certificate))
+    data = os.urandom(2 * MIB)
+    (tmp_path / "f").write_bytes(data)
+    raw.put_object(bucket, "small", b"body", (), timeouts=T)
+    raw.put_object(bucket, "file", FilePart(str(tmp_path / "f"), 0, len(data)), (), timeouts=T)
+    raw.put_object(bucket, "bytes", data, (), timeouts=T)
+    for key, body in (("small", b"body"), ("file", data), ("bytes", data)):
+        assert probe.get(bucket, key) == body
+        assert _get(raw, bucket, key) == body
+    assert tls.connections == 1
+    raw.close()
+
+
+def test_tls_that_nobody_vouches_for(seaweed: EmbeddedServer, tls: Relay) -> None:
+    """Without its CA a certificate is refused, for good, and the error names the way out."""
+    raw = _open(seaweed, endpoint_url=f"https://127.0.0.1:{tls.port}")
+    with pytest.raises(ConnectFailed, match=r"not trusted.*--ca-bundle") as caught:
+        raw.head_bucket("bucket", timeouts=T)
+    assert caught.value.permanent  # type: ignore[attr-defined]
+
+
+def test_tls_unverified(seaweed: EmbeddedServer, tls: Relay, bucket: str) -> None:
+    """Who turns verification off gets through."""
+    raw = _open(seaweed, endpoint_url=f"https://127.0.0.1:{tls.port}", verify_tls=False)
+    raw.head_bucket(bucket, timeouts=T)
+    raw.close()
+
+
+def test_tls_where_none_is_spoken(seaweed: EmbeddedServer) -> None:
+    """https:// to a plain port says so; a CA bundle that does not exist is named."""
+    raw = _open(seaweed, endpoint_url=f"https://127.0.0.1:{seaweed.port}")
+    with pytest.raises(ConnectFailed, match="plain http"):
+        raw.head_bucket("bucket", timeouts=T)
+    missing = _open(seaweed, endpoint_url="https://127.0.0.1:9", ca_bundle="/nonexistent/ca.pem")
+    with pytest.raises(ConfigError, match=r"/nonexistent/ca\.pem"):
+        missing.head_bucket("bucket", timeouts=T)
+
+
+class ForwardProxy(Relay):
+    """A plain HTTP proxy: CONNECT, and absolute-form requests to the host they name."""
+
+    def __init__(self, login: str = "") -> None:
+        super().__init__(self._ends)
+        self.heads: list[bytes] = []
+        self._login = b"proxy-authorization: basic " + base64.b64encode(login.encode()).lower() if login else b""
+
+    def _ends(self, accepted: socket.socket) -> tuple[socket.socket, socket.socket]:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += accepted.recv(65536) or b"\r\n\r\n"
+        self.heads.append(head)
+        if self._login not in head.lower():
+            accepted.sendall(b"HTTP/1.1 407 Login\r\nContent-Length: 0\r\n\r\n")
+            raise ValueError("no login")
+        method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
+        authority = target if method == "CONNECT" else target.split("/")[2]
+        host, _, port = authority.rpartition(":")
+        far = socket.create_connection((host, int(port)), timeout=10)
+        if method == "CONNECT":
+            accepted.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+        else:
+            # The rest of the connection goes on as it is: a store understands the absolute form as well.
+            far.sendall(head)
+        return accepted, far
+
+
+@pytest.mark.parametrize("login", ["", "user:p@ss word"])
+def test_http_proxy(
+    seaweed: EmbeddedServer, bucket: str, probe: S3Probe, monkeypatch: pytest.MonkeyPatch, login: str
+) -> None:
+    """Plain requests go through http_proxy in the absolute form, with the login of its URL."""
+    with ForwardProxy(login) as proxy:
+        user = "user:p%40ss%20word@" if login else ""
+        monkeypatch.setenv("http_proxy", f"http://{user}127.0.0.1:{proxy.port}")
+        raw = _open(seaweed)
+        raw.put_object(bucket, "a b", b"through", (), timeouts=T)
+        assert _get(raw, bucket, "a b") == b"through"
+        raw.close()
+        assert probe.get(bucket, "a b") == b"through"
+        assert proxy.connections == 1
+        assert proxy.heads[0].startswith(f"PUT {seaweed.endpoint_url}/{bucket}/a%20b HTTP/1.1\r\n".encode())
+
+
+def test_https_proxy(
+    seaweed: EmbeddedServer, tls: Relay, certificate: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TLS goes through https_proxy by CONNECT; the proxy sees host and port and nothing else."""
+    with ForwardProxy() as proxy:
+        monkeypatch.setenv("https_proxy", f"127.0.0.1:{proxy.port}")
+        raw = _open(seaweed, endpoint_url=f"https://127.0.0.1:{tls.port}", ca_bundle=str(certificate))
+        raw.put_object(bucket, "k", b"through", (), timeouts=T)
+        assert _get(raw, bucket, "k") == b"through"
+        raw.close()
+        assert [head.partition(b" HTTP/1.")[0] for head in proxy.heads] == [f"CONNECT 127.0.0.1:{tls.port}".encode()]
+        assert b"authorization" not in proxy.heads[0].lower()
+
+
+def test_no_proxy(seaweed: EmbeddedServer, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts in no_proxy are reached directly."""
+    with ForwardProxy() as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("no_proxy", "127.0.0.1,other")
+        raw = _open(seaweed)
+        raw.head_bucket(bucket, timeouts=T)
+        raw.close()
+        assert proxy.connections == 0
+
+
+def test_a_proxy_that_is_not_there(seaweed: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that refuses connections is ConnectFailed, not a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+    with pytest.raises(ConnectFailed, match="refused"):
+        _open(seaweed).head_bucket("bucket", timeouts=T)

@@ -1,0 +1,345 @@
+"""The command line without a server: what is parsed, refused and planned, and what is not imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from s3engine.cli import main
+from s3engine.cli.options import name_filter, settings_from
+from s3engine.cli.route import route
+from s3engine.cli.show import Failures
+from s3engine.cli.text import human_bytes, one_line
+from s3engine.errors import Cancelled, ConfigError, NotFound, S3EngineError
+from s3engine.report import RequestReport
+
+HEAVY = ("click", "rich", "boto3", "botocore", "urllib3", "dask", "multiprocessing")
+VERBS = ("cp", "mv", "ls", "rm", "mb", "rb", "perf", "demo", "serve")
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "S3ENGINE_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.chdir(tmp_path)
+
+
+def _environment(**extra: str) -> dict[str, str]:
+    """This process's, with a PYTHONPATH that holds in other folders too."""
+    places = [os.path.abspath(place) for place in sys.path if place]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(places), **extra}
+
+
+# ---- start
+
+
+def test_version_imports_nothing_heavy() -> None:
+    """``s3engine --version`` answers before click, and everything behind it, is imported."""
+    code = "import sys; from s3engine.cli import main; main(['--version']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=_environment(), check=True)
+    first, modules = done.stdout.splitlines()
+    assert first.startswith("s3engine ")
+    assert not {module.split(".")[0] for module in modules.split()} & set(HEAVY)
+
+
+def test_version_costs_less_than_100_ms() -> None:
+    """``python -m s3engine --version`` takes at most 100 ms of CPU (the best of five)."""
+    best_s = 1.0
+    for _ in range(5):
+        command = [sys.executable, "-m", "s3engine", "--version"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=_environment())
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        best_s = min(best_s, usage.ru_utime + usage.ru_stime)
+    assert best_s < 0.1
+
+
+def test_ls_does_not_import_rich_or_botocore() -> None:
+    """Listing with keys from the environment pays for neither the progress bar nor botocore."""
+    code = (
+        "import sys; from s3engine.cli import main; main(['ls', 's3://bucket/', '--endpoint-url', 'http://127.0.0.1:9']);"
+        "print(*sys.modules)"
+    )
+    environment = _environment(AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b", S3ENGINE_MAX_ATTEMPTS="1")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert not {module.split(".")[0] for module in done.stdout.split()} & {"rich", "botocore", "boto3", "dask"}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb: str, capsys: Captured) -> None:
+    """``s3engine VERB --help`` prints a usage and exits 0."""
+    assert main([verb, "--help"]) == 0
+    assert f"Usage: s3engine {verb}" in capsys.readouterr().out
+
+
+def test_no_verb_is_a_usage_error(capsys: Captured) -> None:
+    """``s3engine`` alone prints its help to stderr and exits 2."""
+    assert main([]) == 2
+    assert "Commands:" in capsys.readouterr().err
+
+
+# ---- settings
+
+
+def _settings(**options: object) -> dict[str, object]:
+    return settings_from(options)
+
+
+def test_option_goes_before_file_before_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Option > --config file > S3ENGINE_* > default, each setting by itself."""
+    (tmp_path / "c.toml").write_text('workers = 3\nconcurrency = 30\nregion = "from-file"\n')
+    monkeypatch.setenv("S3ENGINE_WORKERS", "2")
+    monkeypatch.setenv("S3ENGINE_REGION", "from-variable")
+    monkeypatch.setenv("S3ENGINE_MAX_ATTEMPTS", "5")
+    settings = _settings(config_file="c.toml", concurrency=40)
+    assert settings == {"workers": 3, "concurrency": 40, "region": "from-file", "max_attempts": 5}
+
+
+def test_flags_become_settings() -> None:
+    """--no-sign-request and --no-verify-ssl; a flag that is not given says nothing."""
+    assert _settings(no_sign_request=True, no_verify_ssl=True) == {"anonymous": True, "verify_tls": False}
+    assert _settings(no_sign_request=False, no_verify_ssl=False) == {}
+
+
+# ---- usage and configuration: exit code 2, one line, no traceback
+
+USAGE = [
+    (["cp", "a"], "Missing argument 'DST'"),
+    (["cp", "a", "b"], "neither 'a' nor 'b' is on S3"),
+    (["cp", "", "s3://bucket/"], "an empty name"),
+    (["cp", "a", "s3:/bucket/k"], "'s3:/bucket/k' is no S3 URI; write s3://bucket/key"),
+    (["cp", "a", "S3://bucket/k"], "is no S3 URI"),
+    (["cp", "a", "s3://b!/k"], "'b!' is no bucket name"),
+    (["cp", "s3://bucket", "x"], "s3://bucket is a bucket, no object"),
+    (["cp", "s3://bucket/k", "x", "--acl", "private"], "local files have no S3 headers"),
+    (["cp", "a", "s3://bucket/", "--metadata", "novalue"], "--metadata takes NAME=VALUE, not 'novalue'"),
+    (["cp", "a", "s3://bucket/", "--metadata", "a=ü"], "printable ASCII"),
+    (["cp", "a", "s3://bucket/", "-n", "many"], "'many' is not a valid integer"),
+    (["cp", "a", "s3://bucket/", "-n", "0"], "concurrency must be a whole number from 1 to 1024, not 0"),
+    (["cp", "a", "s3://bucket/", "--workers", "999"], "workers must be a whole number from 1 to 256, not 999"),
+    (["cp", "a", "s3://bucket/", "--transport", "pigeon"], "unknown transport 'pigeon'"),
+    (["cp", "a", "s3://bucket/", "--endpoint-url", "localhost:9000"], "must begin with http:// or https://"),
+    (["cp", "a", "s3://bucket/", "--config", "absent.toml"], "cannot read the configuration file 'absent.toml'"),
+    (["cp", "a", "s3://bucket/", "--frob"], "No such option '--frob'"),
+    (["frob"], "No such command 'frob'"),
+    (["rm", "s3://bucket/p/"], "s3://bucket/p/ is no single object; to delete all below it say rm -r"),
+    (["rm", "s3://bucket/"], "say rm -r"),
+    (["rm", "s3://bucket"], "say rm -r"),
+    (["mb", "bucket"], "'bucket' is no S3 URI"),
+    (["rb", "s3://bucket/key"], "a bucket is written s3://bucket"),
+    (["perf", "a", "s3://bucket"], "is no bucket name"),
+    (["serve", "--port", "99999"], "99999 is not in the range"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), USAGE)
+def test_usage_is_told_in_one_line(arguments: list[str], message: str, capsys: Captured) -> None:
+    """Exit code 2 and one line on stderr that names what is wrong."""
+    assert main(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("s3engine: ")
+    assert message in told.err
+    assert told.err.count("\n") == 1
+
+
+def test_no_credentials_names_the_ways_out(capsys: Captured) -> None:
+    """Without credentials anywhere: exit code 2, and the line says where they can come from."""
+    assert main(["ls", "s3://bucket/"]) == 2
+    told = capsys.readouterr().err
+    assert "AWS_ACCESS_KEY_ID" in told
+    assert "--no-sign-request" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("worker = 3", "unknown setting 'worker'"), ("workers = 'x'", "workers must be"), ("=", "is no TOML")],
+)
+def test_wrong_config_file_is_named(text: str, message: str, tmp_path: Path, capsys: Captured) -> None:
+    """What is wrong in a --config file is told with the file's name."""
+    (tmp_path / "c.toml").write_text(text)
+    assert main(["ls", "s3://bucket/", "--config", "c.toml"]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert "c.toml" in told
+
+
+def test_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """What is wrong in an S3ENGINE_* variable is told with its name."""
+    monkeypatch.setenv("S3ENGINE_WORKERS", "lots")
+    assert main(["ls", "s3://bucket/"]) == 2
+    assert "S3ENGINE_WORKERS" in capsys.readouterr().err
+
+
+def test_missing_source_is_a_failure(capsys: Captured) -> None:
+    """A source that does not exist is exit code 1 before any request is made."""
+    assert main(["cp", "absent", "s3://bucket/", "--no-sign-request"]) == 1
+    assert capsys.readouterr().err == "s3engine: 'absent' does not exist; check the path\n"
+
+
+# ---- names
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "recursive", "expected"),
+    [
+        ("folder", "s3://bkt/p/", False, ("upload", "", "folder", "bkt", "p/", "")),
+        ("folder/", "s3://bkt/p", False, ("upload", "", "folder/", "bkt", "p/", "")),
+        ("folder", "s3://bkt", False, ("upload", "", "folder", "bkt", "", "")),
+        ("folder/f", "s3://bkt/p/", False, ("upload", "", "folder/f", "bkt", "p/", "f")),
+        ("folder/f", "s3://bkt/p/k", False, ("upload", "", "folder/f", "bkt", "p/", "k")),
+        ("folder/f", "s3://bkt", False, ("upload", "", "folder/f", "bkt", "", "f")),
+        ("s3://bkt/p/", "out", False, ("download", "bkt", "p/", "", "out", "")),
+        ("s3://bkt/p", "out", True, ("download", "bkt", "p/", "", "out", "")),
+        ("s3://bkt/", "out", False, ("download", "bkt", "", "", "out", "")),
+        ("s3://bkt", "out", True, ("download", "bkt", "", "", "out", "")),
+        ("s3://bkt/p/k", "folder", False, ("download", "bkt", "p/k", "", "folder", "k")),
+        ("s3://bkt/p/k", "new/", False, ("download", "bkt", "p/k", "", "new/", "k")),
+        ("s3://bkt/p/k", "new", False, ("download", "bkt", "p/k", "", "", "new")),
+        ("s3://bkt/p/k", "x/new", False, ("download", "bkt", "p/k", "", "x", "new")),
+        ("s3://bkt/p/", "s3://two/q", False, ("copy", "bkt", "p/", "two", "q/", "")),
+        ("s3://bkt/p/k", "s3://two/q", False, ("copy", "bkt", "p/k", "two", "", "q")),
+        ("s3://bkt/p/k", "s3://two/q/", False, ("copy", "bkt", "p/k", "two", "q/", "k")),
+        ("s3://bkt//k", "s3://two//", False, ("copy", "bkt", "/k", "two", "/", "k")),
+    ],
+)
+def test_what_goes_where(
+    source: str, target: str, recursive: bool, expected: tuple[str, ...], tmp_path: Path
+) -> None:
+    """SRC and DST as documented in ``s3engine.cli.route``."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "f").write_text("f")
+    way = route(source, target, recursive=recursive)
+    assert (way.kind, way.source_bucket, way.source, way.bucket, way.target, way.only) == expected
+
+
+def test_many_do_not_go_into_a_file(tmp_path: Path) -> None:
+    """A prefix cannot be downloaded onto a file."""
+    (tmp_path / "f").write_text("f")
+    with pytest.raises(ConfigError, match="'f' is no folder"):
+        route("s3://bucket/p/", "f", recursive=False)
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "taken"),
+    [
+        ((), (), ["a.txt", "a.log", "d/b.txt", "A.TXT"]),
+        (("*.txt",), (), ["a.txt", "d/b.txt"]),
+        ((), ("*.txt",), ["a.log", "A.TXT"]),
+        (("*.txt", "*.log"), ("d/*",), ["a.txt", "a.log"]),
+        (("[aA].*",), (), ["a.txt", "a.log", "A.TXT"]),
+        (("*",), ("*",), []),
+    ],
+)
+def test_filter(include: tuple[str, ...], exclude: tuple[str, ...], taken: list[str]) -> None:
+    """With any include only what matches one; exclude wins; * matches / too; case counts."""
+    wanted = name_filter(include, exclude)
+    names = ["a.txt", "a.log", "d/b.txt", "A.TXT"]
+    assert [name for name in names if wanted is None or wanted(name)] == taken
+
+
+# ---- output
+
+
+def test_names_stay_on_one_line() -> None:
+    """Control characters, line separators and undecodable bytes are escaped, letters of all scripts are not."""
+    assert one_line("a\nb\x1b[2Kc\u2028d\udcffe") == "a\\nb\\x1b[2Kc\\u2028d\\xffe"
+    assert one_line("ü 日本 \u00a0") == "ü 日本 \u00a0"
+
+
+def test_sizes_have_three_digits() -> None:
+    """Decimal units."""
+    sizes = [0, 999, 1000, 12_345, 123_456_789]
+    assert [human_bytes(size) for size in sizes] == ["0 B", "999 B", "1.0 kB", "12.3 kB", "123 MB"]
+
+
+def _failed(number: int, error: S3EngineError) -> RequestReport:
+    return RequestReport(number, "upload", "b", f"key-{number}", 0, 1, 0.0, 0.0, 0.0, 0.0, 404, "", "", error)
+
+
+def test_failures_alike_are_counted(capsys: Captured) -> None:
+    """The first 20 of one kind get a line each, the rest one line together; what was cancelled is only counted."""
+    failures = Failures()
+    for number in range(1000):
+        failures.add(_failed(number, NotFound(f"PutObject s3://b/key-{number}: NoSuchBucket")), f"upload f-{number}")
+    failures.add(_failed(1, Cancelled("cancelled")), "upload x")
+    failures.add(_failed(1, NotFound("something else")), "upload y")
+    failures.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 22
+    assert lines[20] == "s3engine: upload y: something else"
+    assert lines[21].startswith("s3engine: and 980 more like these, the last one: upload f-999: ")
+    assert failures.cancelled == 1
+
+
+def test_dry_run_of_an_upload_asks_nobody(tmp_path: Path, capsys: Captured) -> None:
+    """cp --dry-run of a folder prints each file and its key, filtered, and needs no credentials."""
+    (tmp_path / "src" / "a").mkdir(parents=True)
+    (tmp_path / "src" / "a" / "x").write_text("12345")
+    (tmp_path / "src" / "y.log").write_text("")
+    assert main(["cp", "src", "s3://bucket/p", "--dry-run", "--exclude", "*.log"]) == 0
+    assert capsys.readouterr().out == "would upload src/a/x -> s3://bucket/p/a/x\n"
+    assert main(["mv", "src/a/x", "s3://bucket/p/", "--dry-run", "--json"]) == 0
+    expected = {
+        "dry_run": True, "operation": "move", "source": "src/a/x", "target": "s3://bucket/p/x", "size_bytes": 5,
+    }  # fmt: skip
+    assert json.loads(capsys.readouterr().out) == expected
+
+
+def test_reader_that_leaves_ends_it_quietly(tmp_path: Path) -> None:
+    """Nothing on stderr and exit code 141 when the reader of the pipe goes away."""
+    folder = tmp_path / "src"
+    folder.mkdir()
+    for number in range(3000):
+        (folder / f"{number:0100}").touch()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "s3engine", "cp", "--dry-run", str(folder), "s3://bucket/"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(),
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(20) == 141
+
+
+WRITER = """
+import signal, sys
+from s3engine.cli.text import write
+signal.signal(signal.SIGUSR1, lambda *_: None)
+print("ready", file=sys.stderr, flush=True)
+for number in range(20):
+    write("".join(f"{number:03} {line:05}\\n" for line in range(20000)))
+"""
+
+
+def test_signal_loses_no_output() -> None:
+    """Lines survive a signal that cuts a blocked write short, also where Python's own streams would lose them."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=_environment(PYTHONUNBUFFERED="1"),
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        process.stderr.readline()
+        for _ in range(5):
+            time.sleep(0.05)  # the pipe is full by then; nothing says so
+            process.send_signal(signal.SIGUSR1)
+        assert process.stdout is not None
+        assert process.stdout.read().count(b"\n") == 400_000
+    assert process.returncode == 0

@@ -1,0 +1,492 @@
+"""Jobs keep their books: each item of the input ends in one report, whatever becomes of its tasks."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s3engine.errors import (
+    AccessDenied,
+    Cancelled,
+    ConfigError,
+    DuplicateKey,
+    NotFound,
+    S3EngineError,
+    ServerFault,
+    SourceError,
+    UnsafeKey,
+)
+from s3engine.jobs.base import Job, KeyGuard
+from s3engine.jobs.copy import CopyJob
+from s3engine.jobs.delete import DeleteJob
+from s3engine.jobs.download import DownloadJob
+from s3engine.jobs.upload import UploadJob
+from s3engine.operations import ObjectHeaders
+from s3engine.pool.messages import Kind, NeedsParts, Task
+from s3engine.report import RequestReport
+from s3engine.sources import BytesSource, FileSource
+from s3engine.transport import HeadResult, ObjectInfo
+from tests.helpers import eventually
+
+MIB = 1024 * 1024
+Answer = Callable[[Task], tuple[Any, ...]]
+
+
+def outcome(
+    task: Task, *, size_bytes: int = 1, etag: str = "etag", detail: Any = None, error: S3EngineError | None = None,
+    attempts: int = 1,
+) -> tuple[Any, ...]:  # fmt: skip
+    """What a worker would say of a task."""
+    return (task[0], attempts, 0.1, 0.2, 1e6, 30.0, 200, "id", size_bytes, etag, detail, error)
+
+
+class Bench:
+    """Does a job's tasks at once, as ``answer`` says, and keeps tasks and reports."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.reports: list[RequestReport] = []
+        self.tasks: list[Task] = []
+
+    def emit(self, report: RequestReport) -> None:
+        self.reports.append(report)
+
+    def turn(self, job: Job, count: int = 64) -> list[Task]:
+        tasks = job.next_large(count) + job.next_tasks(count)
+        self.tasks += tasks
+        return tasks
+
+    def run(self, job: Job) -> list[RequestReport]:
+        job.start_reading()
+        give_up_at = time.monotonic() + 10
+        while not job.finished:
+            assert time.monotonic() < give_up_at, "the job does not end"
+            for task in self.turn(job) or [time.sleep(0.001)]:
+                if task is not None:
+                    job.done(task, self.answer(task))
+        return self.reports
+
+    def kinds(self) -> Counter[int]:
+        return Counter(task[2] for task in self.tasks)
+
+
+def upload(bench: Bench, items: Any, **options: Any) -> UploadJob:
+    options = {"template": None, "threshold_bytes": 16 * MIB, "part_bytes": 8 * MIB, **options}
+    return UploadJob(items, "b", bench.emit, **options)
+
+
+def copy(bench: Bench, items: Any, key: Callable[[ObjectInfo], str] = lambda info: "to/" + info.key, **options: Any) -> CopyJob:
+    options = {"template": None, "threshold_bytes": 16 * MIB, "part_bytes": 8 * MIB, **options}
+    return CopyJob(items, "b", "b", key, bench.emit, **options)
+
+
+def download(bench: Bench, items: Any, root: Path, **options: Any) -> DownloadJob:
+    options = {"threshold_bytes": 16 * MIB, "part_bytes": 8 * MIB, **options}
+    return DownloadJob(items, "b", str(root), lambda info: info.key, bench.emit, **options)
+
+
+def test_each_item_has_one_report() -> None:
+    """Items come out once each, numbered as they came in, good and bad ones alike."""
+    denied = AccessDenied("no")
+    bench = Bench(lambda task: outcome(task, error=denied if task[3] == "k3" else None))
+    reports = bench.run(upload(bench, (FileSource(f"/f{n}", f"k{n}") for n in range(300))))
+    assert sorted((report.seq, report.key) for report in reports) == [(n, f"k{n}") for n in range(300)]
+    assert [report.key for report in reports if not report.ok] == ["k3"]
+
+
+@pytest.mark.parametrize("key", ["", "x" * 1025, "é" * 513, "\udcff"])
+def test_bad_key_is_refused_by_name(key: str) -> None:
+    """A key that S3 does not take fails alone, and nothing is sent for it."""
+    bench = Bench(outcome)
+    reports = bench.run(upload(bench, [FileSource("/f", key), FileSource("/f", "good")]))
+    assert {report.key: type(report.error) for report in reports} == {key: ConfigError, "good": type(None)}
+    assert [task[3] for task in bench.tasks] == ["good"]
+
+
+def test_second_source_of_a_key_is_refused() -> None:
+    """Of two sources with one key the first is sent and the second reported."""
+    bench = Bench(outcome)
+    reports = bench.run(upload(bench, [BytesSource(b"1", "k"), BytesSource(b"2", "k")]))
+    assert [(report.seq, type(report.error)) for report in reports if report.error] == [(1, DuplicateKey)]
+    assert [task[5][0] for task in bench.tasks] == [b"1"]
+
+
+def test_plain_pairs_will_do() -> None:
+    """A (path, key) pair is a FileSource."""
+    bench = Bench(outcome)
+    bench.run(upload(bench, [("/f", "k")]))
+    assert [(task[2], task[3], task[5]) for task in bench.tasks] == [(Kind.PUT_FILE, "k", ("/f", None))]
+
+
+def test_template_function_gives_headers_of_each() -> None:
+    """A template function is asked for each source; a source's own headers go before it."""
+    bench = Bench(outcome)
+    own = ObjectHeaders(cache_control="own")
+    items = [FileSource("/f", "a"), FileSource("/f", "b", own)]
+    bench.run(upload(bench, items, template=lambda source: ObjectHeaders(cache_control=source.key)))
+    assert [task[5][1] for task in bench.tasks] == [(("cache-control", "a"),), (("cache-control", "own"),)]
+
+
+def _broken_template(_source: object) -> ObjectHeaders:
+    raise LookupError("no headers")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda bench: upload(bench, [("/f", "a"), ("/f", "b")], template=_broken_template),
+        lambda bench: upload(bench, [("/f", "a"), 17]),
+        lambda bench: copy(bench, ["a", "b"], _broken_template),
+        lambda bench: DeleteJob(["a", 17], "b", bench.emit),
+    ],
+)
+def test_error_in_a_callers_function_ends_the_job(broken: Callable[[Bench], Job]) -> None:
+    """What a template or key function raises, or an item that is none, ends the batch and is handed to the caller."""
+    bench = Bench(outcome)
+    job = broken(bench)
+    bench.run(job)
+    assert isinstance(job.failure, (LookupError, TypeError, AttributeError))
+    assert len({report.seq for report in bench.reports}) == len(bench.reports)
+
+
+def test_error_in_the_input_ends_the_job() -> None:
+    """What came before the error is done, and the error is kept for the caller."""
+
+    def items() -> Iterator[FileSource]:
+        yield FileSource("/f", "a")
+        raise LookupError("gone")
+
+    bench = Bench(outcome)
+    job = upload(bench, items())
+    assert [report.key for report in bench.run(job)] == ["a"]
+    assert isinstance(job.failure, LookupError)
+
+
+def test_endless_input_is_read_at_the_pace_of_the_work() -> None:
+    """The reader is never more than a few thousand items ahead."""
+    taken = itertools.count()
+
+    def items() -> Iterator[FileSource]:
+        while True:
+            yield FileSource("/f", f"k{next(taken)}")
+
+    bench = Bench(outcome)
+    job = upload(bench, items())
+    job.start_reading()
+    eventually(lambda: len(bench.turn(job, 1)) == 1)
+    time.sleep(0.2)
+    assert next(taken) < 5000
+    job.cancel()
+
+
+def test_bodies_in_memory_are_bounded() -> None:
+    """Bodies that are read ahead and under way are held to tens of MiB, however many items that is."""
+    taken = itertools.count()
+
+    def items() -> Iterator[BytesSource]:
+        while True:
+            yield BytesSource(bytes(MIB), f"k{next(taken)}")
+
+    bench = Bench(outcome)
+    job = upload(bench, items())
+    job.start_reading()
+    time.sleep(0.5)
+    assert next(taken) < 100
+    for _ in range(200):  # done work makes room
+        for task in bench.turn(job, 8):
+            job.done(task, outcome(task))
+        time.sleep(0.001)
+    assert next(taken) > 110
+    job.cancel()
+
+
+def test_cancel_reports_what_was_taken() -> None:
+    """After a cancel everything taken from the input has its report: done, in flight, or cancelled."""
+    taken: list[str] = []
+
+    def items() -> Iterator[FileSource]:
+        for n in range(10_000):
+            taken.append(f"k{n}")
+            yield FileSource("/f", taken[-1])
+
+    bench = Bench(outcome)
+    job = upload(bench, items())
+    job.start_reading()
+    in_flight: list[Task] = []
+    eventually(lambda: bool(in_flight.extend(bench.turn(job, 10)) or len(in_flight) >= 10))
+    eventually(lambda: len(taken) >= 2000)
+    time.sleep(0.1)  # the reader waits for room now
+    job.cancel()
+    for task in in_flight:
+        job.done(task, outcome(task))
+    eventually(lambda: not bench.turn(job) and job.finished)
+    assert sorted(report.key for report in bench.reports) == sorted(taken)
+    assert sum(report.ok for report in bench.reports) == len(in_flight)
+    assert {type(report.error) for report in bench.reports if not report.ok} == {Cancelled}
+
+
+def test_cancel_ends_though_the_input_hangs() -> None:
+    """An input that waits for ever does not keep a cancelled batch."""
+    released = threading.Event()
+
+    def items() -> Iterator[FileSource]:
+        yield FileSource("/f", "k")
+        released.wait(30)
+
+    bench = Bench(outcome)
+    job = upload(bench, items())
+    job.start_reading()
+    eventually(lambda: bool(bench.turn(job)))
+    job.done(bench.tasks[0], outcome(bench.tasks[0]))
+    job.cancel()
+    try:
+        eventually(lambda: not bench.turn(job) and job.finished, within_s=5)
+    finally:
+        released.set()
+    assert [report.key for report in bench.reports] == ["k"]
+
+
+# ---- parts
+
+
+def large_upload(task: Task) -> tuple[Any, ...]:
+    """A worker that finds every file to be 20 MiB."""
+    if task[2] == Kind.PUT_FILE:
+        return outcome(task, error=NeedsParts("large", size_bytes=20 * MIB, mtime_ns=7))
+    if task[2] == Kind.CREATE:
+        return outcome(task, detail="u1")
+    return outcome(task, etag=f"e{task[5][1]}" if task[2] == Kind.PART else "whole-3")
+
+
+def test_large_file_goes_in_parts() -> None:
+    """The parts cover the file, Complete names them in order, and one report tells the whole."""
+    bench = Bench(large_upload)
+    (report,) = bench.run(upload(bench, [FileSource("/f.txt", "k")]))
+    parts = [task[5][2] for task in bench.tasks if task[2] == Kind.PART]
+    assert [(part.offset, part.length) for part in parts] == [(0, 8 * MIB), (8 * MIB, 8 * MIB), (16 * MIB, 4 * MIB)]
+    assert {(part.mtime_ns, part.file_bytes) for part in parts} == {(7, 20 * MIB)}
+    (complete,) = [task for task in bench.tasks if task[2] == Kind.COMPLETE]
+    assert complete[5] == ("u1", [(1, "e1"), (2, "e2"), (3, "e3")])
+    assert (report.ok, report.size_bytes, report.etag, report.attempts) == (True, 20 * MIB, "whole-3", 1)
+
+
+def test_retries_of_parts_are_attempts_of_the_object() -> None:
+    """Attempts beyond one per request count as retries of the object."""
+    bench = Bench(lambda task: large_upload(task)[:1] + (3 if task[2] == Kind.PART else 1,) + large_upload(task)[2:])
+    (report,) = bench.run(upload(bench, [FileSource("/f", "k")]))
+    assert report.attempts == 7
+
+
+def test_failed_part_aborts_the_upload() -> None:
+    """When a part fails for good the rest is not sent, the upload is aborted and the part's error reported."""
+    fault = ServerFault("broken")
+
+    def answer(task: Task) -> tuple[Any, ...]:
+        return outcome(task, error=fault) if task[2] == Kind.PART else large_upload(task)
+
+    bench = Bench(answer)
+    (report,) = bench.run(upload(bench, [FileSource("/f", "k")]))
+    assert report.error is fault
+    assert bench.kinds()[Kind.ABORT] == 1
+    assert bench.kinds()[Kind.COMPLETE] == 0
+
+
+@pytest.mark.parametrize(
+    ("found", "good"),
+    [
+        (HeadResult(20 * MIB, "x-3"), True),
+        (HeadResult(20 * MIB, "x-2"), False),
+        (HeadResult(20 * MIB - 1, "x-3"), False),
+        (None, False),
+    ],
+)
+def test_upload_that_is_gone_at_complete_is_looked_for(found: HeadResult | None, good: bool) -> None:
+    """NoSuchUpload at Complete is a success exactly when the object is there with its size and number of parts."""
+    gone = NotFound("gone", code="NoSuchUpload")
+
+    def answer(task: Task) -> tuple[Any, ...]:
+        if task[2] == Kind.COMPLETE:
+            return outcome(task, error=gone)
+        if task[2] == Kind.HEAD:
+            return outcome(task, detail=found, error=None if found else NotFound("no key", code="NoSuchKey"))
+        return large_upload(task)
+
+    bench = Bench(answer)
+    (report,) = bench.run(upload(bench, [FileSource("/f", "k")]))
+    assert report.error is (None if good else gone)
+    assert bench.kinds()[Kind.ABORT] == 0
+
+
+def test_cancel_aborts_parts_under_way() -> None:
+    """A large upload that is cancelled takes no more parts, waits for those in flight and is aborted."""
+    bench = Bench(large_upload)
+    job = upload(bench, [FileSource("/f", "k")])
+    job.start_reading()
+    part: list[Task] = []
+    while not part:
+        for task in job.next_tasks(1):
+            job.done(task, large_upload(task))
+        part = job.next_large(1)
+    job.cancel()
+    assert job.next_large(9) == []
+    assert not bench.reports
+    job.done(part[0], outcome(part[0]))
+    (abort,) = job.next_tasks(9)
+    assert (abort[2], abort[5]) == (Kind.ABORT, "u1")
+    job.done(abort, outcome(abort))
+    assert isinstance(bench.reports[0].error, Cancelled)
+    eventually(lambda: job.finished)
+
+
+def test_upload_move_removes_files_that_are_stored(tmp_path: Path) -> None:
+    """With remove_source a file goes when its object is stored, and only then."""
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    good.touch()
+    bad.touch()
+    bench = Bench(lambda task: outcome(task, error=AccessDenied("no") if task[3] == "bad" else None))
+    items = [FileSource(str(good), "good"), FileSource(str(bad), "bad")]
+    reports = bench.run(upload(bench, items, remove_source=True))
+    assert (good.exists(), bad.exists()) == (False, True)
+    assert {report.operation for report in reports} == {"move"}
+
+
+def test_file_that_cannot_be_removed_is_said(tmp_path: Path) -> None:
+    """A move whose file cannot be removed is not called done."""
+    bench = Bench(outcome)
+    (report,) = bench.run(upload(bench, [FileSource(str(tmp_path / "gone"), "k")], remove_source=True))
+    assert isinstance(report.error, SourceError)
+
+
+# ---- download
+
+
+@pytest.mark.parametrize("key", ["../a", "/a", "a//b", "a/./b", "a\0b", "..", "s/" + "x" * 256])
+def test_unsafe_key_is_refused(key: str, tmp_path: Path) -> None:
+    """A key without a safe place below the folder fails by name, and nothing is asked for it."""
+    bench = Bench(outcome)
+    (report,) = bench.run(download(bench, [key], tmp_path))
+    assert isinstance(report.error, UnsafeKey)
+    assert not bench.tasks
+
+
+def test_large_object_comes_in_ranges_of_one_version(tmp_path: Path) -> None:
+    """Ranges cover the object, each asks for the listed ETag, and the file has its name only when all are there."""
+    size = 20 * MIB
+
+    def answer(task: Task) -> tuple[Any, ...]:
+        path, _first, last, _etag = task[5]
+        with open(path, "ab") as file:
+            file.truncate(last + 1)
+        assert not (tmp_path / "k").exists()
+        return outcome(task, size_bytes=task[4])
+
+    bench = Bench(answer)
+    (report,) = bench.run(download(bench, [ObjectInfo("k", size, "tag")], tmp_path))
+    assert [task[5][1:] for task in bench.tasks] == [
+        (0, 8 * MIB - 1, "tag"), (8 * MIB, 16 * MIB - 1, "tag"), (16 * MIB, size - 1, "tag"),
+    ]  # fmt: skip
+    assert report.ok
+    assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("k", size)]
+
+
+def test_failed_range_leaves_no_file(tmp_path: Path) -> None:
+    """When a range fails for good no file is left, under no name."""
+
+    def answer(task: Task) -> tuple[Any, ...]:
+        Path(task[5][0]).touch()
+        return outcome(task, error=ServerFault("broken"))
+
+    bench = Bench(answer)
+    (report,) = bench.run(download(bench, [ObjectInfo("k", 20 * MIB)], tmp_path))
+    assert isinstance(report.error, ServerFault)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_download_move_deletes_objects_that_are_here(tmp_path: Path) -> None:
+    """With move the objects that came are deleted together, and reported only then."""
+    bench = Bench(lambda task: outcome(task, error=NotFound("no") if task[3] == "lost" else None))
+    reports = bench.run(download(bench, ["a", "b", "lost"], tmp_path, move=True))
+    assert [sorted(task[5]) for task in bench.tasks if task[2] == Kind.DELETE] == [["a", "b"]]
+    assert {report.key: report.ok for report in reports} == {"a": True, "b": True, "lost": False}
+
+
+# ---- copy and delete
+
+
+def test_copy_to_itself_is_refused() -> None:
+    """A copy whose target is its source is refused by name."""
+    bench = Bench(outcome)
+    (report,) = bench.run(copy(bench, [ObjectInfo("k", 1)], lambda info: info.key))
+    assert isinstance(report.error, ConfigError)
+
+
+def test_move_deletes_only_what_is_whole() -> None:
+    """A source is deleted when its copy has its ETag or, by HEAD, its size; otherwise it stays and fails."""
+
+    def answer(task: Task) -> tuple[Any, ...]:
+        if task[2] == Kind.HEAD:
+            return outcome(task, detail=HeadResult(5 if task[3] == "to/size" else 4, "other"))
+        return outcome(task, etag="tag" if task[3] == "to/etag" else "other")
+
+    bench = Bench(answer)
+    items = [ObjectInfo("etag", 5, "tag"), ObjectInfo("size", 5, "tag"), ObjectInfo("short", 5, "tag")]
+    reports = bench.run(copy(bench, items, move=True))
+    deleted = [key for task in bench.tasks if task[2] == Kind.DELETE for key in task[5]]
+    assert sorted(deleted) == ["etag", "size"]
+    assert {report.key: report.ok for report in reports} == {"etag": True, "size": True, "short": False}
+
+
+def test_move_whose_delete_fails_is_not_done() -> None:
+    """A key whose delete is refused fails, its neighbours do not."""
+    denied = AccessDenied("locked")
+
+    def answer(task: Task) -> tuple[Any, ...]:
+        return outcome(task, etag="tag", detail=[("b", denied)] if task[2] == Kind.DELETE else None)
+
+    bench = Bench(answer)
+    reports = bench.run(copy(bench, [ObjectInfo(key, 1, "tag") for key in "abc"], move=True))
+    assert {report.key: report.error for report in reports} == {"a": None, "b": denied, "c": None}
+
+
+def test_large_copy_keeps_metadata() -> None:
+    """A copy in parts names what CopyObject would have kept, and asks for the ETag that was listed in each part."""
+    headers = (("content-type", "text/x"), ("x-amz-meta-a", "1"), ("server", "s"), ("cache-control", "c"))
+
+    def answer(task: Task) -> tuple[Any, ...]:
+        if task[2] == Kind.HEAD:
+            return outcome(task, detail=HeadResult(20 * MIB, "tag", headers=headers))
+        return outcome(task, detail="u1" if task[2] == Kind.CREATE else None)
+
+    bench = Bench(answer)
+    (report,) = bench.run(copy(bench, [ObjectInfo("k", 20 * MIB, "tag")]))
+    assert report.ok
+    (create,) = [task for task in bench.tasks if task[2] == Kind.CREATE]
+    assert create[5] == (headers[0], headers[1], headers[3])
+    parts = [task[5] for task in bench.tasks if task[2] == Kind.PART_COPY]
+    assert [(part[1], part[2], part[5]) for part in parts] == [(1, "k", "tag"), (2, "k", "tag"), (3, "k", "tag")]
+
+
+def test_deletes_go_by_the_thousand() -> None:
+    """Keys are sent 1000 to a request, those that XML cannot hold alone, and each has its report."""
+    keys = [f"k{n}" for n in range(2500)] + ["bad\x01key"]
+    bench = Bench(lambda task: outcome(task, detail=[("k7", AccessDenied("no"))]))
+    reports = bench.run(DeleteJob(iter(keys), "b", bench.emit))
+    assert sorted(report.key for report in reports) == sorted(keys)
+    assert [report.key for report in reports if not report.ok] == ["k7"]
+    sizes = sorted(len(task[5]) for task in bench.tasks)
+    assert max(sizes) <= 1000
+    assert ["bad\x01key"] in [task[5] for task in bench.tasks]
+
+
+def test_key_guard_remembers_enough() -> None:
+    """A key is known again among at least the last 131 072, in bounded memory."""
+    guard = KeyGuard()
+    assert not any(guard.seen(f"k{n}") for n in range(300_000))
+    assert all(guard.seen(f"k{n}") for n in range(170_000, 300_000, 997))
