@@ -35,9 +35,9 @@ class Core:
     """State of one worker. ``emit`` takes outcome tuples; ``now`` is ``time.monotonic`` wherever it stands."""
 
     def __init__(
-        self, transport: Any, block: SharedBlock, index: int, policy: TimeoutPolicy, retry_policy: RetryPolicy,
-        give_up_after_s: float, *, need_credentials: Callable[[], None],
-        clock: Callable[[], float] = time.monotonic, rng: Callable[[], float] = random.random,
+        self, transport: Any, block: SharedBlock, index: int, policy: TimeoutPolicy, retry_policy: RetryPolicy, *,
+        need_credentials: Callable[[], None],
+        give_up_after_s: float = 900.0, clock: Callable[[], float] = time.monotonic, rng: Callable[[], float] = random.random,
     ) -> None:  # fmt: skip
         self.transport = transport
         self.clock = clock

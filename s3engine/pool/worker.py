@@ -118,8 +118,8 @@ def _run(settings: WorkerSettings, channel: Channel, block: SharedBlock) -> None
         channel.send((BROKEN, error))
         return
     core = Core(
-        transport, block, settings.index, settings.timeout_policy, settings.retry_policy, settings.give_up_after_s,
-        need_credentials=lambda: channel.send((NEED_CREDENTIALS,)),
+        transport, block, settings.index, settings.timeout_policy, settings.retry_policy,
+        give_up_after_s=settings.give_up_after_s, need_credentials=lambda: channel.send((NEED_CREDENTIALS,)),
     )  # fmt: skip
     poller = select.epoll() if hasattr(select, "epoll") else select.poll()
     scale = 1.0 if hasattr(select, "epoll") else 1000.0  # epoll.poll takes seconds, poll.poll milliseconds

@@ -31,7 +31,7 @@ def _answering(answer: Callable[[str], tuple[int, str, bytes]]) -> Iterator[str]
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802  (http.server's name)
+        def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, kind, body = answer(self.path)
             self.send_response(status)
@@ -80,7 +80,10 @@ def test_missing_key(cli: Cli, bucket: str) -> None:
 
 @pytest.mark.parametrize(
     ("variables", "message"),
-    [({"AWS_SECRET_ACCESS_KEY": "wrong"}, "SignatureDoesNotMatch"), ({"AWS_ACCESS_KEY_ID": "wrong"}, "InvalidAccessKeyId")],
+    [
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "SignatureDoesNotMatch"),
+        ({"AWS_ACCESS_KEY_ID": "wrong"}, "InvalidAccessKeyId"),
+    ],
 )
 def test_wrong_credentials(cli: Cli, bucket: str, variables: dict[str, str], message: str) -> None:
     """Exit code 1, the store's reason, and where credentials come from; for an upload as for a listing."""
@@ -175,6 +178,7 @@ def test_file_that_changes_while_it_is_sent(cli: Cli, bucket: str, probe: S3Prob
 LISTING = b"""<?xml version="1.0"?><ListBucketResult><Name>bucket</Name><IsTruncated>false</IsTruncated>
 <Contents><Key>p/../../evil</Key><Size>4</Size></Contents><Contents><Key>p//abs</Key><Size>4</Size></Contents>
 <Contents><Key>p/good</Key><Size>4</Size></Contents></ListBucketResult>"""
+TWICE = LISTING.replace(b"p//abs", b"p/good").replace(b"p/../../evil", b"p/other")
 
 
 def test_key_that_escapes_the_folder(cli: Cli) -> None:
@@ -192,6 +196,19 @@ def test_key_that_escapes_the_folder(cli: Cli) -> None:
         assert "s3://bucket/p//abs" in one.err
     assert [str(path.relative_to(cli.folder)) for path in cli.folder.rglob("*") if path.is_file()] == ["below/out/good"]
     assert plan.out == "would download s3://bucket/p/good -> below/out/good\n"
+
+
+def test_two_sources_for_one_file(cli: Cli) -> None:
+    """The second of two objects with one target fails by name, and the first one stands."""
+
+    def answer(path: str) -> tuple[int, str, bytes]:
+        return (200, "application/xml", TWICE) if "list-type" in path else (200, "text/plain", b"body")
+
+    with _answering(answer) as url:
+        done = cli("cp", "s3://bucket/p/", "out", "--endpoint-url", url)
+    assert done.code == 1
+    assert "path 'good' comes twice" in done.err
+    assert sorted(path.name for path in (cli.folder / "out").iterdir()) == ["good", "other"]
 
 
 def test_file_in_the_way(cli: Cli, bucket: str, probe: S3Probe) -> None:

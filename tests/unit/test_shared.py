@@ -32,10 +32,10 @@ def test_new_block_is_zero(block: SharedBlock) -> None:
 def test_attached_block_is_the_same_memory(block: SharedBlock) -> None:
     """What is written through one mapping is read through another, at the same place."""
     other = SharedBlock.attach(block.fd, 3)
-    block.control[shared.PAUSE_UNTIL_S] = 12.5
+    block.control[shared.CONTROL_HEARTBEAT_S] = 12.5
     other.slots[2][shared.REQUESTS] = 7.0
 
-    assert other.control[shared.PAUSE_UNTIL_S] == 12.5
+    assert other.control[shared.CONTROL_HEARTBEAT_S] == 12.5
     assert block.slots[2][shared.REQUESTS] == 7.0
     assert block.total(shared.REQUESTS) == 7.0
     other.close()
