@@ -38,11 +38,12 @@ def _unsafe(key: str, why: str) -> UnsafeKey:
 class FolderGuard:
     """Makes folders below a root and sees to it that they are really there, symbolic links included."""
 
-    __slots__ = ("_known", "_real_root", "root")
+    __slots__ = ("_known", "_real_root", "_root_made", "root")
 
     def __init__(self, root: str) -> None:
         self.root = root
         self._real_root = os.path.realpath(root)
+        self._root_made = False
         self._known: set[str] = set()
 
     def ready(self, relative: str) -> str:
@@ -57,16 +58,18 @@ class FolderGuard:
         return path
 
     def _make(self, folder: str, relative: str) -> None:
-        # A link that was there before could lead out: look where the nearest folder that exists really is.
-        existing = folder
-        while not os.path.lexists(existing) and existing != os.path.dirname(existing):
-            existing = os.path.dirname(existing)
-        real = os.path.realpath(existing)
-        inside = real == self._real_root or real.startswith(self._real_root.rstrip("/") + "/")
-        # Where the root itself is not there yet nothing is below it, and what exists is above it.
-        if not inside and os.path.lexists(self.root):
-            raise _unsafe(relative, f"{existing!r} is a link that leads out of it")
         try:
+            if not self._root_made:
+                # Before looking at links: what exists of the way to the folder is then at or below the root.
+                os.makedirs(self.root, exist_ok=True)
+                self._root_made = True
+            # A link that was there before could lead out: look where the nearest folder that exists really is.
+            existing = folder
+            while not os.path.lexists(existing):
+                existing = os.path.dirname(existing)
+            real = os.path.realpath(existing)
+            if real != self._real_root and not real.startswith(self._real_root.rstrip("/") + "/"):
+                raise _unsafe(relative, f"{existing!r} is a link that leads out of it")
             os.makedirs(folder, exist_ok=True)
         except OSError as error:
             raise SinkError(f"cannot make the folder {folder!r}: {error.strerror}", path=folder) from None

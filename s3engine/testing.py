@@ -43,6 +43,7 @@ from s3engine.transport import (
     Link,
     ListPage,
     ObjectInfo,
+    PartsPage,
     PutResult,
     Sink,
     Timeouts,
@@ -254,11 +255,13 @@ class MemoryTransport:
             self._upload(bucket, key, upload_id)
             del self._bucket(bucket, key).uploads[upload_id]
 
-    def list_parts(self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts) -> list[CompletedPart]:
+    def list_parts(
+        self, bucket: str, key: str, upload_id: str, *, marker: str = "", timeouts: Timeouts
+    ) -> PartsPage:
         """The parts that are there."""
         with self._store.lock:
             parts = self._upload(bucket, key, upload_id).parts
-            return [CompletedPart(number, _md5(body), len(body)) for number, body in sorted(parts.items())]
+            return PartsPage([CompletedPart(n, _md5(body), len(body)) for n, body in sorted(parts.items())], "")
 
     def list_multipart_uploads(
         self, bucket: str, prefix: str = "", *, key_marker: str = "", upload_id_marker: str = "", timeouts: Timeouts

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 __all__ = [
     "Body", "Capabilities", "CompletedPart", "CopyResult", "DeleteFailure", "Exchange", "Exchanges", "FilePart",
-    "GetResult", "HeadResult", "Headers", "Link", "ListPage", "MultiplexableTransport", "ObjectInfo", "PutResult",
-    "Sink", "Timeouts", "Transport", "UploadInfo", "UploadsPage",
+    "GetResult", "HeadResult", "Headers", "Link", "ListPage", "MultiplexableTransport", "ObjectInfo", "PartsPage",
+    "PutResult", "Sink", "Timeouts", "Transport", "UploadInfo", "UploadsPage",
 ]  # fmt: skip
 
 Headers = tuple[tuple[str, str], ...]
@@ -141,6 +141,13 @@ class CompletedPart(NamedTuple):
     size_bytes: int = 0
 
 
+class PartsPage(NamedTuple):
+    """One answer of ListParts; ``next_marker`` is "" on the last page."""
+
+    parts: list[CompletedPart]
+    next_marker: str
+
+
 class UploadInfo(NamedTuple):
     """One multipart upload that is neither completed nor aborted. ``initiated`` is ISO 8601 text."""
 
@@ -238,8 +245,10 @@ class Transport(Protocol):
     def abort_multipart_upload(self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts) -> None:
         """Forget an upload and its parts. Raises NotFound when it is gone already."""
 
-    def list_parts(self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts) -> list[CompletedPart]:
-        """All parts the store has of an upload."""
+    def list_parts(
+        self, bucket: str, key: str, upload_id: str, *, marker: str = "", timeouts: Timeouts
+    ) -> PartsPage:
+        """One page of the parts the store has of an upload. Raises NotFound when it is gone."""
 
     def list_multipart_uploads(
         self, bucket: str, prefix: str = "", *, key_marker: str = "", upload_id_marker: str = "", timeouts: Timeouts

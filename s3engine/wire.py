@@ -262,6 +262,18 @@ class Wire:
             raise self._lost(error) from None
         return done
 
+    def read_refusal(self, buffer: memoryview, now: float, lost: ConnectionLost) -> None:
+        """Read what the store said before it closed on us: a refusal says more than the reset.
+
+        After sending failed with ``lost``, which is raised when there is no whole answer.
+        """
+        while True:
+            before = self.moved_bytes
+            if self.on_readable(buffer, now):
+                return
+            if self.moved_bytes == before:
+                raise lost
+
     def finish(self) -> bool:
         """End the exchange; True when the connection may carry another one."""
         exchange = self.exchange
@@ -344,16 +356,6 @@ def _unacknowledged(fd: int) -> int:
     return int.from_bytes(result, "little")
 
 
-def _read_refusal(wire: Wire, buffer: memoryview, now: float, lost: ConnectionLost) -> None:
-    """Read what the store said before it closed: a refusal says more than the reset. Raises ``lost`` without one."""
-    while True:
-        before = wire.moved_bytes
-        if wire.on_readable(buffer, now):
-            return
-        if wire.moved_bytes == before:
-            raise lost
-
-
 def drive(
     exchange: Exchange[R], link: Link, timeouts: Timeouts, *, used: int = 0,
     clock: Callable[[], float] = time.monotonic,
@@ -373,7 +375,7 @@ def drive(
         try:
             wire.start(exchange, timeouts, now)
         except ConnectionLost as lost:
-            _read_refusal(wire, buffer, now, lost)
+            wire.read_refusal(buffer, now, lost)
             answered = True
         while not answered:
             if wire.wants_write != watching_write:
@@ -393,7 +395,7 @@ def drive(
                 try:
                     wire.on_writable(now)
                 except ConnectionLost as lost:
-                    _read_refusal(wire, buffer, now, lost)
+                    wire.read_refusal(buffer, now, lost)
                     break
             late = wire.overdue(now)
             if late is not None:

@@ -196,8 +196,8 @@ class Job:
     def finished(self) -> bool:
         """Nothing is left to do."""
         return (
-            (self._exhausted or self.cancelled) and not self._owners and not self._queue and not self._ready and not self._composites
-            and not self._waiting and not self.pending()
+            (self._exhausted or self.cancelled) and not self._owners and not self._queue and not self._ready
+            and not self._composites and not self._waiting and not self.pending()
         )  # fmt: skip
 
     def cancel(self) -> None:

@@ -137,7 +137,7 @@ class PartsTransfer:
 class MultipartTransfer(PartsTransfer):
     """CreateMultipartUpload, parts, CompleteMultipartUpload; AbortMultipartUpload when it fails."""
 
-    __slots__ = ("_etags", "_finished", "upload_id")
+    __slots__ = ("_etags", "_finished", "_relisted", "upload_id")
 
     def __init__(
         self, job: Job, seq: int, key: str, plan: PartPlan, finished: Callable[[Any, tuple[Any, ...]], None]
@@ -145,6 +145,7 @@ class MultipartTransfer(PartsTransfer):
         super().__init__(job, seq, key, plan)
         self._etags = [""] * plan.count
         self._finished = finished
+        self._relisted = False
         self.upload_id = ""
 
     def create(self, headers: Any) -> None:
@@ -181,8 +182,32 @@ class MultipartTransfer(PartsTransfer):
         elif getattr(error, "code", "") == "NoSuchUpload":
             # An earlier Complete, whose answer was lost, may have done it: then the object is there.
             self.job.request(Kind.HEAD, self.key, 0, None, self._looked, error)
+        elif getattr(error, "code", "") == "InvalidPart" and not self._relisted:
+            # A part that was sent twice may have landed twice, the lost attempt last, under another ETag. Both have the
+            # same bytes, so what the store has will do, if it is all there.
+            self._relisted = True
+            self._list_parts("", error)
         else:
             self.fail(error)
+
+    def _list_parts(self, marker: str, error: S3EngineError) -> None:
+        self.job.request(Kind.LIST_PARTS, self.key, 0, (self.upload_id, marker), self._listed, error)
+
+    def _listed(self, error: S3EngineError, task: Task, outcome: tuple[Any, ...]) -> None:
+        if outcome[11] is not None:
+            self.fail(error)
+            return
+        parts, marker = outcome[10]
+        for number, etag, size_bytes in parts:
+            first, last = self.plan.span(number - 1)
+            if size_bytes != last + 1 - first:
+                self.fail(error)
+                return
+            self._etags[number - 1] = etag
+        if marker:
+            self._list_parts(marker, error)
+        else:
+            self.all_parts_done()
 
     def _looked(self, error: S3EngineError, task: Task, outcome: tuple[Any, ...]) -> None:
         found = outcome[10]

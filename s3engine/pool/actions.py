@@ -56,8 +56,9 @@ class Item:
     """A task while a worker has it: what its attempts have in common."""
 
     __slots__ = (
-        "arg", "attempts", "body", "bytes_per_s", "context", "error", "etag", "exchange", "failed", "failures", "first_at", "free_used", "key",
-        "kind", "paid", "sink", "size_bytes", "started_at", "task_id", "timeouts", "verdict",
+        "arg", "attempts", "body", "bytes_per_s", "context", "error", "etag", "exchange", "failed", "failures",
+        "first_at", "free_used", "key", "kind", "paid", "sink", "size_bytes", "started_at", "task_id", "timeouts",
+        "verdict",
     )  # fmt: skip
 
     def __init__(self, task: Task, context: WorkerContext) -> None:
@@ -341,6 +342,15 @@ def _begin_abort(item: Item, api: Any, timeouts: Timeouts) -> Any:
     return api.abort_multipart_upload(item.context.bucket, item.key, item.arg, timeouts=timeouts)
 
 
+def _begin_list_parts(item: Item, api: Any, timeouts: Timeouts) -> Any:
+    upload_id, marker = item.arg
+    return api.list_parts(item.context.bucket, item.key, upload_id, marker=marker, timeouts=timeouts)
+
+
+def _end_list_parts(item: Item, result: Any) -> Ended:
+    return Ended(detail=([tuple(part) for part in result.parts], result.next_marker))
+
+
 def _end_nothing(item: Item, result: Any) -> Ended:
     return Ended()
 
@@ -358,6 +368,7 @@ ACTIONS: dict[int, Action] = {
     Kind.PART: Action(OpClass.PUT, None, _begin_part, _end_put),
     Kind.PART_COPY: Action(OpClass.COPY, None, _begin_part_copy, _end_copy),
     Kind.COMPLETE: Action(OpClass.COMPLETE, None, _begin_complete, _end_put),
+    Kind.LIST_PARTS: Action(OpClass.LIST, None, _begin_list_parts, _end_list_parts),
     Kind.ABORT: Action(OpClass.DELETE, None, _begin_abort, _end_nothing),
 }
 

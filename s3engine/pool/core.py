@@ -36,8 +36,8 @@ class Core:
 
     def __init__(
         self, transport: Any, block: SharedBlock, index: int, policy: TimeoutPolicy, retry_policy: RetryPolicy, *,
-        need_credentials: Callable[[], None],
-        give_up_after_s: float = 900.0, clock: Callable[[], float] = time.monotonic, rng: Callable[[], float] = random.random,
+        need_credentials: Callable[[], None], give_up_after_s: float = 900.0,
+        clock: Callable[[], float] = time.monotonic, rng: Callable[[], float] = random.random,
     ) -> None:  # fmt: skip
         self.transport = transport
         self.clock = clock

@@ -97,17 +97,21 @@ class LoopLane:
                 wire.on_writable(now)
                 if not wire.wants_write:
                     self._poller.modify(fd, _IN)
-        except ConnectionLost as error:
-            # A store that refuses a body may answer and close before it was sent: its answer says more than a reset.
-            try:
-                if mask & _OUT and wire.on_readable(self._buffer, now):
-                    self._answered(wire, item, now)
-                    return
-            except S3EngineError:
-                pass  # there was no answer; the first error is the one that counts
-            self._broke(wire, item, error, now)
+        except ConnectionLost as lost:
+            self._cut_off(wire, item, lost, now)
         except S3EngineError as error:
             self._broke(wire, item, error, now)
+
+    def _cut_off(self, wire: Wire, item: Item, lost: ConnectionLost, now: float) -> None:
+        """Sending failed: there may be an answer that says why."""
+        try:
+            if wire.sent:
+                raise lost
+            wire.read_refusal(self._buffer, now, lost)
+        except S3EngineError:
+            self._broke(wire, item, lost, now)
+        else:
+            self._answered(wire, item, now)
 
     def _answered(self, wire: Wire, item: Item, now: float) -> None:
         exchange = wire.exchange
@@ -217,6 +221,8 @@ class LoopLane:
             wire.start(exchange, item.timeouts, now)
             if wire.wants_write:
                 self._poller.modify(wire.fileno(), _IN | _OUT)
+        except ConnectionLost as lost:
+            self._cut_off(wire, item, lost, now)
         except S3EngineError as error:
             self._broke(wire, item, error, now)
         return True

@@ -39,6 +39,7 @@ class Kind:
     PART_COPY = 9  # (upload id, part number, source key, first byte, last byte, ETag)
     COMPLETE = 10  # (upload id, [CompletedPart, ...])
     ABORT = 11  # upload id
+    LIST_PARTS = 13  # (upload id, marker)
     GET_BYTES = 12  # expected ETag or ""
 
 

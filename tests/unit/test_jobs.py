@@ -29,6 +29,7 @@ from s3engine.jobs.delete import DeleteJob
 from s3engine.jobs.download import DownloadJob
 from s3engine.jobs.upload import UploadJob
 from s3engine.operations import ObjectHeaders
+from s3engine.pool.actions import content_type_headers
 from s3engine.pool.messages import Kind, NeedsParts, Task
 from s3engine.report import RequestReport
 from s3engine.sources import BytesSource, FileSource
@@ -251,6 +252,16 @@ def test_cancel_ends_though_the_input_hangs() -> None:
     finally:
         released.set()
     assert [report.key for report in bench.reports] == ["k"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("a.html", "text/html"), ("a.tar.gz", "application/octet-stream"), ("noext", "application/octet-stream")]
+)
+def test_content_type_of_a_name(name: str, kind: str) -> None:
+    """The type follows the name; a compressed file is served as what it is; one that is given stands."""
+    assert content_type_headers(name, (("a", "b"),), True) == (("a", "b"), ("content-type", kind))
+    assert content_type_headers(name, (("content-type", "own"),), True) == (("content-type", "own"),)
+    assert content_type_headers(name, (), False) == ()
 
 
 # ---- parts

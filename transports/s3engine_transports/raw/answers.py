@@ -152,6 +152,13 @@ def failure(exchange: RawExchange[Any], clock: Clock) -> RequestError:
     status = exchange.status
     if not code and status == 404 and exchange.operation in ("HeadObject", "HeadBucket"):
         code = "NoSuchKey" if exchange.operation == "HeadObject" else "NoSuchBucket"
+    page = exchange.content[:200].lstrip().lower()
+    if not code and page.startswith((b"<!doctype html", b"<html")) and (status < 500 or status == 501):
+        # A 5xx page may come from a load balancer in front of a real store; a 404 page comes from a web server.
+        raise NotS3(
+            f"{exchange.describe()}: a web page came in answer (HTTP {status}). Is the endpoint an S3 endpoint?",
+            status=status, **exchange.where(),
+        )  # fmt: skip
     kind = error_for(500 if status == 200 and code else status, code)
     context: dict[str, Any] = {
         **exchange.where(), "status": status, "code": code,

@@ -25,6 +25,7 @@ from s3engine.transport import (
     Headers,
     HeadResult,
     ListPage,
+    PartsPage,
     PutResult,
     Sink,
     Timeouts,
@@ -316,14 +317,10 @@ class RawTransport:
     def abort_multipart_upload(self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts) -> None:
         return self.run(self.exchanges.abort_multipart_upload(bucket, key, upload_id), timeouts)
 
-    def list_parts(self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts) -> list[CompletedPart]:
-        parts: list[CompletedPart] = []
-        marker = ""
-        while True:
-            page, marker = self.run(self.exchanges.list_parts_page(bucket, key, upload_id, marker), timeouts)
-            parts.extend(page)
-            if not marker:
-                return parts
+    def list_parts(
+        self, bucket: str, key: str, upload_id: str, *, marker: str = "", timeouts: Timeouts
+    ) -> PartsPage:
+        return self.run(self.exchanges.list_parts(bucket, key, upload_id, marker=marker), timeouts)
 
     def list_multipart_uploads(
         self, bucket: str, prefix: str = "", *, key_marker: str = "", upload_id_marker: str = "", timeouts: Timeouts
@@ -487,9 +484,9 @@ class RawExchanges:
         query = canonical_query([("uploadId", upload_id)])
         return self._build("AbortMultipartUpload", "DELETE", bucket, key, self._nothing, query=query)
 
-    def list_parts_page(
-        self, bucket: str, key: str, upload_id: str, marker: str = "", *, timeouts: Timeouts | None = None
-    ) -> RawExchange[tuple[list[CompletedPart], str]]:
+    def list_parts(
+        self, bucket: str, key: str, upload_id: str, *, marker: str = "", timeouts: Timeouts | None = None
+    ) -> RawExchange[PartsPage]:
         pairs = [("uploadId", upload_id)]
         if marker:
             pairs.append(("part-number-marker", marker))
@@ -543,7 +540,7 @@ class RawExchanges:
     def _deleted(self, exchange: RawExchange[list[DeleteFailure]]) -> list[DeleteFailure]:
         return answers.from_xml(exchange, self._clock, xml.read_deleted)
 
-    def _parts(self, exchange: RawExchange[tuple[list[CompletedPart], str]]) -> tuple[list[CompletedPart], str]:
+    def _parts(self, exchange: RawExchange[PartsPage]) -> PartsPage:
         return answers.from_xml(exchange, self._clock, xml.read_parts)
 
     def _uploads(self, exchange: RawExchange[UploadsPage]) -> UploadsPage:

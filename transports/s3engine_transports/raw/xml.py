@@ -10,7 +10,7 @@ from urllib.parse import unquote_plus
 from xml.etree.ElementTree import Element, ParseError, fromstring
 from xml.sax.saxutils import escape
 
-from s3engine.transport import CompletedPart, DeleteFailure, ListPage, ObjectInfo, UploadInfo, UploadsPage
+from s3engine.transport import CompletedPart, DeleteFailure, ListPage, ObjectInfo, PartsPage, UploadInfo, UploadsPage
 
 __all__ = [
     "BadXml", "complete_body", "delete_body", "is_xml_safe", "location_body", "parse", "read_deleted", "read_error",
@@ -125,7 +125,7 @@ def read_deleted(body: bytes) -> list[DeleteFailure]:
     return failures
 
 
-def read_parts(body: bytes) -> tuple[list[CompletedPart], str]:
+def read_parts(body: bytes) -> PartsPage:
     """ListParts: the parts of a page and the marker of the next one ("" on the last)."""
     root = parse(body)
     fields = _fields(root)
@@ -136,7 +136,7 @@ def read_parts(body: bytes) -> tuple[list[CompletedPart], str]:
             parts.append(
                 CompletedPart(int(part["PartNumber"]), part.get("ETag", "").strip('"'), int(part.get("Size") or 0))
             )
-    return parts, fields.get("NextPartNumberMarker", "") if fields.get("IsTruncated") == "true" else ""
+    return PartsPage(parts, fields.get("NextPartNumberMarker", "") if fields.get("IsTruncated") == "true" else "")
 
 
 def read_uploads(body: bytes) -> UploadsPage:
