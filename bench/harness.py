@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 from bench.sink import memory_folder, nginx_version
 
 __all__ = [
-    "CREDENTIALS", "RunFailed", "Usage", "body", "client_environment", "find_s5cmd", "keep_run", "make_files",
-    "median_and_range", "run_process", "table",
+    "CREDENTIALS", "RunFailed", "Usage", "body", "client_environment", "command_line", "find_s5cmd", "keep_run",
+    "make_files", "median_and_range", "run_process", "table",
 ]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,10 +51,14 @@ class RunFailed(Exception):
 
 
 def client_environment() -> dict[str, str]:
-    """The environment of every contender: fixed credentials and region, no files, proxies or settings of the user."""
+    """The environment of every contender: fixed credentials and region, no files, proxies or settings of the user.
+
+    Of Python's variables only PYTHONPATH stays: PYTHONDONTWRITEBYTECODE would have a checkout compiled at every start.
+    """
+    users = ("AWS_", "S3ENGINE_", "S3_", "PYTHON")
     keep = {
         name: value for name, value in os.environ.items()
-        if not name.upper().startswith(("AWS_", "S3ENGINE_", "S3_")) and not name.lower().endswith("_proxy")
+        if name == "PYTHONPATH" or not (name.startswith(users) or name.lower().endswith("_proxy"))
     }  # fmt: skip
     if "PYTHONPATH" in keep:  # contenders run elsewhere
         keep["PYTHONPATH"] = os.pathsep.join(os.path.abspath(one) for one in keep["PYTHONPATH"].split(os.pathsep))
@@ -68,7 +72,8 @@ def client_environment() -> dict[str, str]:
 def run_process(command: Sequence[str], environment: Mapping[str, str], timeout_s: float = 300) -> Usage:
     """Run a fresh process to its end. Raises RunFailed.
 
-    Descendants that it left to others (workers of a fork server) come to this process and are counted too: Linux.
+    Descendants that it left to others (workers of a fork server) come to this process and are counted too: Linux. All
+    are killed after ``timeout_s``.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -79,16 +84,22 @@ def run_process(command: Sequence[str], environment: Mapping[str, str], timeout_
             cwd=tempfile.gettempdir(), start_new_session=True,
         )  # fmt: skip
         alarm = threading.Timer(timeout_s, os.killpg, (process.pid, signal.SIGKILL))
+        alarm.daemon = True
         alarm.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        wall_s = time.perf_counter() - started
-        cpu_s = usage.ru_utime + usage.ru_stime
-        process.returncode = code = os.waitstatus_to_exitcode(status)
-        with contextlib.suppress(ChildProcessError):
-            while True:
-                _, _, usage = os.wait4(-process.pid, 0)
-                cpu_s += usage.ru_utime + usage.ru_stime
-        alarm.cancel()
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+            wall_s = time.perf_counter() - started
+            cpu_s = usage.ru_utime + usage.ru_stime
+            process.returncode = code = os.waitstatus_to_exitcode(status)
+            with contextlib.suppress(ChildProcessError):
+                while True:
+                    _, _, usage = os.wait4(-process.pid, 0)
+                    cpu_s += usage.ru_utime + usage.ru_stime
+        except BaseException:  # Ctrl-C here does not reach a session of its own
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        finally:
+            alarm.cancel()
         out.seek(0)
         err.seek(0)
         stdout, stderr = out.read().decode(errors="replace"), err.read().decode(errors="replace")
@@ -188,6 +199,18 @@ def versions() -> dict[str, str]:
     with contextlib.suppress(RunFailed, OSError):
         found["s5cmd"] = run_process([find_s5cmd(), "version"], client_environment()).stdout.strip()
     return found
+
+
+def command_line(module: str, arguments: Sequence[str]) -> str:
+    """How a run was started, without ``--keep DIR``, which is a matter of the machine."""
+    given = iter(arguments)
+    shown = ["python", "-m", module]
+    for argument in given:
+        if argument == "--keep":
+            next(given, None)
+        elif not argument.startswith("--keep="):
+            shown.append(argument)
+    return " ".join(shown)
 
 
 def keep_run(into: str, tool: str, command: str, summary: str, rows: Sequence[Mapping[str, Any]]) -> Path:

@@ -4,8 +4,8 @@ PUT of anything is discarded and answered with an ETag; GET below ``/objects/`` 
 out of memory; listing the bucket ``listing`` gives one object. A second port does the same, but late. One nginx
 process, a configuration written for the occasion, free ports, a temporary folder: all of it is gone afterwards.
 
-nginx keeps an access log in memory and writes it on demand, so counting costs it about a microsecond a request, the
-same for every client. By hand: ``python -m bench.sink`` runs one until Ctrl-C.
+nginx keeps an access log in memory and writes it on demand, so counting costs it little, and the same for every
+client. By hand: ``python -m bench.sink`` runs one until Ctrl-C.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-__all__ = ["ETAG", "OBJECTS_BUCKET", "Request", "Sink", "SinkUnavailable", "memory_folder"]
+__all__ = [
+    "ETAG", "LISTING_BUCKET", "OBJECTS_BUCKET", "Request", "Sink", "SinkUnavailable", "memory_folder", "nginx_version",
+]  # fmt: skip
 
 ETAG = "9e107d9d372bb6826bd81d3542a419d6"
 """Of every PUT, whatever its body: the MD5 of nothing in particular."""
@@ -237,7 +239,7 @@ class Sink:
         with open(said, "wb") as output:
             process = subprocess.Popen(
                 [nginx, "-p", str(self._folder), "-c", "nginx.conf"], stdin=subprocess.DEVNULL, stdout=output,
-                stderr=output, preexec_fn=_before_exec,
+                stderr=output, preexec_fn=_before_exec,  # noqa: PLW1509 -- no thread runs beside it
             )  # fmt: skip
         self._process = process
         end = time.monotonic() + _START_S

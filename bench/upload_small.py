@@ -19,6 +19,7 @@ from typing import Any
 from bench.harness import (
     RunFailed,
     client_environment,
+    command_line,
     find_s5cmd,
     keep_run,
     make_files,
@@ -34,9 +35,12 @@ IN_FLIGHT = 256
 """Of every contender unless its name says otherwise: the default of s3engine and of s5cmd."""
 REFERENCE = "s3engine"
 
-_SCRIPTS = {"s3engine": "put_s3engine", "obstore": "put_obstore", "boto3": "put_boto3", "minio": "put_minio"}
+_SCRIPTS = {
+    "s3engine": "put_s3engine", "obstore": "put_obstore", "obstore-path": "put_obstore", "boto3": "put_boto3",
+    "minio": "put_minio",
+}  # fmt: skip
 _THREADS = {"boto3": 32, "minio": 16}  # where more make them slower
-_DEFAULT = "s3engine,s3engine-cli,obstore,obstore@64,s5cmd,s5cmd@64"
+_DEFAULT = "s3engine,s3engine-cli,obstore,obstore-path,s5cmd,s5cmd@64"
 
 
 def command_of(contender: str, url: str, folder: str) -> list[str]:
@@ -55,7 +59,8 @@ def command_of(contender: str, url: str, folder: str) -> list[str]:
     if name not in _SCRIPTS:
         raise ValueError(f"unknown contender {name!r}; there are s3engine-cli, s5cmd, {', '.join(_SCRIPTS)}")
     script = Path(__file__).with_name("contenders") / f"{_SCRIPTS[name]}.py"
-    return [sys.executable, str(script), url, BUCKET, PREFIX, folder, in_flight]
+    more = ["path"] if name == "obstore-path" else []
+    return [sys.executable, str(script), url, BUCKET, PREFIX, folder, in_flight, *more]
 
 
 def check(requests: Sequence[Request], sums: Mapping[str, str], size_bytes: int) -> dict[str, Any]:
@@ -72,7 +77,9 @@ def check(requests: Sequence[Request], sums: Mapping[str, str], size_bytes: int)
     }
 
 
-def measure(sink: Sink, contender: str, delay_ms: int, folder: str, sums: Mapping[str, str], size_bytes: int) -> dict[str, Any]:
+def measure(
+    sink: Sink, contender: str, delay_ms: int, folder: str, sums: Mapping[str, str], size_bytes: int
+) -> dict[str, Any]:
     """One run. Raises RunFailed."""
     url = sink.late_endpoint_url if delay_ms else sink.endpoint_url
     sink.requests()
@@ -99,7 +106,8 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> str:
         mine = [row for row in rows if row["delay_ms"] == delay_ms]
         names = list(dict.fromkeys(row["contender"] for row in mine))
         runs = {name: [row for row in mine if row["contender"] == name] for name in names}
-        base = runs.get(REFERENCE, runs[names[0]])
+        reference = REFERENCE if REFERENCE in runs else names[0]
+        base = runs[reference]
         wall_s, cpu_s = (statistics.median(row[key] for row in base) for key in ("wall_s", "cpu_s"))
         lines = []
         for name in sorted(names, key=lambda name: statistics.median(row["wall_s"] for row in runs[name])):
@@ -119,7 +127,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> str:
                 f"{whole} of {len(own)}" + ("" if whole == len(own) else " WRONG"),
             ])  # fmt: skip
         head = [
-            "contender", "wall s: median (range)", f"x {REFERENCE}", "CPU s: median (range)", f"x {REFERENCE}",
+            "contender", "wall s: median (range)", f"x {reference}", "CPU s: median (range)", f"x {reference}",
             "CPU us/PUT", "sink CPU s", "PUTs seen", "others", "bodies signed", "runs whole",
         ]  # fmt: skip
         answers = f"Answers {delay_ms} ms late" if delay_ms else "Answers at once"
@@ -127,7 +135,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> str:
         batches = [row for row in base if "batch_wall_s" in row]
         if batches:
             parts.append(
-                f"{REFERENCE} without interpreter start and imports, all processes: "
+                f"{reference} without interpreter start and imports, all processes: "
                 f"{median_and_range([row['batch_wall_s'] for row in batches], 2)} s, "
                 f"{median_and_range([row['batch_cpu_us_per_put'] for row in batches], 1)} us of CPU per PUT, "
                 f"{sum(row['retries'] for row in batches)} retries."
@@ -147,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--files", type=int, default=10_000, help="number of files (10000)")
     parser.add_argument("--folders", type=int, default=100, help="number of folders they are in (100)")
     parser.add_argument("--size-bytes", type=int, default=1024, help="size of a file (1024)")
-    parser.add_argument("--delays-ms", default="0,20", help="how late the answers are, at most one of them not 0 (0,20)")
+    parser.add_argument("--delays-ms", default="0,20", help="how late answers are; one may be other than 0 (0,20)")
     parser.add_argument("--contenders", default=_DEFAULT, help=f"NAME or NAME@IN_FLIGHT, with commas ({_DEFAULT})")
     parser.add_argument("--slow-too", action="store_true", help="boto3 (32 threads) and minio (16 threads) as well")
     parser.add_argument("--keep", metavar="DIR", help="write the run below DIR, e.g. bench/runs")
@@ -183,8 +191,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     summary = summarise(rows)
     print(summary)
     if options.keep:
-        given = " ".join(sys.argv[1:] if arguments is None else arguments)
-        folder_kept = keep_run(options.keep, "upload_small", f"python -m bench.upload_small {given}", summary, rows)
+        given = command_line("bench.upload_small", sys.argv[1:] if arguments is None else arguments)
+        folder_kept = keep_run(options.keep, "upload_small", given, summary, rows)
         print(f"\nkept in {folder_kept}")
     return 0 if all(row["whole"] for row in rows) else 1
 

@@ -335,10 +335,9 @@ class Fault(NamedTuple):
 
     action: str
     """``exit`` and ``segfault`` end the process; ``raise:Throttled`` raises that class of s3engine.errors;
-    ``block:1.5`` sleeps so many seconds before the call goes on; ``refuse`` raises ConfigError when the transport is
-    opened."""
+    ``block:1.5`` sleeps so many seconds before the call goes on."""
     operation: str = "*"
-    """A method of Transport; ``*``: any."""
+    """A method of Transport, or ``open`` for the making of the transport; ``*``: any method."""
     key: str = "*"
     """The key it is called with (for a copy: the target); ``*``: any."""
     times: int = 0
@@ -364,8 +363,9 @@ class FaultyTransport:
             self._faults = [Fault(*values) for values in json.loads(query["faults"][0])]
         except (KeyError, ValueError, TypeError) as error:
             raise ConfigError(f"endpoint_url of a FaultyTransport must come from with_faults(): {error!r}") from None
-        if any(fault.action == "refuse" for fault in self._faults):
-            raise ConfigError("this transport refuses to be opened")
+        for fault in self._faults:
+            if fault.operation == "open":
+                _act(fault.action, "open")
         self._struck = [0] * len(self._faults)
         self._lock = threading.Lock()
         self._inner = open_transport(

@@ -1,6 +1,6 @@
 """One exchange over one non-blocking socket, with its timers. Drives any :class:`s3engine.transport.Exchange`.
 
-Used by the worker's loop (hundreds at once) and by blocking calls (one at a time, :func:`drive`). Nothing here blocks
+Used by the worker's loop (hundreds at once) and by ``s3engine.drive`` (one at a time, blocking). Nothing here blocks
 on the network; local files are read in place. Times are ``time.monotonic`` seconds, handed in by the caller.
 
 Why timers and not ``settimeout``: a socket timeout bounds one call, so a body that drips a byte a second would live for
@@ -12,10 +12,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import select
 import socket
 import ssl
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -31,7 +29,7 @@ from s3engine.errors import (
 )
 from s3engine.transport import Exchange, FilePart, Link, Timeouts
 
-__all__ = ["MIN_RATE_BYTES_PER_S", "RECEIVE_BYTES", "SEND_PIECE_BYTES", "Wire", "drive", "source_error"]
+__all__ = ["MIN_RATE_BYTES_PER_S", "RECEIVE_BYTES", "SEND_PIECE_BYTES", "Wire", "source_error"]
 
 R = TypeVar("R")
 
@@ -354,57 +352,3 @@ def _unacknowledged(fd: int) -> int:
             return 0
         raise
     return int.from_bytes(result, "little")
-
-
-def drive(
-    exchange: Exchange[R], link: Link, timeouts: Timeouts, *, used: int = 0,
-    clock: Callable[[], float] = time.monotonic,
-) -> tuple[R, bool]:  # fmt: skip
-    """Carry one exchange over ``link`` and block until it ends; returns its result and whether the link may live on.
-
-    Closes the link on any error. Raises what the exchange, its result or a timer raises.
-    """
-    wire = Wire(link)
-    wire.used = used
-    buffer = memoryview(bytearray(RECEIVE_BYTES))
-    poller = select.poll()
-    poller.register(wire.fileno(), select.POLLIN)
-    watching_write = answered = False
-    try:
-        now = clock()
-        try:
-            wire.start(exchange, timeouts, now)
-        except ConnectionLost as lost:
-            wire.read_refusal(buffer, now, lost)
-            answered = True
-        while not answered:
-            if wire.wants_write != watching_write:
-                watching_write = wire.wants_write
-                poller.modify(wire.fileno(), select.POLLIN | (select.POLLOUT if watching_write else 0))
-            events = poller.poll(100)
-            now = clock()
-            if not events:
-                late = wire.overdue(now)
-                if late is not None:
-                    raise late
-                continue
-            mask = events[0][1]
-            if mask & ~select.POLLOUT and wire.on_readable(buffer, now):
-                break
-            if mask & select.POLLOUT and wire.wants_write:
-                try:
-                    wire.on_writable(now)
-                except ConnectionLost as lost:
-                    wire.read_refusal(buffer, now, lost)
-                    break
-            late = wire.overdue(now)
-            if late is not None:
-                raise late
-        reusable = wire.finish()
-        result = exchange.result()
-    except BaseException:
-        wire.close()
-        raise
-    if not reusable:
-        wire.close()
-    return result, reusable

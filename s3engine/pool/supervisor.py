@@ -6,28 +6,23 @@ Start order matters under ``fork``: all workers are forked before this thread ex
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import multiprocessing
 import os
 import selectors
 import signal
-import socket
-import sys
 import threading
 import time
-import types
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.connection import wait as wait_for_sentinels
 from typing import Any, Protocol
 
 from s3engine.control.retry import govern_budget
 from s3engine.control.shared import CONTROL_HEARTBEAT_S, SharedBlock
 from s3engine.credentials import Credentials, CredentialSource
-from s3engine.errors import Cancelled, ConfigError, S3EngineError, WorkerCrashed
-from s3engine.pool import worker as worker_module
-from s3engine.pool.channel import Channel, ChannelClosed
+from s3engine.errors import Cancelled, S3EngineError, WorkerCrashed
+from s3engine.pool.channel import ChannelClosed
+from s3engine.pool.launch import WorkerHandle, choose_start_method, launch
 from s3engine.pool.load import load_transport
 from s3engine.pool.messages import (
     BROKEN,
@@ -45,8 +40,9 @@ from s3engine.pool.messages import (
     Kind,
     Task,
 )
+from s3engine.pool.worker import WorkerSettings
 
-__all__ = ["Job", "Supervisor", "choose_start_method"]
+__all__ = ["Job", "Supervisor"]
 
 _TICK_S = 0.1
 _CHUNK = 64
@@ -80,70 +76,11 @@ class Job(Protocol):
     def cancel(self) -> None: ...
 
 
-def choose_start_method(wanted: str) -> str:
-    """The start method for ``auto``: fork while this process has one thread (fastest), else forkserver.
-
-    Raises ConfigError when ``fork`` is demanded after threads were made: a lock that another thread holds at that
-    moment would stay locked in the child for ever.
-    """
-    try:
-        threads = len(os.listdir("/proc/self/task"))
-        can_fork = True
-    except OSError:
-        threads = threading.active_count()
-        can_fork = False  # not Linux: system libraries may have threads that nobody counts
-    if wanted == "fork" and threads > 1:
-        raise ConfigError(
-            f"start_method 'fork' needs a process with one thread, this one has {threads}; use 'forkserver' or 'spawn'"
-        )
-    if wanted != "auto":
-        return wanted
-    return "fork" if threads == 1 and can_fork else "forkserver"
-
-
-_main_lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def _without_main(needed: bool) -> Iterator[None]:
-    """Keep multiprocessing from importing the caller's ``__main__`` in the child.
-
-    Workers run code of ours alone. Without this a script with no ``if __name__ == "__main__"`` guard would run again
-    in each worker and start workers of its own there. ``needed``: a policy that is defined in ``__main__`` must travel.
-    """
-    if needed:
-        yield
-        return
-    with _main_lock:
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = types.ModuleType("__main__")
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = main
-
-
-class _Worker:
-    """What the parent knows of a worker."""
-
-    __slots__ = ("channel", "contexts", "index", "large", "process", "ready", "solo", "tasks")
-
-    def __init__(self, index: int, process: Any, channel: Channel) -> None:
-        self.index = index
-        self.process = process
-        self.channel = channel
-        self.tasks: dict[int, Task] = {}
-        self.large = 0
-        self.contexts: set[int] = set()
-        self.ready = False
-        self.solo = False  # works on one suspect task alone
-
-
 class Supervisor:
     """See the module."""
 
     def __init__(
-        self, settings: worker_module.WorkerSettings, n_workers: int, *, concurrency: int, start_method: str,
+        self, settings: WorkerSettings, n_workers: int, *, concurrency: int, start_method: str,
         block: SharedBlock,
         credentials: CredentialSource, max_parts_in_flight: int, grace_s: float,
         clock: Callable[[], float] = time.monotonic,
@@ -161,7 +98,7 @@ class Supervisor:
         if self._method == "fork":
             # Once here instead of once in each worker: forked children have what is imported.
             load_transport(settings.transport)
-        self._workers: list[_Worker] = []
+        self._workers: list[WorkerHandle] = []
         self._jobs: dict[int, Job] = {}  # by the id of each of their contexts
         self._order: deque[Job] = deque()
         self._ended: dict[int, Callable[[], None]] = {}
@@ -245,7 +182,7 @@ class Supervisor:
     def _turn(self) -> None:
         events = self._selector.select(max(0.0, min(_TICK_S, self._tick_at - self._clock())))
         for key, mask in events:
-            worker: _Worker | None = key.data
+            worker: WorkerHandle | None = key.data
             if worker is None:
                 _drain(self._wake_read)
             elif mask & selectors.EVENT_READ:
@@ -279,7 +216,7 @@ class Supervisor:
 
     # ---- outcomes
 
-    def _receive(self, worker: _Worker) -> None:
+    def _receive(self, worker: WorkerHandle) -> None:
         try:
             for message in worker.channel.receive():
                 code = message[0]
@@ -296,7 +233,7 @@ class Supervisor:
         except ChannelClosed:
             self._died(worker)
 
-    def _take_outcomes(self, worker: _Worker, outcomes: list[tuple[Any, ...]]) -> None:
+    def _take_outcomes(self, worker: WorkerHandle, outcomes: list[tuple[Any, ...]]) -> None:
         tasks = worker.tasks
         deaths = self._deaths
         for outcome in outcomes:
@@ -309,7 +246,7 @@ class Supervisor:
         if worker.solo and not tasks:
             worker.solo = False
 
-    def _died(self, worker: _Worker) -> None:
+    def _died(self, worker: WorkerHandle) -> None:
         """Hand what it held to the others and put a new one in its place."""
         self._selector.unregister(worker.channel.sock)
         worker.channel.close()
@@ -419,10 +356,10 @@ class Supervisor:
         # None is empty: the one with the least to do gets nothing more until it is.
         min(self._workers, key=lambda worker: len(worker.tasks)).solo = True
 
-    def _free(self) -> list[_Worker]:
+    def _free(self) -> list[WorkerHandle]:
         return [worker for worker in self._workers if not worker.solo] or self._workers
 
-    def _roomiest(self) -> _Worker | None:
+    def _roomiest(self) -> WorkerHandle | None:
         workers = [worker for worker in self._workers if not worker.solo]
         if not workers:
             return None
@@ -431,7 +368,7 @@ class Supervisor:
         full = len(worker.tasks) >= self._window or worker.channel.wants_write
         return None if full else worker
 
-    def _give(self, worker: _Worker, tasks: list[Task]) -> None:
+    def _give(self, worker: WorkerHandle, tasks: list[Task]) -> None:
         for task in tasks:
             worker.tasks[task[0]] = task
             if task[2] in LARGE_KINDS:
@@ -444,7 +381,7 @@ class Supervisor:
                 self._send(worker, (CONTEXT, context))
         self._send(worker, (TASKS, tasks))
 
-    def _send(self, worker: _Worker, message: Any) -> None:
+    def _send(self, worker: WorkerHandle, message: Any) -> None:
         channel = worker.channel
         try:
             if message is None:
@@ -511,28 +448,18 @@ class Supervisor:
 
     # ---- workers and credentials
 
-    def _start(self, index: int, method: str) -> _Worker:
-        ours, theirs = socket.socketpair()
+    def _start(self, index: int, method: str) -> WorkerHandle:
         # A forked child has copies of the parent's ends of the other channels: while it lives the other workers
         # would not see the parent die.
         inherited: tuple[int, ...] = ()
         if method == "fork":
-            inherited = (
-                ours.fileno(), self._wake_read, self._wake_write, *(worker.channel.fileno() for worker in self._workers)
-            )  # fmt: skip
+            others = (worker.channel.fileno() for worker in self._workers)
+            inherited = (self._wake_read, self._wake_write, *others)
         share, rest = divmod(self._concurrency, self._n_workers)
         limit = share + 1 if index < rest else share
         settings = dataclasses.replace(self._settings, index=index, limit=limit, inherited=inherited)
-        context: Any = multiprocessing.get_context(method)  # its type does not know Process
-        process = context.Process(
-            target=worker_module.run, args=(settings, theirs, worker_module.descriptor(self._block.fd)),
-            name=f"s3engine-worker-{index}", daemon=True,
-        )  # fmt: skip
-        with _without_main(type(settings.timeout_policy).__module__ == "__main__"):
-            process.start()
-        theirs.close()
-        worker = _Worker(index, process, Channel(ours))
-        self._selector.register(ours, selectors.EVENT_READ, worker)
+        worker = launch(settings, method, self._block.fd)
+        self._selector.register(worker.channel.sock, selectors.EVENT_READ, worker)
         return worker
 
     def _refresh(self, *, only_if_changed: bool) -> None:

@@ -83,7 +83,7 @@ def script(tmp_path: Path, bucket: str) -> Iterator[Any]:
         path.write_text(SCRIPT.format(body=body))
         process = subprocess.Popen(
             [sys.executable, str(path), bucket, method], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            start_new_session=True, cwd=tmp_path,
+            start_new_session=True,
         )  # fmt: skip
         started.append(process)
         return process
@@ -242,19 +242,30 @@ def test_transport_that_cannot_be_loaded(bucket: str, transport: str) -> None:
 
 def test_transport_that_refuses_to_open(seaweed: EmbeddedServer, bucket: str) -> None:
     """When no worker can open its transport each object fails with the reason, and so does the next batch."""
-    url = with_faults(seaweed.endpoint_url, Fault("refuse"))
+    url = with_faults(seaweed.endpoint_url, Fault("raise:ConfigError", "open"))
     with Engine(workers=2, concurrency=8, transport=FAULTY, endpoint_url=url) as engine:
         for _ in range(2):
             reports = list(engine.upload(bucket, [BytesSource(b"x", f"k{n}") for n in range(300)]))
             assert len(reports) == 300
-            assert all("refuses to be opened" in str(report.error) for report in reports)
+            assert all("was ordered for 'open'" in str(report.error) for report in reports)
 
 
-def test_transport_whose_opening_crashes(bucket: str) -> None:
-    """Workers that die before they are ready end the batch with an error instead of being replaced for ever."""
-    with Engine(workers=2, concurrency=8, transport="os:abort") as engine:
+@pytest.mark.timeout(40)
+def test_workers_that_die_before_they_are_ready(seaweed: EmbeddedServer, bucket: str) -> None:
+    """Workers that cannot start end the batch with an error instead of being replaced for ever."""
+    url = with_faults(seaweed.endpoint_url, Fault("exit", "open"))
+    with Engine(workers=2, concurrency=8, transport=FAULTY, endpoint_url=url) as engine:
         reports = list(engine.upload(bucket, [BytesSource(b"x", f"k{n}") for n in range(10)]))
     assert [type(report.error) for report in reports] == [WorkerCrashed] * 10
+
+
+@pytest.mark.timeout(40)
+def test_transport_that_cannot_be_called(bucket: str) -> None:
+    """A transport whose opening raises what is no error of ours fails each object with the reason."""
+    with Engine(workers=2, concurrency=8, transport="os:getpid") as engine:
+        reports = list(engine.upload(bucket, [BytesSource(b"x", f"k{n}") for n in range(10)]))
+    assert all("os:getpid" in str(report.error) for report in reports)
+    assert len(reports) == 10
 
 
 def test_no_secret_in_sight(seaweed: EmbeddedServer, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,12 @@ import threading
 import pytest
 
 from s3engine.errors import ConfigError
-from s3engine.pool.supervisor import choose_start_method
+from s3engine.pool.launch import choose_start_method
 
 SCRIPT = """
 import os, threading
 from s3engine.errors import ConfigError
-from s3engine.pool.supervisor import choose_start_method
+from s3engine.pool.launch import choose_start_method
 print(choose_start_method("auto"), choose_start_method("fork"))
 release = threading.Event()
 thread = threading.Thread(target=release.wait)

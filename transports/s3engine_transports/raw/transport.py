@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 import threading
@@ -13,6 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from s3engine.config import TransportSettings
 from s3engine.credentials import Credentials
+from s3engine.drive import drive
 from s3engine.errors import ConfigError, InvalidRequest, SourceChanged
 from s3engine.transport import (
     Body,
@@ -31,14 +31,13 @@ from s3engine.transport import (
     Timeouts,
     UploadsPage,
 )
-from s3engine.wire import drive, source_error
-from s3engine_transports.raw import answers, xml
+from s3engine.wire import source_error
 from s3engine_transports.raw.connection import Connections, Endpoint, RawLink
 from s3engine_transports.raw.exchange import RawExchange
+from s3engine_transports.raw.exchanges import RawExchanges
 from s3engine_transports.raw.sigv4 import (
     EMPTY_SHA256,
     UNSIGNED_PAYLOAD,
-    canonical_query,
     encode_key,
     presign,
     sha256_hex,
@@ -358,193 +357,3 @@ def _hash_part(part: FilePart) -> str:
     except OSError as error:
         raise source_error(part.path, error) from None
     return digest.hexdigest()
-
-
-def _copy_source(bucket: str, key: str) -> str:
-    try:
-        return f"/{quote(bucket, safe='~')}/{encode_key(key)}"
-    except UnicodeEncodeError:
-        raise InvalidRequest(f"the key {key!r} is not Unicode; give it another", bucket=bucket, key=key) from None
-
-
-def _query(pairs: list[tuple[str, str]], bucket: str) -> str:
-    try:
-        return canonical_query(pairs)
-    except UnicodeEncodeError:
-        raise InvalidRequest(f"s3://{bucket}: the prefix is not Unicode: {pairs!r}", bucket=bucket) from None
-
-
-def _quoted(etag: str) -> str:
-    # Stores differ: some match only the quoted form, some only the bare one; the quoted one is what HTTP defines.
-    return etag if etag.startswith(('"', "W/")) else f'"{etag}"'
-
-
-class RawExchanges:
-    """The operations of a RawTransport as exchanges. The ``timeouts`` keyword is the driver's and not looked at."""
-
-    def __init__(self, transport: RawTransport) -> None:
-        self._transport = transport
-        self._build = transport.build
-        self._clock = transport.clock
-
-    def put_object(
-        self, bucket: str, key: str, body: Body, headers: Headers, *, timeouts: Timeouts | None = None
-    ) -> RawExchange[PutResult]:
-        return self._build("PutObject", "PUT", bucket, key, self._put, headers=headers, body=body)
-
-    def get_object(
-        self, bucket: str, key: str, sink: Sink, *, first: int = 0, last: int = -1, if_match: str = "",
-        timeouts: Timeouts | None = None,
-    ) -> RawExchange[GetResult]:  # fmt: skip
-        headers: Headers = ()
-        if first or last >= 0:
-            headers = (("range", f"bytes={first}-{last if last >= 0 else ''}"),)
-        if if_match:
-            headers = (*headers, ("if-match", _quoted(if_match)))
-        return self._build(
-            "GetObject", "GET", bucket, key, self._get, headers=headers, sink=sink, first=first, last=last
-        )  # fmt: skip
-
-    def head_object(self, bucket: str, key: str, *, timeouts: Timeouts | None = None) -> RawExchange[HeadResult]:
-        return self._build("HeadObject", "HEAD", bucket, key, self._head)
-
-    def copy_object(
-        self, source_bucket: str, source_key: str, bucket: str, key: str, headers: Headers, *, if_match: str = "",
-        timeouts: Timeouts | None = None,
-    ) -> RawExchange[CopyResult]:  # fmt: skip
-        extra: Headers = (("x-amz-copy-source", _copy_source(source_bucket, source_key)), *headers)
-        if if_match:
-            extra = (*extra, ("x-amz-copy-source-if-match", _quoted(if_match)))
-        return self._build("CopyObject", "PUT", bucket, key, self._copy, headers=extra)
-
-    def delete_object(self, bucket: str, key: str, *, timeouts: Timeouts | None = None) -> RawExchange[None]:
-        return self._build("DeleteObject", "DELETE", bucket, key, self._nothing)
-
-    def delete_objects(
-        self, bucket: str, keys: list[str], *, timeouts: Timeouts | None = None
-    ) -> RawExchange[list[DeleteFailure]]:
-        body = xml.delete_body(keys)
-        # Content-MD5 always: some stores refuse without, none minds it.
-        md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-        headers = (("content-md5", md5), ("content-type", "application/xml"))
-        return self._build(
-            "DeleteObjects", "POST", bucket, "", self._deleted, query="delete=", headers=headers, body=body
-        )
-
-    def list_objects_v2(
-        self, bucket: str, prefix: str = "", *, delimiter: str = "", continuation_token: str = "",
-        start_after: str = "", max_keys: int = 1000, timeouts: Timeouts | None = None,
-    ) -> RawExchange[ListPage]:  # fmt: skip
-        pairs = [("list-type", "2"), ("encoding-type", "url"), ("max-keys", str(max_keys))]
-        optional = (
-            ("prefix", prefix), ("delimiter", delimiter), ("continuation-token", continuation_token),
-            ("start-after", start_after),
-        )  # fmt: skip
-        pairs.extend((name, value) for name, value in optional if value)
-        return self._build("ListObjectsV2", "GET", bucket, "", self._listed, query=_query(pairs, bucket))
-
-    def create_multipart_upload(
-        self, bucket: str, key: str, headers: Headers, *, timeouts: Timeouts | None = None
-    ) -> RawExchange[str]:
-        return self._build(
-            "CreateMultipartUpload", "POST", bucket, key, self._created, query="uploads=", headers=headers
-        )
-
-    def upload_part(
-        self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, timeouts: Timeouts | None = None
-    ) -> RawExchange[PutResult]:
-        query = canonical_query([("partNumber", str(number)), ("uploadId", upload_id)])
-        return self._build("UploadPart", "PUT", bucket, key, self._put, query=query, body=body)
-
-    def upload_part_copy(
-        self, source_bucket: str, source_key: str, first: int, last: int, bucket: str, key: str, upload_id: str,
-        number: int, *, if_match: str = "", timeouts: Timeouts | None = None,
-    ) -> RawExchange[CopyResult]:  # fmt: skip
-        query = canonical_query([("partNumber", str(number)), ("uploadId", upload_id)])
-        headers: Headers = (
-            ("x-amz-copy-source", _copy_source(source_bucket, source_key)),
-            ("x-amz-copy-source-range", f"bytes={first}-{last}"),
-        )
-        if if_match:
-            headers = (*headers, ("x-amz-copy-source-if-match", _quoted(if_match)))
-        return self._build("UploadPartCopy", "PUT", bucket, key, self._copy, query=query, headers=headers)
-
-    def complete_multipart_upload(
-        self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, timeouts: Timeouts | None = None
-    ) -> RawExchange[PutResult]:
-        query = canonical_query([("uploadId", upload_id)])
-        return self._build(
-            "CompleteMultipartUpload", "POST", bucket, key, self._completed, query=query,
-            headers=(("content-type", "application/xml"),), body=xml.complete_body(parts),
-        )  # fmt: skip
-
-    def abort_multipart_upload(
-        self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts | None = None
-    ) -> RawExchange[None]:
-        query = canonical_query([("uploadId", upload_id)])
-        return self._build("AbortMultipartUpload", "DELETE", bucket, key, self._nothing, query=query)
-
-    def list_parts(
-        self, bucket: str, key: str, upload_id: str, *, marker: str = "", timeouts: Timeouts | None = None
-    ) -> RawExchange[PartsPage]:
-        pairs = [("uploadId", upload_id)]
-        if marker:
-            pairs.append(("part-number-marker", marker))
-        return self._build("ListParts", "GET", bucket, key, self._parts, query=canonical_query(pairs))
-
-    def list_multipart_uploads(
-        self, bucket: str, prefix: str = "", key_marker: str = "", upload_id_marker: str = "", *,
-        timeouts: Timeouts | None = None,
-    ) -> RawExchange[UploadsPage]:  # fmt: skip
-        pairs = [("uploads", ""), ("encoding-type", "url")]
-        optional = (("prefix", prefix), ("key-marker", key_marker), ("upload-id-marker", upload_id_marker))
-        pairs.extend((name, value) for name, value in optional if value)
-        return self._build("ListMultipartUploads", "GET", bucket, "", self._uploads, query=_query(pairs, bucket))
-
-    def head_bucket(self, bucket: str, *, timeouts: Timeouts | None = None) -> RawExchange[None]:
-        return self._build("HeadBucket", "HEAD", bucket, "", self._nothing)
-
-    def create_bucket(self, bucket: str, *, timeouts: Timeouts | None = None) -> RawExchange[None]:
-        region = self._transport.route(bucket).region
-        body = b""
-        if self._transport.on_amazon and region != "us-east-1":
-            body = xml.location_body(region)
-        return self._build("CreateBucket", "PUT", bucket, "", self._nothing, body=body)
-
-    def delete_bucket(self, bucket: str, *, timeouts: Timeouts | None = None) -> RawExchange[None]:
-        return self._build("DeleteBucket", "DELETE", bucket, "", self._nothing)
-
-    # ---- from completed exchanges to results
-
-    def _put(self, exchange: RawExchange[PutResult]) -> PutResult:
-        return answers.put(exchange, self._clock)
-
-    def _get(self, exchange: RawExchange[GetResult]) -> GetResult:
-        return answers.get(exchange, self._clock)
-
-    def _head(self, exchange: RawExchange[HeadResult]) -> HeadResult:
-        return answers.head(exchange, self._clock)
-
-    def _copy(self, exchange: RawExchange[CopyResult]) -> CopyResult:
-        return answers.copied(exchange, self._clock)
-
-    def _completed(self, exchange: RawExchange[PutResult]) -> PutResult:
-        return answers.completed(exchange, self._clock)
-
-    def _created(self, exchange: RawExchange[str]) -> str:
-        return answers.from_xml(exchange, self._clock, answers.upload_id)
-
-    def _listed(self, exchange: RawExchange[ListPage]) -> ListPage:
-        return answers.from_xml(exchange, self._clock, xml.read_list_page)
-
-    def _deleted(self, exchange: RawExchange[list[DeleteFailure]]) -> list[DeleteFailure]:
-        return answers.from_xml(exchange, self._clock, xml.read_deleted)
-
-    def _parts(self, exchange: RawExchange[PartsPage]) -> PartsPage:
-        return answers.from_xml(exchange, self._clock, xml.read_parts)
-
-    def _uploads(self, exchange: RawExchange[UploadsPage]) -> UploadsPage:
-        return answers.from_xml(exchange, self._clock, xml.read_uploads)
-
-    def _nothing(self, exchange: RawExchange[None]) -> None:
-        answers.nothing(exchange, self._clock)

@@ -1,0 +1,87 @@
+"""What it costs to start: ``s3engine --version`` and ``s3engine ls`` beside s5cmd and a Python that does nothing.
+
+Run it from the checkout: ``python -m bench.startup [--keep bench/runs]``. Fresh processes, rounds interleaved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from bench.harness import (
+    RunFailed,
+    client_environment,
+    command_line,
+    find_s5cmd,
+    keep_run,
+    median_and_range,
+    run_process,
+    table,
+)
+from bench.sink import LISTING_BUCKET, Sink, SinkUnavailable
+
+# what -> the text its output must hold
+_EXPECTED = {"version": "", "ls": "one"}
+
+
+def commands(url: str) -> dict[str, list[str]]:
+    """Name -> command line; the first word of the name says what its output must hold."""
+    python, s5cmd, target = sys.executable, find_s5cmd(), f"s3://{LISTING_BUCKET}/p/"
+    return {
+        "nothing: python -c pass": [python, "-c", "pass"],
+        "version: s3engine --version": [python, "-m", "s3engine", "--version"],
+        "version: s5cmd version": [s5cmd, "version"],
+        "ls: s3engine ls": [python, "-m", "s3engine", "ls", target, "--endpoint-url", url],
+        "ls: s5cmd ls": [s5cmd, "--endpoint-url", url, "ls", target],
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; 2 when it could not be measured."""
+    parser = argparse.ArgumentParser(prog="python -m bench.startup", description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=20, help="runs of each command (20)")
+    parser.add_argument("--keep", metavar="DIR", help="write the run below DIR, e.g. bench/runs")
+    options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        parser.error("--rounds must be 1 or more")
+    rows: list[dict[str, Any]] = []
+    try:
+        with Sink() as sink:
+            todo = commands(sink.endpoint_url)
+            for round_number in range(options.rounds + 1):
+                for name in random.Random(round_number).sample(list(todo), len(todo)):
+                    sink.requests()
+                    usage = run_process(todo[name], client_environment())
+                    n_requests = len(sink.requests())
+                    if _EXPECTED.get(name.partition(":")[0], "") not in usage.stdout:
+                        raise RunFailed(f"{name} printed {usage.stdout!r}")
+                    if round_number:  # the first fills byte code and page caches
+                        rows.append({
+                            "round": round_number, "command": name, "wall_ms": round(usage.wall_s * 1e3, 2),
+                            "cpu_ms": round(usage.cpu_s * 1e3, 2), "requests": n_requests,
+                        })  # fmt: skip
+    except (RunFailed, SinkUnavailable) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    lines = []
+    for name in todo:
+        own = [row for row in rows if row["command"] == name]
+        lines.append([
+            name, median_and_range([row["wall_ms"] for row in own], 0),
+            median_and_range([row["cpu_ms"] for row in own], 0),
+            f"{statistics.median(row['requests'] for row in own):.0f}",
+        ])  # fmt: skip
+    summary = table(["command", "wall ms: median (range)", "CPU ms: median (range)", "requests"], lines)
+    print(summary)
+    if options.keep:
+        given = command_line("bench.startup", sys.argv[1:] if arguments is None else arguments)
+        print(f"\nkept in {keep_run(options.keep, 'startup', given, summary, rows)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

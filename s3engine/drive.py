@@ -1,0 +1,70 @@
+"""The blocking driver: one exchange over one link, start to end."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from s3engine.errors import ConnectionLost
+from s3engine.transport import Exchange, Link, Timeouts
+from s3engine.wire import RECEIVE_BYTES, Wire
+
+__all__ = ["drive"]
+
+R = TypeVar("R")
+
+
+def drive(
+    exchange: Exchange[R], link: Link, timeouts: Timeouts, *, used: int = 0,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[R, bool]:  # fmt: skip
+    """Carry one exchange over ``link`` and block until it ends; returns its result and whether the link may live on.
+
+    Closes the link on any error. Raises what the exchange, its result or a timer raises.
+    """
+    wire = Wire(link)
+    wire.used = used
+    buffer = memoryview(bytearray(RECEIVE_BYTES))
+    poller = select.poll()
+    poller.register(wire.fileno(), select.POLLIN)
+    watching_write = answered = False
+    try:
+        now = clock()
+        try:
+            wire.start(exchange, timeouts, now)
+        except ConnectionLost as lost:
+            wire.read_refusal(buffer, now, lost)
+            answered = True
+        while not answered:
+            if wire.wants_write != watching_write:
+                watching_write = wire.wants_write
+                poller.modify(wire.fileno(), select.POLLIN | (select.POLLOUT if watching_write else 0))
+            events = poller.poll(100)
+            now = clock()
+            if not events:
+                late = wire.overdue(now)
+                if late is not None:
+                    raise late
+                continue
+            mask = events[0][1]
+            if mask & ~select.POLLOUT and wire.on_readable(buffer, now):
+                break
+            if mask & select.POLLOUT and wire.wants_write:
+                try:
+                    wire.on_writable(now)
+                except ConnectionLost as lost:
+                    wire.read_refusal(buffer, now, lost)
+                    break
+            late = wire.overdue(now)
+            if late is not None:
+                raise late
+        reusable = wire.finish()
+        result = exchange.result()
+    except BaseException:
+        wire.close()
+        raise
+    if not reusable:
+        wire.close()
+    return result, reusable

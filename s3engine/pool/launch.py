@@ -1,0 +1,95 @@
+"""Starting worker processes under any start method, and what the parent knows of each."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import socket
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from s3engine.errors import ConfigError
+from s3engine.pool.channel import Channel
+from s3engine.pool.messages import Task
+from s3engine.pool.worker import WorkerSettings, descriptor, run
+
+__all__ = ["WorkerHandle", "choose_start_method", "launch"]
+
+
+def choose_start_method(wanted: str) -> str:
+    """The start method for ``auto``: fork while this process has one thread (fastest), else forkserver.
+
+    Raises ConfigError when ``fork`` is demanded after threads were made: a lock that another thread holds at that
+    moment would stay locked in the child for ever.
+    """
+    try:
+        threads = len(os.listdir("/proc/self/task"))
+        can_fork = True
+    except OSError:
+        threads = threading.active_count()
+        can_fork = False  # not Linux: system libraries may have threads that nobody counts
+    if wanted == "fork" and threads > 1:
+        raise ConfigError(
+            f"start_method 'fork' needs a process with one thread, this one has {threads}; use 'forkserver' or 'spawn'"
+        )
+    if wanted != "auto":
+        return wanted
+    return "fork" if threads == 1 and can_fork else "forkserver"
+
+
+_main_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _without_main(needed: bool) -> Iterator[None]:
+    """Keep multiprocessing from importing the caller's ``__main__`` in the child.
+
+    Workers run code of ours alone. Without this a script with no ``if __name__ == "__main__"`` guard would run again
+    in each worker and start workers of its own there. ``needed``: a policy that is defined in ``__main__`` must travel.
+    """
+    if needed:
+        yield
+        return
+    with _main_lock:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
+class WorkerHandle:
+    """What the parent knows of a worker."""
+
+    __slots__ = ("channel", "contexts", "index", "large", "process", "ready", "solo", "tasks")
+
+    def __init__(self, index: int, process: Any, channel: Channel) -> None:
+        self.index = index
+        self.process = process
+        self.channel = channel
+        self.tasks: dict[int, Task] = {}
+        self.large = 0
+        self.contexts: set[int] = set()
+        self.ready = False
+        self.solo = False  # works on one suspect task alone
+
+
+def launch(settings: WorkerSettings, method: str, block_fd: int) -> WorkerHandle:
+    """Start the worker that ``settings`` describe; ``block_fd`` is the shared memory's file."""
+    ours, theirs = socket.socketpair()
+    if method == "fork":
+        settings = dataclasses.replace(settings, inherited=(*settings.inherited, ours.fileno()))
+    context: Any = multiprocessing.get_context(method)  # its type does not know Process
+    process = context.Process(
+        target=run, args=(settings, theirs, descriptor(block_fd)), name=f"s3engine-worker-{settings.index}", daemon=True
+    )
+    with _without_main(type(settings.timeout_policy).__module__ == "__main__"):
+        process.start()
+    theirs.close()
+    return WorkerHandle(settings.index, process, Channel(ours))
