@@ -104,7 +104,9 @@ def run_process(command: Sequence[str], environment: Mapping[str, str], timeout_
         err.seek(0)
         stdout, stderr = out.read().decode(errors="replace"), err.read().decode(errors="replace")
     if code:
-        raise RunFailed(f"{os.path.basename(command[0])} ended with {code}: {(stderr or stdout).strip()[-2000:]}")
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
+        said = (stderr or stdout).strip()[-2000:] or "it said nothing"
+        raise RunFailed(f"{' '.join(map(os.path.basename, command[:3]))} {how}: {said}")
     return Usage(wall_s, cpu_s, stdout)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from s3engine.config import TransportSettings
-from s3engine.errors import ConfigError
+from s3engine.errors import ConfigError, S3EngineError
 
 __all__ = ["BUILT_IN", "ENTRY_POINT_GROUP", "dotted_name", "load_transport", "open_transport"]
 
@@ -41,5 +41,11 @@ def load_transport(dotted: str) -> Callable[[TransportSettings], Any]:
 
 
 def open_transport(dotted: str, settings: TransportSettings) -> Any:
-    """Import and open a transport. Raises ConfigError."""
-    return load_transport(dotted)(settings)
+    """Import and open a transport. Raises ConfigError, which names it, whatever goes wrong."""
+    factory = load_transport(dotted)
+    try:
+        return factory(settings)
+    except S3EngineError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"cannot open the transport {dotted!r}: {type(error).__name__}: {error}") from error

@@ -234,6 +234,8 @@ class Supervisor:
             self._died(worker)
 
     def _take_outcomes(self, worker: WorkerHandle, outcomes: list[tuple[Any, ...]]) -> None:
+        if self._broken is not None:
+            return  # all has been reported as failed already
         tasks = worker.tasks
         deaths = self._deaths
         for outcome in outcomes:
@@ -293,7 +295,10 @@ class Supervisor:
         self._workers[position] = self._start(worker.index, method)
 
     def _fail_everything(self, error: S3EngineError) -> None:
-        """No worker can open the transport: nothing will ever be done."""
+        """No worker can be had: nothing will ever be done."""
+        while self._again or self._suspects:
+            task = (self._again or self._suspects).popleft()
+            self._jobs[task[1]].done(task, _failed_outcome(task, error))
         for worker in self._workers:
             for task in list(worker.tasks.values()):
                 self._jobs[task[1]].done(task, _failed_outcome(task, error))

@@ -673,7 +673,7 @@ def test_closed_engine(environment: pytest.MonkeyPatch, bucket: str) -> None:
 
 def test_error_in_the_block_cancels(environment: pytest.MonkeyPatch, bucket: str) -> None:
     """An exception inside the with block cancels what is under way and is the one that comes out."""
-    with pytest.raises(LookupError, match="mine"), Engine(**SETTINGS) as engine:
+    with pytest.raises(LookupError, match="mine"), Engine(**SETTINGS) as engine:  # noqa: PT012  (the block is the test)
         batch = engine.upload(bucket, (BytesSource(b"x", f"k{n}") for n in itertools.count()))
         raise LookupError("mine")
     assert batch.over

@@ -74,7 +74,12 @@ def test_wait_drops_reports_and_sums_up() -> None:
     """wait() makes room for all and returns totals of done and failed objects."""
     harness = Harness(max_buffered=1)
     harness.emit(0)
-    threading.Timer(0.05, lambda: (harness.batch._emit(report(1, ok=False)), harness.batch._end(None))).start()
+
+    def later() -> None:
+        harness.batch._emit(report(1, ok=False))
+        harness.batch._end(None)
+
+    threading.Timer(0.05, later).start()
     summary = harness.batch.wait()
     assert (summary.objects, summary.failed, summary.size_bytes, summary.retries) == (1, 1, 10, 2)
     assert not harness.batch._full

@@ -39,7 +39,7 @@ def engine() -> Iterator[Engine]:
 def test_round_trip(engine: Engine, tmp_path: Path) -> None:
     """What is uploaded by bytes and by file, copied and downloaded is the same, and can be deleted."""
     (tmp_path / "f").write_bytes(b"file")
-    sources = [BytesSource(b"bytes", "a"), FileSource(str(tmp_path / "f"), "b")]
+    sources: list[BytesSource | FileSource] = [BytesSource(b"bytes", "a"), FileSource(str(tmp_path / "f"), "b")]
     reports = {report.key: report for report in engine.upload("trip", sources)}
     assert reports["a"].etag == hashlib.md5(b"bytes").hexdigest()
     assert all(report.ok and report.attempts == 1 for report in reports.values())
