@@ -13,7 +13,6 @@ import threading
 import time
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass
 
 import urllib3
 from urllib3.connection import HTTPConnection
@@ -85,7 +84,7 @@ class Connections:
         self._settings = settings
         self._pools: dict[Endpoint, tuple[Any, bool]] = {}
         self._lock = threading.Lock()
-        self._proxies = getproxies_environment()
+        self._may_have_proxy = any(name.lower().endswith("_proxy") for name in os.environ)
 
     def _tls(self) -> dict[str, Any]:
         settings = self._settings
@@ -100,7 +99,12 @@ class Connections:
 
     def proxy_for(self, endpoint: Endpoint) -> str:
         """The proxy URL of ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy`` for an endpoint, or ""."""
-        proxy = self._proxies.get(endpoint.scheme) or self._proxies.get("all") or ""
+        if not self._may_have_proxy:
+            return ""
+        from urllib.request import getproxies_environment, proxy_bypass  # lazy: 10 ms
+
+        proxies = getproxies_environment()
+        proxy = proxies.get(endpoint.scheme) or proxies.get("all") or ""
         if not proxy or proxy_bypass(endpoint.netloc):
             return ""
         return proxy if "//" in proxy else f"http://{proxy}"

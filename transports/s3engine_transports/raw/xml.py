@@ -6,11 +6,14 @@ Namespaces and the order of elements differ between stores, so only local names 
 from __future__ import annotations
 
 import re
+from html import escape  # xml.sax.saxutils has one too, and imports urllib.request with it: 10 ms
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
-from xml.etree.ElementTree import Element, ParseError, fromstring
-from xml.sax.saxutils import escape
 
 from s3engine.transport import CompletedPart, DeleteFailure, ListPage, ObjectInfo, PartsPage, UploadInfo, UploadsPage
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 __all__ = [
     "BadXml", "complete_body", "delete_body", "is_xml_safe", "location_body", "parse", "read_deleted", "read_error",
@@ -32,6 +35,8 @@ def is_xml_safe(key: str) -> bool:
 
 def parse(body: bytes) -> Element:
     """The root element. Raises BadXml."""
+    from xml.etree.ElementTree import ParseError, fromstring  # lazy: an upload of small objects reads no XML
+
     try:
         return fromstring(body)
     except ParseError as error:
@@ -158,10 +163,14 @@ def read_uploads(body: bytes) -> UploadsPage:
     return UploadsPage(uploads, unquote_plus(marker) if encoded else marker, fields.get("NextUploadIdMarker", ""))
 
 
+def _text(value: str) -> str:
+    return escape(value, quote=False).replace("\r", "&#13;")
+
+
 def delete_body(keys: list[str]) -> bytes:
     """DeleteObjects in its quiet form: only failures come back."""
     # \r must go as a reference, or the parser on the other side makes it a \n.
-    objects = "".join([f"<Object><Key>{escape(key, {chr(13): '&#13;'})}</Key></Object>" for key in keys])
+    objects = "".join([f"<Object><Key>{_text(key)}</Key></Object>" for key in keys])
     return (
         '<?xml version="1.0" encoding="UTF-8"?>'
         f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{objects}<Quiet>true</Quiet></Delete>'
@@ -172,7 +181,7 @@ def complete_body(parts: list[CompletedPart]) -> bytes:
     """CompleteMultipartUpload, parts in the order of their numbers."""
     listed = "".join(
         [
-            f'<Part><PartNumber>{part.number}</PartNumber><ETag>"{escape(part.etag)}"</ETag></Part>'
+            f'<Part><PartNumber>{part.number}</PartNumber><ETag>"{_text(part.etag)}"</ETag></Part>'
             for part in sorted(parts)
         ]
     )
@@ -186,5 +195,5 @@ def location_body(region: str) -> bytes:
     """CreateBucket in a region other than us-east-1."""
     return (
         '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-        f"<LocationConstraint>{escape(region)}</LocationConstraint></CreateBucketConfiguration>"
+        f"<LocationConstraint>{_text(region)}</LocationConstraint></CreateBucketConfiguration>"
     ).encode()
