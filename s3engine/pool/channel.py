@@ -54,6 +54,8 @@ class Channel:
             except BlockingIOError:
                 return
             except OSError as error:
+                if self.sock.fileno() < 0:  # closed by ourselves: nothing waits for room any more
+                    outgoing.clear()
                 raise ChannelClosed from error
             del outgoing[:count]
 

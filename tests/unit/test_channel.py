@@ -93,6 +93,14 @@ def test_sending_to_nobody_raises(pair: Pair) -> None:
         pair[0].send(bytes(100_000))
 
 
+def test_closed_end_waits_for_nothing(pair: Pair) -> None:
+    """Sending on an end that was closed raises, and leaves nothing that waits to be written."""
+    pair[0].close()
+    with pytest.raises(ChannelClosed):
+        pair[0].send("late")
+    assert not pair[0].wants_write
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(), st.text(max_size=50), st.binary(max_size=3000)), max_size=20), st.data())
 def test_messages_arrive_whatever_the_pieces(messages: list[Any], data: st.DataObject) -> None:
