@@ -110,6 +110,11 @@ class DownloadJob(Job):
         if type(error) is NeedsParts:
             self._in_parts(wanted, wanted.info._replace(size_bytes=error.size_bytes, etag=error.etag))
         else:
+            if error is not None:
+                # The worker removes what it wrote; one that was killed while it wrote could not.
+                path = os.path.join(self.context.root, wanted.relative)
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary_path(path, task[5][2]))
             self._over(wanted, outcome)
 
     def _over(self, wanted: _Wanted, outcome: tuple[Any, ...]) -> None:

@@ -437,7 +437,7 @@ class Supervisor:
     def _end_workers(self) -> None:
         limit = self._clock() + _JOIN_S
         for worker in self._workers:
-            while worker.channel.wants_write and self._clock() < limit:
+            while worker.channel.wants_write and worker.process.is_alive() and self._clock() < limit:
                 self._send(worker, None)
                 time.sleep(0.005)  # a worker reads within milliseconds, or will be killed below
         waiting = [worker.process for worker in self._workers]

@@ -409,7 +409,7 @@ def test_tls_that_nobody_vouches_for(seaweed: EmbeddedServer, tls: Relay) -> Non
     raw = _open(seaweed, endpoint_url=f"https://127.0.0.1:{tls.port}")
     with pytest.raises(ConnectFailed, match=r"not trusted.*--ca-bundle") as caught:
         raw.head_bucket("bucket", timeouts=T)
-    assert caught.value.permanent  # type: ignore[attr-defined]
+    assert caught.value.permanent
 
 
 def test_tls_unverified(seaweed: EmbeddedServer, tls: Relay, bucket: str) -> None:
