@@ -6,7 +6,6 @@ Namespaces and the order of elements differ between stores, so only local names 
 from __future__ import annotations
 
 import re
-from html import escape  # xml.sax.saxutils has one too, and imports urllib.request with it: 10 ms
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 
@@ -164,7 +163,8 @@ def read_uploads(body: bytes) -> UploadsPage:
 
 
 def _text(value: str) -> str:
-    return escape(value, quote=False).replace("\r", "&#13;")
+    # xml.sax.saxutils.escape and html.escape do the same and import 10 ms of other things first.
+    return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#13;")
 
 
 def delete_body(keys: list[str]) -> bytes:
