@@ -1,6 +1,6 @@
 """AWS Signature Version 4 for S3, as pure functions: no clock, no network, no state but caches of derived keys.
 
-Written by hand because it is the hot path: about 6 us a request against 100 us of botocore's signer, which stays the
+Written by hand because it is the hot path: 5 us of CPU a request against 44 us of botocore's signer, which stays the
 reference that the tests hold this file to, byte for byte. The rules:
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html and sigv4-query-string-auth.html.
 S3 differs from other services: the path is encoded once and never normalised (``//``, ``.`` and ``..`` stay).
