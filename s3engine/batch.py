@@ -126,7 +126,7 @@ class Batch:
     def cancel(self) -> None:
         """Begin nothing more; what is in flight has ``Config.shutdown_grace_s`` to end. Returns at once.
 
-        Everything taken from the input gets its report, undone objects with the error ``Cancelled``.
+        Everything taken from the input so far gets its report, undone objects with the error ``Cancelled``.
         """
         self._cancel()
 

@@ -96,16 +96,16 @@ class CredentialSource:
         static = self._from_environment()
         if static is not None:
             return static
-        from botocore.exceptions import BotoCoreError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         session = self.botocore_session()
         try:
             if self._resolved is None:
                 self._resolved = session.get_credentials()
             frozen = None if self._resolved is None else self._resolved.get_frozen_credentials()
-        except (BotoCoreError, OSError, RuntimeError, ValueError) as error:
-            # Not BotoCoreError alone: a credential_process that is missing (OSError) or prints no JSON (ValueError),
-            # fresh credentials that are out of date already (RuntimeError).
+        except (BotoCoreError, ClientError, OSError, RuntimeError, ValueError) as error:
+            # Not BotoCoreError alone: STS that refuses the role (ClientError), a credential_process that is missing
+            # (OSError) or prints no JSON (ValueError), fresh credentials that are out of date already (RuntimeError).
             raise NoCredentials(f"cannot get credentials: {error}") from None
         if frozen is None or not frozen.access_key:
             raise NoCredentials(

@@ -280,6 +280,7 @@ class Engine:
                 self._caller = Caller(
                     open_transport(self._transport_name, self._transport_settings), self._block, self.config.workers,
                     self._timeout_policy, self._retry_policy, self._credentials,
+                    give_up_after_s=self.config.give_up_after_s,
                 )  # fmt: skip
             caller = self._caller
         return caller.call(op, bucket, lambda timeouts: function(caller.transport, timeouts))

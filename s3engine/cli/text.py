@@ -53,9 +53,9 @@ def explain(error: S3EngineError) -> str:
     """The error's own line, and the options that may mend it where it cannot know of them."""
     text = str(error)
     if isinstance(error, (ConnectFailed, ConnectTimeout)):
-        return f"{text}; is that the store, and is it running? (--endpoint-url, AWS_ENDPOINT_URL)"
+        return f"{text} (--endpoint-url, AWS_ENDPOINT_URL)"
     if isinstance(error, RequestError) and ((error.status >= 400 and not error.code) or isinstance(error, NotS3)):
-        return f"{text}; is the endpoint an S3 store? (--endpoint-url, AWS_ENDPOINT_URL)"
+        return f"{text} (--endpoint-url, AWS_ENDPOINT_URL)"
     if isinstance(error, AccessDenied):
         return f"{text}; look at the credentials and what they may do (AWS_ACCESS_KEY_ID, --profile)"
     return text

@@ -6,10 +6,10 @@ copy with the size of the source.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
-from s3engine.errors import ConfigError, S3EngineError, ServerFault
+from s3engine.errors import ConfigError, DuplicateKey, S3EngineError, ServerFault, TransferError
 from s3engine.jobs.base import Job, KeyGuard, duplicate
 from s3engine.jobs.delete import KeyDeleter
 from s3engine.jobs.transfer import MultipartTransfer
@@ -26,6 +26,33 @@ __all__ = ["CopyJob"]
 _KEPT_HEADERS = (
     "content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires",
 )  # fmt: skip
+
+
+class _Overlap(NamedTuple):
+    """An object of a copy inside one bucket whose target is the source of another object."""
+
+    key: str
+    target: str
+
+    def error(self) -> DuplicateKey:
+        """Copying it now could overwrite what is still to be copied, and a move would then delete the copy."""
+        text = (
+            f"target {self.target!r} is itself a source of this batch; {self.key!r} was left as it is. "
+            "Do it in two steps, through another prefix"
+        )
+        return DuplicateKey(text, key=self.key)
+
+
+def _with_overlaps(items: Iterable[Any], key: Callable[[ObjectInfo], str]) -> Iterator[Any]:
+    """The items, read to the end first, with those marked whose target is a source too. Runs in the reader thread."""
+    infos = [ObjectInfo(item, -1) if isinstance(item, str) else item for item in items]
+    sources = {info.key for info in infos}
+    for info in infos:
+        target = key(info)
+        yield _Overlap(info.key, target) if target in sources and target != info.key else info
+
+
+_NO_OUTCOME = (0, 0, 0.0, 0.0, 0.0, 0.0, 0, "", 0, "", None, None)
 
 
 class _Copied:
@@ -54,7 +81,8 @@ class CopyJob(Job):
     ) -> None:  # fmt: skip
         headers = _replacing(template) if isinstance(template, ObjectHeaders) else ()
         values = {"bucket": bucket, "source_bucket": source_bucket, "headers": headers}
-        super().__init__(items, values, emit)
+        overlapping = source_bucket == bucket
+        super().__init__(_with_overlaps(items, key) if overlapping else items, values, emit)
         self._key = key
         self._template = template if callable(template) else None
         self._threshold_bytes = threshold_bytes
@@ -73,6 +101,9 @@ class CopyJob(Job):
 
     def admit(self, seq: int, item: Any) -> None:
         """Copy, in parts when it is known to be large; HEAD tells what is not known."""
+        if type(item) is _Overlap:
+            self._refused(seq, item.key, item.error())
+            return
         info = ObjectInfo(item, -1) if isinstance(item, str) else item
         try:
             target = self._key(info)
@@ -133,7 +164,14 @@ class CopyJob(Job):
     def _copy(self, one: _Copied) -> None:
         own: Headers | None = None
         if self._template is not None:
-            own = _replacing(self._template(ObjectInfo(one.key, one.size_bytes, one.etag)))
+            try:
+                own = _replacing(self._template(ObjectInfo(one.key, one.size_bytes, one.etag)))
+            except Exception as error:  # noqa: BLE001  (the caller's own code: handed to the caller)
+                self.failure = self.failure or error
+                self.broken = True
+                text = f"not begun: the template raised {type(error).__name__}: {error}"
+                self._finish(one, one.outcome or _NO_OUTCOME, TransferError(text, key=one.key))
+                return
         if one.size_bytes > self._threshold_bytes:
             plan = plan_parts(one.size_bytes, self._part_bytes)
             headers = self.context.headers if own is None else own

@@ -20,8 +20,8 @@ class PartsTransfer:
     """
 
     __slots__ = (
-        "_ended", "_in_flight", "_next", "attempts", "error", "estimate", "etag", "job", "key", "plan", "request_id",
-        "seq", "started_at", "status", "timeout_s",
+        "_completing", "_ended", "_in_flight", "_next", "attempts", "error", "estimate", "etag", "job", "key", "plan",
+        "request_id", "seq", "started_at", "status", "timeout_s",
     )  # fmt: skip
 
     def __init__(self, job: Job, seq: int, key: str, plan: PartPlan) -> None:
@@ -39,6 +39,7 @@ class PartsTransfer:
         self.started_at = 0.0
         self._next = 0
         self._in_flight = 0
+        self._completing = False
         self._ended = False
 
     # ---- for subclasses
@@ -71,8 +72,9 @@ class PartsTransfer:
         return self.part_task(index)
 
     def cancel(self) -> None:
-        """Stop."""
-        self.fail(Cancelled(f"cancelled before {self.key!r} was done", key=self.key))
+        """Stop, unless it is being put together already: then its answer tells what became of it."""
+        if not self._completing:
+            self.fail(Cancelled(f"cancelled before {self.key!r} was done", key=self.key))
 
     # ---- events
 
@@ -99,6 +101,7 @@ class PartsTransfer:
         if self.error is not None:
             self.fail(self.error)
         elif self._next >= self.plan.count and not self._in_flight:
+            self._completing = True
             self.all_parts_done()
 
     def keep(self, index: int, outcome: tuple[Any, ...]) -> None:
@@ -109,12 +112,13 @@ class PartsTransfer:
         if self.error is None:
             self.error = error
         if not self._in_flight and not self._ended:
-            self._ended = True
             self.undo()
             self.over(self.error)
 
     def over(self, error: S3EngineError | None) -> None:
         """The last word: report, and let the next large object in."""
+        if self._ended:
+            return
         self._ended = True
         self.job.composite_over()
         self.finished(self.outcome(error))

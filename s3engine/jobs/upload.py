@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from s3engine.errors import ConfigError, S3EngineError, SourceError
+from s3engine.errors import ConfigError, S3EngineError, SourceChanged, SourceError
 from s3engine.jobs.base import Job, KeyGuard, duplicate
 from s3engine.jobs.transfer import MultipartTransfer
 from s3engine.operations import ObjectHeaders, Template
@@ -98,13 +98,21 @@ class UploadJob(Job):
             self._over(seq, source, outcome)
 
     def _parted(self, transfer: Any, outcome: tuple[Any, ...]) -> None:
-        self._over(transfer.seq, transfer.source, outcome)
+        self._over(transfer.seq, transfer.source, (*outcome[:10], transfer.mtime_ns, outcome[11]))
 
     def _over(self, seq: int, source: Any, outcome: tuple[Any, ...]) -> None:
         error = outcome[11]
         if error is None and self._remove and type(source) is FileSource:
             try:
+                status = os.stat(source.path)
+                if status.st_mtime_ns != outcome[10] or status.st_size != outcome[8]:
+                    raise SourceChanged(
+                        f"{source.path!r} was written to after it was sent; it was uploaded as it was, and kept",
+                        path=source.path,
+                    )
                 os.unlink(source.path)
+            except SourceChanged as changed:
+                error = changed
             except OSError as reason:
                 error = SourceError(
                     f"uploaded, but cannot remove {source.path!r}: {reason.strerror}", path=source.path
@@ -114,7 +122,7 @@ class UploadJob(Job):
 
 
 class _FileInParts(MultipartTransfer):
-    __slots__ = ("_headers", "_mtime_ns", "source")
+    __slots__ = ("_headers", "mtime_ns", "source")
 
     def __init__(
         self, job: Job, seq: int, source: FileSource, plan: PartPlan, mtime_ns: int, headers: Headers,
@@ -122,7 +130,7 @@ class _FileInParts(MultipartTransfer):
     ) -> None:  # fmt: skip
         super().__init__(job, seq, source.key, plan, finished)
         self.source = source
-        self._mtime_ns = mtime_ns
+        self.mtime_ns = mtime_ns
         self._headers = headers
 
     def begin(self) -> None:
@@ -132,7 +140,7 @@ class _FileInParts(MultipartTransfer):
         first, last = self.plan.span(index)
         length = last + 1 - first
         # Every part checks that the file is still the one that was planned.
-        part = FilePart(os.fspath(self.source.path), first, length, self._mtime_ns, self.plan.size_bytes)
+        part = FilePart(os.fspath(self.source.path), first, length, self.mtime_ns, self.plan.size_bytes)
         arg = (self.upload_id, index + 1, part)
         return self.job.task(Kind.PART, self.key, length, arg, self.part_done, index)
 

@@ -57,8 +57,8 @@ class Item:
 
     __slots__ = (
         "arg", "attempts", "body", "bytes_per_s", "context", "error", "etag", "exchange", "failed", "failures",
-        "first_at", "free_used", "key", "kind", "paid", "sink", "size_bytes", "started_at", "task_id", "timeouts",
-        "verdict",
+        "first_at", "free_used", "key", "kind", "mtime_ns", "paid", "sink", "size_bytes", "started_at",
+        "task_id", "timeouts", "verdict",
     )  # fmt: skip
 
     def __init__(self, task: Task, context: WorkerContext) -> None:
@@ -76,6 +76,7 @@ class Item:
         self.body: Body = b""
         self.failures: list[tuple[str, S3EngineError]] | None = None
         self.etag = ""
+        self.mtime_ns = 0  # of the file that was sent
         self.error: S3EngineError | None = None  # of the last attempt, while it waits for the next
         self.timeouts: Timeouts | None = None
         self.verdict: Any = None
@@ -151,6 +152,7 @@ def _open_source(item: Item) -> None:
     else:
         item.body = data
     item.size_bytes = size
+    item.mtime_ns = status.st_mtime_ns
 
 
 def _begin_put(item: Item, api: Any, timeouts: Timeouts) -> Any:
@@ -172,7 +174,7 @@ def _begin_put_bytes(item: Item, api: Any, timeouts: Timeouts) -> Any:
 
 def _end_put(item: Item, result: Any) -> Ended:
     item.body = b""
-    return Ended(result.etag, result.request_id, result.status)
+    return Ended(result.etag, result.request_id, result.status, item.mtime_ns)
 
 
 # ---- GetObject

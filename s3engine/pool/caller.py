@@ -26,7 +26,7 @@ class Caller:
 
     def __init__(
         self, transport: Any, block: SharedBlock, index: int, policy: TimeoutPolicy, retry_policy: RetryPolicy,
-        credentials: CredentialSource, *, clock: Callable[[], float] = time.monotonic,
+        credentials: CredentialSource, *, give_up_after_s: float = 900.0, clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep, rng: Callable[[], float] = random.random,
     ) -> None:  # fmt: skip
         self.transport = transport
@@ -39,12 +39,14 @@ class Caller:
         self._credentials = credentials
         self._clock = clock
         self._sleep = sleep
+        self._give_up_after_s = give_up_after_s
         self._offset_s = 0.0
         self._lock = threading.Lock()
 
     def call(self, op: OpClass, bucket: str, function: Callable[[Timeouts], R]) -> R:
         """``function(timeouts)`` until it succeeds or its error is final, which is raised."""
         failed = free_used = paid = 0
+        began = self._clock()
         while True:
             with self._lock:
                 timeouts = self._policy.timeouts(op, 0, failed, self._estimator.estimate(op))
@@ -68,6 +70,8 @@ class Caller:
                 failed += 1
                 self._sleep(decision.delay_s)
                 while decision.waiting:
+                    if self._clock() - began > self._give_up_after_s:
+                        raise
                     with self._lock:
                         decision = self._decider.admit(decision.verdict, now=self._clock())
                     self._sleep(decision.delay_s)

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from s3engine.control.retry import Verdict
-from s3engine.errors import ConnectionLost, RequestError, S3EngineError
+from s3engine.errors import ConnectionLost, RequestError, S3EngineError, TransferError
 from s3engine.pool.actions import ACTIONS, Item
 from s3engine.pool.core import Core
 from s3engine.pool.messages import Task
@@ -129,7 +129,8 @@ class LoopLane:
                 began, over = (wire.first_byte_at, now) if item.sink is not None else (wire.started_at, wire.drained_at)
                 estimator.observe_transfer(action.op, size, over - began)
             ended = action.end(item, result)
-        except S3EngineError as error:
+        except Exception as unknown:  # noqa: BLE001  (whatever it is, it concerns this object alone)
+            error = _as_ours(item, unknown)
             # Some stores misread what follows a refused body: such a connection is not used again.
             if reusable and exchange.body:
                 reusable = False
@@ -193,10 +194,10 @@ class LoopLane:
                     action.prepare(item)
                 item.timeouts = timeouts = self._core.timeouts(action.op, item.size_bytes, item.failed)
                 exchange = action.begin(item, self._transport.exchanges, timeouts)
-        except S3EngineError as error:
+        except Exception as error:  # noqa: BLE001  (a path with a NUL, say: it concerns this object alone)
             item.first_at = item.first_at or now
             item.started_at = now
-            self._retry(item, error, now)
+            self._retry(item, _as_ours(item, error), now)
             return True
         endpoint = exchange.endpoint
         wires = self._idle.get(endpoint)
@@ -377,3 +378,10 @@ class LoopLane:
         self._idle.clear()
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _as_ours(item: Item, error: Exception) -> S3EngineError:
+    """``error``, or for one that is not ours a final TransferError that names the object."""
+    if isinstance(error, S3EngineError):
+        return error
+    return TransferError(f"{item.key!r}: {type(error).__name__}: {error}", key=item.key)

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from s3engine.control.retry import govern_budget
 from s3engine.control.shared import CONTROL_HEARTBEAT_S, SharedBlock
 from s3engine.credentials import Credentials, CredentialSource
-from s3engine.errors import Cancelled, S3EngineError, WorkerCrashed
+from s3engine.errors import Cancelled, EngineClosed, NoCredentials, S3EngineError, WorkerCrashed
 from s3engine.pool.channel import ChannelClosed
 from s3engine.pool.launch import WorkerHandle, choose_start_method, launch
 from s3engine.pool.load import load_transport
@@ -108,6 +108,8 @@ class Supervisor:
         self._calls: deque[Callable[[], None]] = deque()
         self._hard_cancel: list[tuple[float, Job]] = []
         self._broken: S3EngineError | None = None
+        self._failing = threading.Lock()
+        self._failed: BaseException | None = None  # a bug ended the thread
         self._stillborn = 0
         self._stopping = False
         self._refreshing = False
@@ -134,7 +136,10 @@ class Supervisor:
             job.start_reading()
 
         job.wake = self.wake
-        self._call(begin)
+        with self._failing:
+            if self._failed is not None:
+                raise EngineClosed(f"this engine failed ({self._failed!r}); make a new one")
+            self._call(begin)
 
     def cancel(self, job: Job) -> None:
         """End a job: nothing new is begun, what is in flight has ``grace_s`` to end."""
@@ -169,6 +174,10 @@ class Supervisor:
                 self._turn()
         except BaseException as error:
             # A bug in here must end the batches, not leave their callers waiting for ever.
+            with self._failing:
+                self._failed = error
+            while self._calls:
+                self._calls.popleft()()
             for job in list(self._order):
                 job.failure = job.failure or error
                 self._ended.pop(job.context.id)()
@@ -271,7 +280,7 @@ class Supervisor:
             return
         for task in orphans:
             deaths, solo_kills = self._deaths.get(task[0], (0, 0))
-            if worker.solo:
+            if worker.solo and len(orphans) == 1:
                 solo_kills += 1
                 guilty = not from_outside or solo_kills >= _SOLO_KILLS
             else:
@@ -479,6 +488,8 @@ class Supervisor:
                 found: Credentials | S3EngineError | None = self._credentials.current()
             except S3EngineError as error:
                 found = error
+            except Exception as error:  # noqa: BLE001  (botocore and its plug-ins may raise anything)
+                found = NoCredentials(f"cannot get credentials: {type(error).__name__}: {error}")
             self._call(lambda: self._refreshed(found, only_if_changed))
 
         threading.Thread(target=look_up, name="s3engine-credentials", daemon=True).start()

@@ -18,6 +18,7 @@ from s3engine.embedded import EmbeddedServer
 from s3engine.errors import (
     Cancelled,
     ConfigError,
+    DuplicateKey,
     EngineClosed,
     NotFound,
     SinkError,
@@ -397,6 +398,43 @@ def test_move_leaves_no_source(engine: Engine, bucket: str, probe: S3Probe) -> N
     assert sorted(probe.list_keys(bucket)) == sorted(f"b/a/{n}" for n in range(30))
     (lost,) = engine.copy(bucket, ["none"], bucket, key=lambda _: "x", move=True)
     assert isinstance(lost.error, NotFound)
+
+
+def test_move_whose_targets_are_sources_loses_nothing(engine: Engine, bucket: str, probe: S3Probe) -> None:
+    """Moving log.1 to log.2 while log.2 goes to log.3 leaves log.1 where it is and says so."""
+    probe.put(bucket, "log.1", b"one")
+    probe.put(bucket, "log.2", b"two")
+    batch = engine.list(bucket, "log.").move(key=lambda info: f"log.{int(info.key[4:]) + 1}")
+    reports = {report.key: report for report in batch}
+    assert isinstance(reports["log.1"].error, DuplicateKey)
+    assert reports["log.2"].ok
+    assert {key: probe.get(bucket, key) for key in probe.list_keys(bucket)} == {"log.1": b"one", "log.3": b"two"}
+
+
+def test_path_that_no_system_takes_concerns_one_object(engine: Engine, bucket: str) -> None:
+    """A path with a NUL byte fails by name, and costs no worker."""
+    engine.start()
+    pids = engine.worker_pids
+    sources: list[Any] = [FileSource("a\0b", "bad"), BytesSource(b"x", "good")]
+    reports = {report.key: report for report in engine.upload(bucket, sources)}
+    assert "null byte" in str(reports["bad"].error)
+    assert reports["good"].ok
+    assert engine.worker_pids == pids
+
+
+def test_bug_in_the_supervisor_ends_batches_and_closes_the_engine(environment: pytest.MonkeyPatch, bucket: str) -> None:
+    """If the engine's own thread dies its batches end with the reason, and later ones are refused, not left waiting."""
+    engine = Engine(**SETTINGS)
+    engine.start()
+    supervisor = engine._supervisor
+    assert supervisor is not None
+    environment.setattr(threading, "excepthook", lambda info: None)  # its traceback is expected here
+    environment.setattr(supervisor, "_deal", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        engine.upload(bucket, [BytesSource(b"x", "k")]).wait(timeout_s=20)
+    with pytest.raises(EngineClosed, match="ZeroDivisionError"):
+        engine.upload(bucket, [BytesSource(b"x", "k")])
+    engine.close(cancel=True)
 
 
 @pytest.mark.parametrize("new_prefix", ["b/", "a/sub/", "a/a/"])

@@ -6,6 +6,8 @@ import json
 import os
 import pickle
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -143,6 +145,31 @@ def test_a_process_that_gives_none(home: Path, program: str) -> None:
     """A credential_process that fails or talks nonsense is one NoCredentials, not a traceback."""
     with pytest.raises(NoCredentials):
         _process(home, program).current()
+
+
+def test_a_role_that_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """STS that refuses the role is one NoCredentials that says so, not a traceback."""
+
+    class Refuse(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>"
+            self.send_response(403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            """Keep quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Refuse) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        (home / "credentials").write_text("[base]\naws_access_key_id = A\naws_secret_access_key = S\n")
+        (home / "config").write_text("[profile p]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = base\n")
+        with pytest.raises(NoCredentials, match="AccessDenied"):
+            CredentialSource(profile="p").current()
+        server.shutdown()
 
 
 def test_a_process_that_is_not_there(home: Path) -> None:

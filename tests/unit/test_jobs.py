@@ -20,6 +20,7 @@ from s3engine.errors import (
     NotFound,
     S3EngineError,
     ServerFault,
+    SourceChanged,
     SourceError,
     UnsafeKey,
 )
@@ -365,11 +366,27 @@ def test_upload_move_removes_files_that_are_stored(tmp_path: Path) -> None:
     good, bad = tmp_path / "good", tmp_path / "bad"
     good.touch()
     bad.touch()
-    bench = Bench(lambda task: outcome(task, error=AccessDenied("no") if task[3] == "bad" else None))
+    sent_ns = good.stat().st_mtime_ns
+
+    def answer(task: Task) -> tuple[Any, ...]:
+        error = AccessDenied("no") if task[3] == "bad" else None
+        return outcome(task, size_bytes=0, detail=sent_ns, error=error)
+
+    bench = Bench(answer)
     items = [FileSource(str(good), "good"), FileSource(str(bad), "bad")]
     reports = bench.run(upload(bench, items, remove_source=True))
     assert (good.exists(), bad.exists()) == (False, True)
     assert {report.operation for report in reports} == {"move"}
+
+
+def test_file_that_was_written_to_after_it_was_sent_is_kept(tmp_path: Path) -> None:
+    """A move does not remove a file that is no longer the one that was stored."""
+    path = tmp_path / "f"
+    path.write_bytes(b"new")
+    bench = Bench(lambda task: outcome(task, size_bytes=3, detail=path.stat().st_mtime_ns - 1))
+    (report,) = bench.run(upload(bench, [FileSource(str(path), "k")], remove_source=True))
+    assert isinstance(report.error, SourceChanged)
+    assert path.exists()
 
 
 def test_file_that_cannot_be_removed_is_said(tmp_path: Path) -> None:
@@ -377,6 +394,63 @@ def test_file_that_cannot_be_removed_is_said(tmp_path: Path) -> None:
     bench = Bench(outcome)
     (report,) = bench.run(upload(bench, [FileSource(str(tmp_path / "gone"), "k")], remove_source=True))
     assert isinstance(report.error, SourceError)
+
+
+def test_cancel_during_complete_waits_for_its_answer() -> None:
+    """An upload that is being put together is reported once, by what Complete answers, whatever a cancel says."""
+    bench = Bench(large_upload)
+    job = upload(bench, [FileSource("/f", "k")])
+    job.start_reading()
+    eventually(lambda: bool(bench.turn(job)))
+    job.done(bench.tasks[0], large_upload(bench.tasks[0]))
+    job.next_large(1)
+    (create,) = job.next_tasks(9)
+    job.done(create, large_upload(create))
+    for part in job.next_large(3):
+        job.done(part, large_upload(part))
+    (complete,) = job.next_tasks(9)
+    assert complete[2] == Kind.COMPLETE
+    job.cancel()
+    assert bench.reports == []
+    job.done(complete, large_upload(complete))
+    assert [report.error for report in bench.reports] == [None]
+    assert not job.next_tasks(9)
+
+
+# ---- copy inside one bucket
+
+
+@pytest.mark.parametrize("move", [False, True])
+@pytest.mark.parametrize("as_info", [False, True])
+def test_target_that_is_a_source_is_refused(move: bool, as_info: bool) -> None:
+    """No copy overwrites, and no move deletes, what another object of the batch still needs."""
+    keys = ["p/p/x", "p/x"]
+    items = [ObjectInfo(key, 1, "etag") for key in keys] if as_info else keys
+
+    def answer(task: Task) -> tuple[Any, ...]:
+        return outcome(task, detail=HeadResult(1, "etag") if task[2] == Kind.HEAD else None)
+
+    bench = Bench(answer)
+    reports = {r.key: r for r in bench.run(copy(bench, items, lambda info: "p/" + info.key, move=move))}
+    assert isinstance(reports["p/x"].error, DuplicateKey)
+    assert reports["p/p/x"].ok
+    assert [task[3] for task in bench.tasks if task[2] == Kind.COPY] == ["p/p/p/x"]
+    deleted = [key for task in bench.tasks if task[2] == Kind.DELETE for key in task[5]]
+    assert deleted == (["p/p/x"] if move else [])
+
+
+def test_template_that_fails_after_the_head_breaks_the_job() -> None:
+    """A template that raises for an object whose size had to be asked for is reported and handed to the caller."""
+
+    def template(info: ObjectInfo) -> ObjectHeaders:
+        raise LookupError(info.key)
+
+    bench = Bench(lambda task: outcome(task, detail=HeadResult(1, "etag")))
+    job = copy(bench, ["k"], template=template)
+    (report,) = bench.run(job)
+    assert "LookupError" in str(report.error)
+    assert isinstance(job.failure, LookupError)
+    assert job.broken
 
 
 # ---- download
