@@ -267,9 +267,10 @@ class Engine:
             job.paused = lambda: batch._full
             job.turned = batch._turned
             batch._attach(supervisor.wake)
+            # First, since it may refuse: a batch that is listed is waited for by close().
+            supervisor.submit(job, lambda: batch._end(job.failure))
             self._batches = [one for one in self._batches if not one.over]
             self._batches.append(batch)
-            supervisor.submit(job, lambda: batch._end(job.failure))
         return batch
 
     def _call(self, op: OpClass, bucket: str, function: Callable[[Any, Any], Any]) -> Any:
