@@ -70,6 +70,8 @@ class Job:
     """Base of all jobs. Subclasses say what to do with an input item (``admit``) and with outcomes (handlers)."""
 
     operation = ""
+    finishes = frozenset((Kind.ABORT,))
+    """Kinds of tasks that still go out after a cancel, because they end what was begun."""
 
     def __init__(
         self, items: Iterable[Any], context_values: dict[str, Any], emit: Callable[[RequestReport], None], *,
@@ -212,7 +214,7 @@ class Job:
         self._composites.clear()
         self._waiting.clear()
         for task in list(self._ready):
-            if task[2] != Kind.ABORT:
+            if task[2] not in self.finishes:
                 self._ready.remove(task)
                 error = Cancelled(f"cancelled before {task[3]!r} was begun", key=task[3])
                 detail = [(key, error) for key in task[5]] if task[2] == Kind.DELETE else None

@@ -73,6 +73,7 @@ class CopyJob(Job):
     """``items`` are keys or ObjectInfo of ``source_bucket``; ``key`` maps an ObjectInfo to the key of its copy."""
 
     operation = "copy"
+    finishes = frozenset((Kind.ABORT, Kind.DELETE))
 
     def __init__(
         self, items: Iterable[Any], source_bucket: str, bucket: str, key: Callable[[ObjectInfo], str],
@@ -136,11 +137,7 @@ class CopyJob(Job):
     def cancel(self) -> None:
         """Sources whose copies are whole are still deleted: a move is not left half-done."""
         self._deleter.flush()
-        kept = [task for task in self._ready if task[2] == Kind.DELETE]
-        for task in kept:
-            self._ready.remove(task)
         super().cancel()
-        self._ready.extend(kept)
 
     def _refused(self, seq: int, key: str, error: S3EngineError) -> None:
         self.emit(

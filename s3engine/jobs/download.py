@@ -38,6 +38,7 @@ class DownloadJob(Job):
     """``items`` are keys or ObjectInfo; ``path`` maps an ObjectInfo to its path relative to ``root``."""
 
     operation = "download"
+    finishes = frozenset((Kind.ABORT, Kind.DELETE))
 
     def __init__(
         self, items: Iterable[Any], bucket: str, root: str, path: Callable[[ObjectInfo], str],
@@ -90,11 +91,7 @@ class DownloadJob(Job):
     def cancel(self) -> None:
         """Objects that are safely on disk are still deleted: a move is not left half-done."""
         self.flush()
-        kept = [task for task in self._ready if task[2] == Kind.DELETE]
-        for task in kept:
-            self._ready.remove(task)
         super().cancel()
-        self._ready.extend(kept)
 
     def temporary(self, wanted: _Wanted) -> tuple[str, str]:
         """Final and temporary path; makes the folder. Raises UnsafeKey, SinkError."""

@@ -304,6 +304,7 @@ def test_client_that_leaves_frees_the_server() -> None:
             sock.sendall(b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nabc")
             eventually(lambda: canned.received.endswith(b"abc"))
         eventually(lambda: canned.left)
+        assert canned.left
 
 
 class _Canned:
