@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -16,12 +17,12 @@ from s3engine.control.retry import RetryPolicy
 from s3engine.control.shared import SharedBlock
 from s3engine.control.timeouts import AdaptiveTimeouts
 from s3engine.credentials import CredentialSource, load_settings
-from s3engine.errors import EngineClosed, InvalidRequest
+from s3engine.errors import ConfigError, EngineClosed, InvalidRequest
 from s3engine.listing import ObjectListing
 from s3engine.operations import Template
 from s3engine.pool.caller import Caller
-from s3engine.pool.load import dotted_name, open_transport
-from s3engine.transport import HeadResult, ObjectInfo
+from s3engine.pool.load import capabilities_of, dotted_name, open_transport
+from s3engine.transport import Capabilities, HeadResult, ObjectInfo
 from s3engine.uri import check_bucket
 
 # The pool and the jobs are imported with the first batch: listing, buckets and `s3engine ls` start in half the time.
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from s3engine.sources import Source
 
 __all__ = ["Engine"]
+
+_NO_PARTS = 1 << 62  # a threshold that no object reaches
 
 
 class Engine:
@@ -75,6 +78,15 @@ class Engine:
         self._batches: list[Batch] = []
         self._closed = False
 
+    @functools.cached_property
+    def capabilities(self) -> Capabilities:
+        """What the transport can do. Imports its class, opens nothing."""
+        return capabilities_of(self._transport_name)
+
+    def _cannot(self, what: str, name: str) -> ConfigError:
+        text = f"the transport {self.config.transport!r} cannot {what}: {self.capabilities.reason(name)}"
+        return ConfigError(f"{text}. Use another one, e.g. transport='raw'")
+
     # ---- operations
 
     def upload(
@@ -90,9 +102,10 @@ class Engine:
         from s3engine.jobs.upload import UploadJob
 
         check_bucket(bucket)
+        threshold_bytes = self.config.multipart_threshold_bytes if self.capabilities.multipart else _NO_PARTS
         return self._begin(
             lambda emit: UploadJob(
-                sources, bucket, emit, template=template, threshold_bytes=self.config.multipart_threshold_bytes,
+                sources, bucket, emit, template=template, threshold_bytes=threshold_bytes,
                 part_bytes=self.config.part_size_bytes, remove_source=remove_sources,
                 guess_content_type=guess_content_type,
             ),
@@ -129,17 +142,22 @@ class Engine:
         """Copy objects inside the store, with their metadata unless ``template`` replaces it.
 
         ``key`` maps an object to the key of its copy (default: the same). With ``move`` a source is deleted once its
-        copy is known to be whole.
+        copy is known to be whole. Raises ConfigError when the transport cannot do it: see ``capabilities``.
         """
         from s3engine.jobs.copy import CopyJob
 
         check_bucket(source_bucket)
         check_bucket(bucket)
+        able = self.capabilities
+        if bucket != source_bucket and not able.copy_between_buckets:
+            raise self._cannot("copy from one bucket to another", "copy_between_buckets")
+        if template is not None and not able.copy_headers:
+            raise self._cannot("give a copy other headers than its source has", "copy_headers")
         return self._begin(
             lambda emit: CopyJob(
                 objects, source_bucket, bucket, key or _key, emit, template=template,
-                threshold_bytes=self.config.copy_threshold_bytes, part_bytes=self.config.copy_part_size_bytes,
-                move=move,
+                threshold_bytes=self.config.copy_threshold_bytes if able.copy_parts else _NO_PARTS,
+                part_bytes=self.config.copy_part_size_bytes, pinned=able.if_match_copy, move=move,
             ),
             progress,
         )  # fmt: skip
@@ -253,11 +271,19 @@ class Engine:
             )  # fmt: skip
             self._supervisor = Supervisor(
                 settings, min(config.workers, config.concurrency), concurrency=config.concurrency,
-                start_method=config.start_method,
+                start_method=self._start_method(),
                 block=self._block, credentials=self._credentials, max_parts_in_flight=config.max_parts_in_flight,
                 grace_s=config.shutdown_grace_s,
             )  # fmt: skip
         return self._supervisor
+
+    def _start_method(self) -> str:
+        wanted = self.config.start_method
+        if self.capabilities.fork or wanted not in ("auto", "fork"):
+            return wanted
+        if wanted == "fork":
+            raise self._cannot("be used by forked workers", "fork")
+        return "forkserver"
 
     def _begin(self, make: Callable[[Callable[[Any], None]], Job], progress: Progress | None) -> Batch:
         with self._lock:

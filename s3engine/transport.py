@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 __all__ = [
-    "Body", "Capabilities", "CompletedPart", "CopyResult", "DeleteFailure", "Exchange", "Exchanges", "FilePart",
-    "GetResult", "HeadResult", "Headers", "Link", "ListPage", "MultiplexableTransport", "ObjectInfo", "PartsPage",
-    "PutResult", "Sink", "Timeouts", "Transport", "UploadInfo", "UploadsPage",
+    "TIMERS", "Body", "Capabilities", "CompletedPart", "CopyResult", "DeleteFailure", "Exchange", "Exchanges",
+    "FilePart", "GetResult", "HeadResult", "Headers", "Link", "ListPage", "MultiplexableTransport", "ObjectInfo",
+    "PartsPage", "PutResult", "Sink", "Timeouts", "Transport", "UploadInfo", "UploadsPage",
 ]  # fmt: skip
 
 Headers = tuple[tuple[str, str], ...]
@@ -164,19 +164,46 @@ class UploadsPage(NamedTuple):
     next_upload_id_marker: str
 
 
+TIMERS = frozenset(("connect", "stall", "first_byte", "attempt"))
+"""The timers of :class:`Timeouts`, without their unit."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a transport can do; the engine refuses or goes around what it cannot, in the open."""
+    """What a transport can do, as an attribute of its class, so that it is known before anything is opened.
 
-    per_call_timeouts: bool = True
-    """Each call's Timeouts really reach the socket."""
-    ranges: bool = True
-    conditional: bool = True
-    """If-Match on get and copy."""
+    The engine refuses or goes around what is not there, in the open. A call that would need it raises NotSupported
+    before anything is sent; nothing is ever left out in silence.
+    """
+
+    timers: frozenset[str] = TIMERS
+    """Which of TIMERS bound every call, each by its own value. One that is missing may be late by any time, but never
+    beyond ``attempt_s`` when "attempt" is there."""
+    if_match_get: bool = True
+    if_match_copy: bool = True
+    """Of copy_object and upload_part_copy. Without: the engine copies what is there when the copy is made."""
+    multipart: bool = True
+    """The calls from create_multipart_upload to list_multipart_uploads. Without: put_object takes bodies of any size,
+    and the engine never cuts an upload into parts."""
     copy_parts: bool = True
+    """upload_part_copy. Without: no copy of objects above 5 GiB."""
+    copy_headers: bool = True
+    """copy_object takes headers. Without: the engine refuses a template for copies."""
+    copy_between_buckets: bool = True
     exact_keys: bool = True
-    """Every legal key can be addressed."""
+    """Every legal key can be addressed. Without: a call for one that cannot raises InvalidRequest."""
+    clock_offset: bool = True
+    """set_clock_offset is heeded. Without: a machine whose clock is wrong fails with ClockSkewed."""
+    fork: bool = True
+    """Works in a process forked from one where it was in use. Without: workers come from a fork server."""
     multiplexable: bool = False
+    """See :class:`MultiplexableTransport`."""
+    reasons: tuple[tuple[str, str], ...] = ()
+    """(name of a field above, why it is not there), for people."""
+
+    def reason(self, name: str) -> str:
+        """Why ``name`` is not there."""
+        return dict(self.reasons).get(name, f"not among its capabilities ({name})")
 
 
 class Transport(Protocol):

@@ -70,7 +70,10 @@ class _Copied:
 
 
 class CopyJob(Job):
-    """``items`` are keys or ObjectInfo of ``source_bucket``; ``key`` maps an ObjectInfo to the key of its copy."""
+    """``items`` are keys or ObjectInfo of ``source_bucket``; ``key`` maps an ObjectInfo to the key of its copy.
+
+    ``pinned``: copy only what has the ETag that was listed.
+    """
 
     operation = "copy"
     finishes = frozenset((Kind.ABORT, Kind.DELETE))
@@ -78,7 +81,7 @@ class CopyJob(Job):
     def __init__(
         self, items: Iterable[Any], source_bucket: str, bucket: str, key: Callable[[ObjectInfo], str],
         emit: Callable[[RequestReport], None], *, template: Template, threshold_bytes: int, part_bytes: int,
-        move: bool = False,
+        pinned: bool = True, move: bool = False,
     ) -> None:  # fmt: skip
         headers = _replacing(template) if isinstance(template, ObjectHeaders) else ()
         values = {"bucket": bucket, "source_bucket": source_bucket, "headers": headers}
@@ -89,6 +92,7 @@ class CopyJob(Job):
         self._threshold_bytes = threshold_bytes
         self._part_bytes = part_bytes
         self._guard = KeyGuard()
+        self._pinned = pinned
         self._move = move
         self._source = Job([], {"bucket": source_bucket}, emit).context
         self._deleter = KeyDeleter(self, self._deleted)
@@ -174,7 +178,8 @@ class CopyJob(Job):
             headers = self.context.headers if own is None else own
             self.add_composite(_CopyInParts(self, one, plan, headers, self._parted))
         else:
-            self.request(Kind.COPY, one.target, one.size_bytes, (one.key, one.etag, own), self._copied, one)
+            pin = one.etag if self._pinned else ""
+            self.request(Kind.COPY, one.target, one.size_bytes, (one.key, pin, own), self._copied, one)
 
     def _parted(self, transfer: Any, outcome: tuple[Any, ...]) -> None:
         self._copied(transfer.one, (), outcome)
@@ -256,7 +261,8 @@ class _CopyInParts(MultipartTransfer):
 
     def part_task(self, index: int) -> Task:
         first, last = self.plan.span(index)
-        arg = (self.upload_id, index + 1, self.one.key, first, last, self.one.etag)
+        pin = self.one.etag if self.job._pinned else ""  # type: ignore[attr-defined]  # it is a CopyJob's
+        arg = (self.upload_id, index + 1, self.one.key, first, last, pin)
         return self.job.task(Kind.PART_COPY, self.key, last + 1 - first, arg, self.part_done, index)
 
 

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
 from s3engine.config import TransportSettings
 from s3engine.errors import ConfigError, S3EngineError
+from s3engine.transport import Capabilities
 
-__all__ = ["BUILT_IN", "ENTRY_POINT_GROUP", "dotted_name", "load_transport", "open_transport"]
+__all__ = ["BUILT_IN", "ENTRY_POINT_GROUP", "capabilities_of", "dotted_name", "load_transport", "open_transport"]
 
-BUILT_IN = {"raw": "s3engine_transports.raw:RawTransport"}
+BUILT_IN = {
+    "raw": "s3engine_transports.raw:RawTransport",
+    "boto3": "s3engine_transports.via_boto3:Boto3Transport",
+    "minio": "s3engine_transports.via_minio:MinioTransport",
+    "obstore": "s3engine_transports.via_obstore:ObstoreTransport",
+}
+"""Those that need a package of their own are named like it, and so is the extra that installs it."""
 ENTRY_POINT_GROUP = "s3engine.transports"
 
 
 def dotted_name(name: str) -> str:
-    """``module:attribute`` of a transport's class; a name that has a colon already is one. Raises ConfigError."""
+    """``module:attribute`` of a transport's class; a name that has a colon already is one.
+
+    Raises ConfigError when nothing has that name, or when the package that it needs is not installed.
+    """
     if ":" in name:
         return name
     found = BUILT_IN.get(name)
     if found is not None:
+        if name != "raw" and importlib.util.find_spec(name) is None:
+            raise ConfigError(
+                f"the transport {name!r} needs the package {name}; install it with: pip install 's3engine[{name}]'"
+            )
         return found
     from importlib.metadata import entry_points  # lazy: 50 ms that only others' transports pay
 
@@ -33,11 +48,19 @@ def dotted_name(name: str) -> str:
 def load_transport(dotted: str) -> Callable[[TransportSettings], Any]:
     """Import a transport's class. Raises ConfigError when there is none under that name."""
     module_name, _, attribute = dotted.partition(":")
+    if not module_name or not attribute:
+        raise ConfigError(f"a transport is named module:Class, not {dotted!r}")
     try:
         factory: Callable[[TransportSettings], Any] = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"cannot load the transport {dotted!r}: {error}") from error
     return factory
+
+
+def capabilities_of(dotted: str) -> Capabilities:
+    """What the class says of itself; imports it. A class without the attribute can do everything."""
+    found = getattr(load_transport(dotted), "capabilities", None)
+    return found if isinstance(found, Capabilities) else Capabilities()
 
 
 def open_transport(dotted: str, settings: TransportSettings) -> Any:
