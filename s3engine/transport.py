@@ -192,6 +192,9 @@ class Capabilities:
     copy_between_buckets: bool = True
     exact_keys: bool = True
     """Every legal key can be addressed. Without: a call for one that cannot raises InvalidRequest."""
+    error_details: bool = True
+    """Errors tell ``retry_after_s``, ``request_id`` and whether a lost connection was ``stale``. Without: a retry waits
+    its own time, and one after a connection that had been closed is paid for."""
     clock_offset: bool = True
     """set_clock_offset is heeded. Without: a machine whose clock is wrong fails with ClockSkewed."""
     fork: bool = True
