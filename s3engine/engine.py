@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
@@ -17,12 +18,12 @@ from s3engine.control.retry import RetryPolicy
 from s3engine.control.shared import SharedBlock
 from s3engine.control.timeouts import AdaptiveTimeouts
 from s3engine.credentials import CredentialSource, load_settings
-from s3engine.errors import ConfigError, EngineClosed, InvalidRequest
+from s3engine.errors import ConfigError, EngineClosed, InvalidRequest, NotFound
 from s3engine.listing import ObjectListing
 from s3engine.operations import Template
 from s3engine.pool.caller import Caller
 from s3engine.pool.load import capabilities_of, dotted_name, open_transport
-from s3engine.transport import Capabilities, HeadResult, ObjectInfo
+from s3engine.transport import Capabilities, HeadResult, ObjectInfo, UploadInfo
 from s3engine.uri import check_bucket
 
 # The pool and the jobs are imported with the first batch: listing, buckets and `s3engine ls` start in half the time.
@@ -205,7 +206,34 @@ class Engine:
             )  # fmt: skip
         self._call(OpClass.DELETE, bucket, lambda api, t: api.delete_bucket(bucket, timeouts=t))
 
+    def abort_uploads(self, bucket: str, prefix: str) -> int:
+        """Abort the multipart uploads below ``prefix`` that are neither completed nor aborted; returns how many.
+
+        They are no objects: no listing shows them, and their parts are kept (and charged for) until somebody does this.
+        """
+        check_bucket(bucket)
+        aborted = 0
+        key_marker = upload_id_marker = ""
+        while True:
+            page = self._call(
+                OpClass.LIST, bucket,
+                functools.partial(_list_uploads, bucket, prefix, key_marker, upload_id_marker),
+            )  # fmt: skip
+            for upload in page.uploads:
+                with contextlib.suppress(NotFound):  # gone by itself in the meantime
+                    self._call(OpClass.DELETE, bucket, functools.partial(_abort_upload, bucket, upload))
+                    aborted += 1
+            key_marker, upload_id_marker = page.next_key_marker, page.next_upload_id_marker
+            if not key_marker:
+                return aborted
+
     # ---- life
+
+    @property
+    def ready(self) -> bool:
+        """Whether the workers were started and each has opened its transport, or it is known that none ever will."""
+        supervisor = self._supervisor
+        return supervisor is not None and supervisor.ready
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
@@ -315,3 +343,13 @@ class Engine:
 
 def _key(info: ObjectInfo) -> str:
     return info.key
+
+
+def _list_uploads(bucket: str, prefix: str, key_marker: str, upload_id_marker: str, api: Any, timeouts: Any) -> Any:
+    return api.list_multipart_uploads(
+        bucket, prefix, key_marker=key_marker, upload_id_marker=upload_id_marker, timeouts=timeouts
+    )
+
+
+def _abort_upload(bucket: str, upload: UploadInfo, api: Any, timeouts: Any) -> None:
+    api.abort_multipart_upload(bucket, upload.key, upload.upload_id, timeouts=timeouts)

@@ -155,6 +155,11 @@ class Supervisor:
         """Process ids of the workers, in the order of their slots."""
         return [worker.process.pid for worker in self._workers]
 
+    @property
+    def ready(self) -> bool:
+        """Whether each worker has opened its transport, or it is known that none ever will."""
+        return self._broken is not None or self._failed is not None or all(one.ready for one in self._workers)
+
     def wake(self) -> None:
         """Make the thread look again."""
         try:
