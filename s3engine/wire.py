@@ -29,7 +29,10 @@ from s3engine.errors import (
 )
 from s3engine.transport import Exchange, FilePart, Link, Timeouts
 
-__all__ = ["MIN_RATE_BYTES_PER_S", "RECEIVE_BYTES", "SEND_PIECE_BYTES", "Wire", "source_error"]
+__all__ = [
+    "MIN_RATE_BYTES_PER_S", "RECEIVE_BYTES", "SEND_PIECE_BYTES", "Wire", "check_unchanged", "source_error",
+    "unacknowledged",
+]  # fmt: skip
 
 R = TypeVar("R")
 
@@ -51,6 +54,17 @@ _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 def source_error(path: str, error: OSError) -> SourceError:
     """The SourceError for an OSError on reading ``path``."""
     return SourceError(f"cannot read {path!r}: {error.strerror or error}", path=path)
+
+
+def check_unchanged(part: FilePart, fd: int) -> None:
+    """Raise SourceChanged when the open file is no longer what it was when the transfer was planned."""
+    status = os.fstat(fd)
+    if (part.file_bytes >= 0 and status.st_size != part.file_bytes) or (
+        part.mtime_ns and status.st_mtime_ns != part.mtime_ns
+    ):
+        raise SourceChanged(
+            f"{part.path!r} changed while it was sent; send it again when it is at rest", path=part.path
+        )
 
 
 class Wire:
@@ -163,16 +177,11 @@ class Wire:
             raise source_error(self._part.path, error) from None
 
     def _check_file(self) -> None:
-        part = self._part
-        status = os.fstat(self._file)
-        os.close(self._file)
-        self._file = -1
-        if (part.file_bytes >= 0 and status.st_size != part.file_bytes) or (
-            part.mtime_ns and status.st_mtime_ns != part.mtime_ns
-        ):
-            raise SourceChanged(
-                f"{part.path!r} changed while it was sent; send it again when it is at rest", path=part.path
-            )
+        try:
+            check_unchanged(self._part, self._file)
+        finally:
+            os.close(self._file)
+            self._file = -1
 
     def on_writable(self, now: float) -> None:
         """Send more. Raises ConnectionLost, SourceError, SourceChanged."""
@@ -220,7 +229,7 @@ class Wire:
 
     def check_drained(self, now: float) -> None:
         """Look whether the kernel holds bytes of the request; when they are gone the wait for the answer starts."""
-        left = _unacknowledged(self._fd)
+        left = unacknowledged(self._fd)
         if left <= 0:
             self.drained_at = now
         elif left != self._outq:
@@ -343,7 +352,7 @@ def _described(exchange: Any) -> tuple[str, dict[str, Any]]:
     return getattr(exchange, "describe", lambda: "request")(), getattr(exchange, "where", dict)()
 
 
-def _unacknowledged(fd: int) -> int:
+def unacknowledged(fd: int) -> int:
     """Bytes the kernel still has to get across; 0 where that cannot be asked (not Linux)."""
     try:
         result = fcntl.ioctl(fd, _SIOCOUTQ, b"\0\0\0\0")

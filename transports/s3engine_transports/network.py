@@ -1,0 +1,99 @@
+"""What every transport over urllib3 needs to know of the network: socket options, proxies, and failures in words."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import urllib3
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+from s3engine.errors import ConnectFailed, ConnectTimeout, RequestError
+
+__all__ = ["MAX_IDLE_S", "connect_error", "is_readable", "proxy_for", "proxy_login", "socket_options"]
+
+# A store may close an idle connection after 5 s (AWS, as the CRT notes) to 75 s (nginx); older ones are not handed out.
+MAX_IDLE_S = 4.0
+_USER_TIMEOUT_MS = 20_000  # data unacknowledged for so long: the peer is gone (algorithm: TCP_USER_TIMEOUT 20 s)
+_KEEPALIVE_IDLE_S = 10
+
+
+def socket_options() -> list[tuple[int, int, int | bytes]]:
+    """For urllib3's ``socket_options``: no Nagle, and dead peers are noticed."""
+    options = [*HTTPConnection.default_socket_options, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        options.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS))
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        options.append((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_S))
+    return options
+
+
+def proxy_for(scheme: str, netloc: str) -> str:
+    """The proxy URL of ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy`` for a host, or ""."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return ""
+    from urllib.request import getproxies_environment, proxy_bypass  # lazy: 10 ms
+
+    proxies = getproxies_environment()
+    proxy = proxies.get(scheme) or proxies.get("all") or ""
+    if not proxy or proxy_bypass(netloc):
+        return ""
+    return proxy if "//" in proxy else f"http://{proxy}"
+
+
+def proxy_login(proxy: str) -> dict[str, str] | None:
+    """The headers that carry the user and password in a proxy's URL; None when it has none."""
+    login = urlsplit(proxy)
+    if not login.username:
+        return None
+    user = f"{unquote(login.username)}:{unquote(login.password or '')}"
+    return urllib3.make_headers(proxy_basic_auth=user)
+
+
+def is_readable(sock: Any) -> bool:
+    """A quiet idle connection has nothing to read; one that has was closed by the other side, or is out of step."""
+    return urllib3.util.wait_for_read(sock, timeout=0.0)
+
+
+def connect_error(error: BaseException, where: str, host: str, timeout_s: float) -> RequestError:
+    """What a failed connect is for us.
+
+    Args:
+        error: What urllib3 raised.
+        where: ``scheme://host:port`` of the endpoint.
+        host: The name that was looked up, a proxy's where there is one.
+        timeout_s: What connecting was allowed to take.
+    """
+    if isinstance(error, (NameResolutionError, socket.gaierror)):
+        return ConnectFailed(f"cannot connect to {where}: the name {host!r} is not known")
+    # NewConnectionError (refused, unreachable) is a ConnectTimeoutError to urllib3.
+    if isinstance(error, (ConnectTimeoutError, TimeoutError)) and not isinstance(error, NewConnectionError):
+        return ConnectTimeout(f"no connection to {where} within {timeout_s:g} s", timeout_s=timeout_s)
+    return ConnectFailed(f"cannot connect to {where}: {_reason(error)}", permanent=_is_permanent(error))
+
+
+def _is_permanent(error: BaseException) -> bool:
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause, in words."""
+    seen: BaseException = error
+    while seen.__cause__ is not None or seen.__context__ is not None:
+        seen = seen.__cause__ or seen.__context__  # type: ignore[assignment]  # one of them is not None
+    if isinstance(seen, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({seen.verify_message}); give its CA (--ca-bundle, AWS_CA_BUNDLE)"
+    if isinstance(seen, ssl.SSLError):
+        return f"TLS failed ({seen.reason or seen}); is it a plain http:// endpoint?"
+    if isinstance(seen, OSError) and seen.strerror:
+        return f"{seen.strerror}; is the endpoint right and running?"
+    return str(seen)
