@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from s3engine.pool.supervisor import Supervisor
     from s3engine.sources import Source
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "transport_settings"]
 
 _NO_PARTS = 1 << 62  # a threshold that no object reaches
 
@@ -53,19 +53,8 @@ class Engine:
             config = config.replace(**settings)
         self.config = config
         self._credentials = CredentialSource(profile=config.profile, anonymous=config.anonymous)
-        aws = load_settings(self._credentials, profile=config.profile)
         self._transport_name = dotted_name(config.transport)
-        self._transport_settings = TransportSettings(
-            endpoint_url=config.endpoint_url or aws.endpoint_url,
-            region=config.region or aws.region or "us-east-1",
-            credentials=self._credentials.current(),
-            addressing_style=config.addressing_style or aws.addressing_style or "auto",
-            payload_signing=config.payload_signing,
-            ca_bundle=config.ca_bundle or aws.ca_bundle,
-            verify_tls=config.verify_tls,
-            max_connections=-(-config.concurrency // config.workers),
-            user_agent=f"s3engine/{__version__}",
-        )
+        self._transport_settings = transport_settings(config, self._credentials)
         policy = config.timeout_policy if config.timeout_policy is not None else AdaptiveTimeouts()
         self._timeout_policy = policy
         self._retry_policy = RetryPolicy(
@@ -339,6 +328,26 @@ class Engine:
                 )  # fmt: skip
             caller = self._caller
         return caller.call(op, bucket, lambda timeouts: function(caller.transport, timeouts))
+
+
+def transport_settings(config: Config, source: CredentialSource | None = None) -> TransportSettings:
+    """What a transport is opened with: the config, filled up from ``AWS_*`` variables and the AWS configuration.
+
+    Raises ConfigError, NoCredentials.
+    """
+    source = source or CredentialSource(profile=config.profile, anonymous=config.anonymous)
+    aws = load_settings(source, profile=config.profile)
+    return TransportSettings(
+        endpoint_url=config.endpoint_url or aws.endpoint_url,
+        region=config.region or aws.region or "us-east-1",
+        credentials=source.current(),
+        addressing_style=config.addressing_style or aws.addressing_style or "auto",
+        payload_signing=config.payload_signing,
+        ca_bundle=config.ca_bundle or aws.ca_bundle,
+        verify_tls=config.verify_tls,
+        max_connections=-(-config.concurrency // config.workers),
+        user_agent=f"s3engine/{__version__}",
+    )
 
 
 def _key(info: ObjectInfo) -> str:

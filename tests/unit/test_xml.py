@@ -156,10 +156,13 @@ def test_parts_and_uploads() -> None:
     markers = (
         "<NextKeyMarker>a%2F</NextKeyMarker><NextUploadIdMarker>U</NextUploadIdMarker><IsTruncated>true</IsTruncated>"
     )
-    root = "<R>{}" + upload + markers + "</R>"
+    root = "<ListMultipartUploadsResult>{}" + upload + markers + "</ListMultipartUploadsResult>"
     assert xml.read_uploads(root.format("<EncodingType>url</EncodingType>").encode()) == (
         [("a b+", "U", "t")],
         "a/",
         "U",
     )
     assert xml.read_uploads(root.format("").encode()) == ([("a+b%2B", "U", "t")], "a%2F", "U")
+    for read in (xml.read_parts, xml.read_uploads):
+        with pytest.raises(xml.BadXml, match="html"):
+            read(b"<!DOCTYPE html><html><body/></html>")

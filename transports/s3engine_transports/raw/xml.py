@@ -71,11 +71,17 @@ def read_error(body: bytes) -> tuple[str, str, dict[str, str]]:
     return fields.get("Code", ""), fields.get("Message", ""), fields
 
 
+def _root(body: bytes, name: str) -> Element:
+    """The root, which must have this name: any page of a web server would be an empty list else."""
+    root = parse(body)
+    if _local(root.tag) != name:
+        raise BadXml(f"a {_local(root.tag)} where a {name} is due")
+    return root
+
+
 def read_list_page(body: bytes) -> ListPage:
     """ListObjectsV2. KeyCount is never looked at: some stores leave it out or get it wrong. Raises BadXml."""
-    root = parse(body)
-    if _local(root.tag) != "ListBucketResult":
-        raise BadXml(f"a {_local(root.tag)} where a ListBucketResult is due")
+    root = _root(body, "ListBucketResult")
     # Keys are decoded only when the store says it encoded them: some ignore the wish.
     encoded = any(_local(child.tag) == "EncodingType" and child.text == "url" for child in root)
     objects: list[ObjectInfo] = []
@@ -118,9 +124,7 @@ def read_list_page(body: bytes) -> ListPage:
 
 def read_deleted(body: bytes) -> list[DeleteFailure]:
     """The failures in a DeleteResult (quiet form). Raises BadXml."""
-    root = parse(body)
-    if _local(root.tag) != "DeleteResult":
-        raise BadXml(f"a {_local(root.tag)} where a DeleteResult is due")
+    root = _root(body, "DeleteResult")
     failures = []
     for child in root:
         if _local(child.tag) == "Error":
@@ -131,7 +135,7 @@ def read_deleted(body: bytes) -> list[DeleteFailure]:
 
 def read_parts(body: bytes) -> PartsPage:
     """ListParts: the parts of a page and the marker of the next one ("" on the last)."""
-    root = parse(body)
+    root = _root(body, "ListPartsResult")
     fields = _fields(root)
     parts = []
     for child in root:
@@ -145,7 +149,7 @@ def read_parts(body: bytes) -> PartsPage:
 
 def read_uploads(body: bytes) -> UploadsPage:
     """ListMultipartUploads. Raises BadXml."""
-    root = parse(body)
+    root = _root(body, "ListMultipartUploadsResult")
     fields = _fields(root)
     encoded = fields.get("EncodingType") == "url"
     uploads = []
