@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NameFilter", "Output", "config_from", "dry_run_option", "engine_options", "filter_options", "header_options",
-    "headers_from", "name_filter", "output_from", "output_options", "settings_from",
+    "headers_from", "name_filter", "output_from", "output_options", "settings_from", "shared_options",
 ]  # fmt: skip
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -35,19 +35,27 @@ def _stack(*options: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
     return apply
 
 
-engine_options = _stack(
+_store_options = _stack(
     click.option("--endpoint-url", metavar="URL", help="Where the store is; AWS unless set."),
     click.option("--profile", metavar="NAME", help="Profile of ~/.aws to use; goes before keys in the environment."),
     click.option("--region", metavar="NAME", help="Region to sign for."),
     click.option("--no-sign-request", is_flag=True, help="Anonymous: send no credentials."),
     click.option("--ca-bundle", metavar="PATH", help="CA certificates to trust, instead of the system's."),
     click.option("--no-verify-ssl", is_flag=True, help="Take any TLS certificate."),
-    click.option("--transport", metavar="NAME", help="How requests are made (raw)."),
+)
+_pool_options = _stack(
     click.option("--workers", type=int, metavar="N", help="Worker processes, 1 to 256 (one per usable core)."),
     click.option("-n", "--concurrency", type=int, metavar="N", help="Requests in flight, 1 to 1024 (256)."),
     click.option("--config", "config_file", metavar="FILE", help="TOML file with settings, named as in S3ENGINE_*."),
 )
+engine_options = _stack(
+    _store_options,
+    click.option("--transport", metavar="NAME", help="How requests are made (raw)."),
+    _pool_options,
+)
 """Who speaks to which store, and how much at once."""
+shared_options = _stack(_store_options, _pool_options)
+"""The same for a verb that names transports in a way of its own."""
 
 output_options = _stack(
     click.option("--quiet", is_flag=True, help="Print errors only."),

@@ -21,7 +21,7 @@ from s3engine.errors import Cancelled, ConfigError, NotFound, S3EngineError
 from s3engine.report import RequestReport
 
 HEAVY = ("click", "rich", "boto3", "botocore", "urllib3", "dask", "multiprocessing")
-VERBS = ("cp", "mv", "ls", "rm", "mb", "rb", "perf", "demo", "serve")
+VERBS = ("cp", "mv", "ls", "rm", "mb", "rb", "perf", "compare", "demo", "serve")
 
 Captured = pytest.CaptureFixture[str]
 
