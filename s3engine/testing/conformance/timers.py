@@ -19,7 +19,7 @@ from s3engine.transport import FilePart, Timeouts
 
 __all__: list[str] = []
 
-LONG_S = 30.0
+LONG_S = 8.0
 SHORT_S = 0.6
 LATE_S = 2.0  # a timer that is later than this does not bound what it says
 
