@@ -1,0 +1,344 @@
+"""The operations of S3 through boto3's client."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+from urllib.parse import unquote_plus
+
+from botocore import xform_name
+from botocore.exceptions import BotoCoreError
+
+from s3engine.config import TransportSettings
+from s3engine.credentials import Credentials
+from s3engine.errors import ConfigError, InvalidRequest
+from s3engine.transport import (
+    Body,
+    Capabilities,
+    CompletedPart,
+    CopyResult,
+    DeleteFailure,
+    FilePart,
+    GetResult,
+    Headers,
+    HeadResult,
+    ListPage,
+    ObjectInfo,
+    PartsPage,
+    PutResult,
+    Sink,
+    Timeouts,
+    UploadInfo,
+    UploadsPage,
+)
+from s3engine_transports.bodies import PartReader, deliver
+from s3engine_transports.common import Answer
+from s3engine_transports.raw import answers
+from s3engine_transports.raw.xml import is_xml_safe
+from s3engine_transports.via_boto3.asking import CLIENT_ERRORS, Asking
+from s3engine_transports.via_boto3.http import Http
+from s3engine_transports.via_boto3.session import Clients, CurrentCredentials
+
+__all__ = ["Boto3Transport"]
+
+_FIRST_REGION = "us-east-1"  # the only one that CreateBucket must not name
+
+
+class Boto3Transport:
+    """See :class:`s3engine.transport.Transport`. Opened in the process that uses it; safe for several threads.
+
+    What is sent is boto3's own work: the request, its signature, ``Expect: 100-continue`` before every body of an
+    object. Headers go out as they are given, past boto3's parameters, so that none is lost or changed. How it comes to
+    make one attempt and no look-ups: ``session.py``; how deadlines reach its sockets: ``http.py``.
+
+    Behind a proxy for plain HTTP a key with ``.`` or ``..`` segments raises InvalidRequest: urllib3 would change it.
+    """
+
+    capabilities = Capabilities()
+
+    def __init__(self, settings: TransportSettings) -> None:
+        self._settings = settings
+        self._credentials = CurrentCredentials(settings.credentials)
+        self._offset_s = 0.0
+        self._regions: dict[str, str] = {}
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._maker = Clients(settings, self._credentials)
+        self._http = Http(settings)
+        self._asking = Asking(self._http, self._clock, lambda: self._offset_s)
+        self._client("")
+
+    def _clock(self) -> float:
+        return time.time() + self._offset_s
+
+    def _region(self, bucket: str) -> str:
+        return self._regions.get(bucket) or self._settings.region
+
+    def _client(self, bucket: str) -> Any:
+        region = self._region(bucket)
+        found = self._clients.get(region)
+        if found is None:
+            with self._lock:
+                found = self._clients.get(region)
+                if found is None:
+                    try:
+                        found = self._maker.make(region, self._asking.handlers)
+                    except (BotoCoreError, ValueError) as error:
+                        raise ConfigError(f"boto3 cannot make a client for region {region!r}: {error}") from error
+                    self._clients[region] = found
+        return found
+
+    # ---- how each operation is asked for: boto3's reading of the answer, and the answer
+
+    def _bucket(
+        self, operation: str, bucket: str, timeouts: Timeouts, *, prefix: str = "", **parameters: Any
+    ) -> tuple[Any, Answer]:
+        if prefix:
+            parameters["Prefix"] = prefix
+        return self._ask(Answer(operation, bucket, ""), timeouts, (), parameters)
+
+    def _object(
+        self, operation: str, bucket: str, key: str, timeouts: Timeouts, headers: Headers = (), **parameters: Any
+    ) -> tuple[Any, Answer]:
+        request = Answer(operation, bucket, key)
+        _check_key(request)
+        return self._ask(request, timeouts, headers, {"Key": key, **parameters})
+
+    def _send(
+        self, operation: str, bucket: str, key: str, body: Body, timeouts: Timeouts, headers: Headers = (),
+        **parameters: Any,
+    ) -> PutResult:  # fmt: skip
+        # boto3's reading of the answer has no more than the headers.
+        with PartReader(body) if isinstance(body, FilePart) else nullcontext(body) as sent:
+            _, answer = self._object(operation, bucket, key, timeouts, headers, Body=sent, **parameters)
+        return answers.put(answer, self._clock)
+
+    def _ask(
+        self, request: Answer, timeouts: Timeouts, headers: Headers, parameters: dict[str, Any]
+    ) -> tuple[Any, Answer]:
+        method = getattr(self._client(request.bucket), xform_name(request.operation))
+        with self._asking.asking(request, timeouts, headers) as asked:
+            return self._asking.call(asked, method, {"Bucket": request.bucket, **parameters}), asked.answer
+
+    # ---- objects
+
+    def put_object(self, bucket: str, key: str, body: Body, headers: Headers, *, timeouts: Timeouts) -> PutResult:
+        return self._send("PutObject", bucket, key, body, timeouts, headers)
+
+    def get_object(
+        self, bucket: str, key: str, sink: Sink, *, first: int = 0, last: int = -1, if_match: str = "",
+        timeouts: Timeouts,
+    ) -> GetResult:  # fmt: skip
+        request = Answer("GetObject", bucket, key)
+        _check_key(request)
+        parameters = {"Bucket": bucket, "Key": key}
+        if first or last >= 0:
+            parameters["Range"] = f"bytes={first}-{last if last >= 0 else ''}"
+        if if_match:
+            parameters["IfMatch"] = _quoted(if_match)
+        method = self._client(bucket).get_object
+        with self._asking.asking(request, timeouts) as asked:
+            body = self._asking.call(asked, method, parameters)["Body"]
+            return deliver(asked.answer, body.read, sink, first=first, last=last, errors=CLIENT_ERRORS)
+
+    def head_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> HeadResult:
+        _, answer = self._object("HeadObject", bucket, key, timeouts)
+        return answers.head(answer, self._clock)
+
+    def copy_object(
+        self, source_bucket: str, source_key: str, bucket: str, key: str, headers: Headers, *, if_match: str = "",
+        timeouts: Timeouts,
+    ) -> CopyResult:  # fmt: skip
+        source = _source(Answer("CopyObject", source_bucket, source_key), if_match)
+        parsed, answer = self._object("CopyObject", bucket, key, timeouts, headers, **source)
+        return self._copied(parsed.get("CopyObjectResult"), answer)
+
+    def _copied(self, result: Mapping[str, str] | None, answer: Answer) -> CopyResult:
+        if not result or not result.get("ETag"):
+            return answers.copied(answer, self._clock)  # it knows the error
+        return CopyResult(_bare(result), answer.headers.get("x-amz-request-id", ""), answer.status)
+
+    def delete_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> None:
+        self._object("DeleteObject", bucket, key, timeouts)
+
+    def delete_objects(self, bucket: str, keys: list[str], *, timeouts: Timeouts) -> list[DeleteFailure]:
+        for key in keys:
+            _check_key(Answer("DeleteObjects", bucket, key))
+            if not is_xml_safe(key):
+                raise InvalidRequest(
+                    f"DeleteObjects s3://{bucket}: the key {key!r} cannot stand in XML; delete it by itself",
+                    operation="DeleteObjects", bucket=bucket, key=key,
+                )  # fmt: skip
+        delete = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+        parsed, _ = self._bucket("DeleteObjects", bucket, timeouts, Delete=delete)
+        return [
+            DeleteFailure(failed.get("Key", ""), failed.get("Code", ""), failed.get("Message", ""))
+            for failed in parsed.get("Errors", ())
+        ]
+
+    def list_objects_v2(
+        self, bucket: str, prefix: str = "", *, delimiter: str = "", continuation_token: str = "",
+        start_after: str = "", max_keys: int = 1000, timeouts: Timeouts,
+    ) -> ListPage:  # fmt: skip
+        optional = {"Delimiter": delimiter, "ContinuationToken": continuation_token, "StartAfter": start_after}
+        given = {name: value for name, value in optional.items() if value}
+        # boto3 asks for encoded keys, and decodes them, by itself.
+        parsed, answer = self._bucket("ListObjectsV2", bucket, timeouts, prefix=prefix, MaxKeys=max_keys, **given)
+        objects = [
+            ObjectInfo(
+                found.get("Key", ""), found.get("Size", 0), _bare(found), _iso(found.get("LastModified")),
+                found.get("StorageClass", ""),
+            )
+            for found in parsed.get("Contents", ())
+        ]  # fmt: skip
+        prefixes = [found.get("Prefix", "") for found in parsed.get("CommonPrefixes", ())]
+        token = parsed.get("NextContinuationToken", "") if parsed.get("IsTruncated") else ""
+        if parsed.get("IsTruncated") and not token:
+            raise self._asking.bad(answer)
+        return ListPage(objects, prefixes, token)
+
+    # ---- uploads in parts
+
+    def create_multipart_upload(self, bucket: str, key: str, headers: Headers, *, timeouts: Timeouts) -> str:
+        parsed, answer = self._object("CreateMultipartUpload", bucket, key, timeouts, headers)
+        upload_id: str = parsed.get("UploadId", "")
+        if not upload_id:
+            raise self._asking.bad(answer)
+        return upload_id
+
+    def upload_part(
+        self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, timeouts: Timeouts
+    ) -> PutResult:
+        return self._send("UploadPart", bucket, key, body, timeouts, UploadId=upload_id, PartNumber=number)
+
+    def upload_part_copy(
+        self, source_bucket: str, source_key: str, first: int, last: int, bucket: str, key: str, upload_id: str,
+        number: int, *, if_match: str = "", timeouts: Timeouts,
+    ) -> CopyResult:  # fmt: skip
+        source = _source(Answer("UploadPartCopy", source_bucket, source_key), if_match)
+        source["CopySourceRange"] = f"bytes={first}-{last}"
+        parsed, answer = self._object(
+            "UploadPartCopy", bucket, key, timeouts, UploadId=upload_id, PartNumber=number, **source
+        )
+        return self._copied(parsed.get("CopyPartResult"), answer)
+
+    def complete_multipart_upload(
+        self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, timeouts: Timeouts
+    ) -> PutResult:
+        listed = [{"PartNumber": part.number, "ETag": _quoted(part.etag)} for part in sorted(parts)]
+        parsed, answer = self._object(
+            "CompleteMultipartUpload", bucket, key, timeouts, UploadId=upload_id, MultipartUpload={"Parts": listed}
+        )
+        if not parsed.get("ETag"):
+            raise self._asking.bad(answer)
+        return PutResult(_bare(parsed), answer.headers.get("x-amz-request-id", ""), 200, parsed.get("VersionId", ""))
+
+    def abort_multipart_upload(self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts) -> None:
+        self._object("AbortMultipartUpload", bucket, key, timeouts, UploadId=upload_id)
+
+    def list_parts(
+        self, bucket: str, key: str, upload_id: str, *, marker: str = "", timeouts: Timeouts
+    ) -> PartsPage:
+        given: dict[str, Any] = {"PartNumberMarker": int(marker)} if marker else {}
+        parsed, _ = self._object("ListParts", bucket, key, timeouts, UploadId=upload_id, **given)
+        parts = [
+            CompletedPart(part["PartNumber"], _bare(part), part.get("Size", 0)) for part in parsed.get("Parts", ())
+        ]
+        return PartsPage(parts, str(parsed.get("NextPartNumberMarker", "")) if parsed.get("IsTruncated") else "")
+
+    def list_multipart_uploads(
+        self, bucket: str, prefix: str = "", *, key_marker: str = "", upload_id_marker: str = "", timeouts: Timeouts
+    ) -> UploadsPage:
+        optional = {"KeyMarker": key_marker, "UploadIdMarker": upload_id_marker}
+        given = {name: value for name, value in optional.items() if value}
+        # Unlike keys of ListObjectsV2 these are not decoded by boto3.
+        parsed, _ = self._bucket(
+            "ListMultipartUploads", bucket, timeouts, prefix=prefix, EncodingType="url", **given
+        )
+        encoded = parsed.get("EncodingType") == "url"
+
+        def plain(text: str) -> str:
+            return unquote_plus(text) if encoded else text
+
+        uploads = [
+            UploadInfo(plain(found.get("Key", "")), found["UploadId"], _iso(found.get("Initiated")))
+            for found in parsed.get("Uploads", ())
+        ]
+        if not parsed.get("IsTruncated"):
+            return UploadsPage(uploads, "", "")
+        return UploadsPage(uploads, plain(parsed.get("NextKeyMarker", "")), parsed.get("NextUploadIdMarker", ""))
+
+    # ---- buckets
+
+    def head_bucket(self, bucket: str, *, timeouts: Timeouts) -> None:
+        self._bucket("HeadBucket", bucket, timeouts)
+
+    def create_bucket(self, bucket: str, *, timeouts: Timeouts) -> None:
+        region = self._region(bucket)
+        elsewhere = not self._settings.endpoint_url and region != _FIRST_REGION
+        given: dict[str, Any] = {"CreateBucketConfiguration": {"LocationConstraint": region}} if elsewhere else {}
+        self._bucket("CreateBucket", bucket, timeouts, **given)
+
+    def delete_bucket(self, bucket: str, *, timeouts: Timeouts) -> None:
+        self._bucket("DeleteBucket", bucket, timeouts)
+
+    # ---- state
+
+    def set_credentials(self, credentials: Credentials | None) -> None:
+        """Use other credentials from the next request on."""
+        self._credentials.value = credentials
+
+    def set_clock_offset(self, offset_s: float) -> None:
+        """Add ``offset_s`` to the clock when signing."""
+        self._offset_s = offset_s
+
+    def set_region(self, bucket: str, region: str) -> None:
+        """Use a client for ``region`` for this bucket; on Amazon that one goes to the region's endpoint."""
+        self._regions[bucket] = region
+
+    def close(self) -> None:
+        """Close all idle connections; later calls raise ConnectFailed."""
+        self._http.close()
+
+
+def _check_key(request: Answer) -> None:
+    where = request.where()
+    if not request.key:
+        # Without its key DeleteObject is DeleteBucket, and PutObject is CreateBucket.
+        raise InvalidRequest(f"{request.operation} s3://{request.bucket}/: the key is empty", **where)
+    try:
+        request.key.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(
+            f"{request.operation}: the key {request.key!r} is not Unicode; give it another", **where
+        ) from None
+
+
+def _source(request: Answer, if_match: str) -> dict[str, Any]:
+    _check_key(request)
+    # As a dictionary: boto3 takes "?versionId=" in a string for its own.
+    source: dict[str, Any] = {"CopySource": {"Bucket": request.bucket, "Key": request.key}}
+    if if_match:
+        source["CopySourceIfMatch"] = _quoted(if_match)
+    return source
+
+
+def _quoted(etag: str) -> str:
+    # Stores differ: some match only the quoted form, some only the bare one; the quoted one is what HTTP defines.
+    return etag if etag.startswith(('"', "W/")) else f'"{etag}"'
+
+
+def _bare(found: Mapping[str, Any]) -> str:
+    etag: str = found.get("ETag", "")
+    return etag.strip('"')
+
+
+def _iso(moment: datetime.datetime | None) -> str:
+    """As S3 writes it; boto3 keeps no text of the store's."""
+    if moment is None:
+        return ""
+    return moment.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
