@@ -112,7 +112,11 @@ class DeadlineConnection(_Connection):
     def _tunnel(self) -> None:
         plain: Any = self.sock
         self.sock = DeadlineSocket(plain)
-        super()._tunnel()
+        try:
+            super()._tunnel()
+        except BaseException:
+            plain.close()  # http.client of Python 3.10 leaves its file open, and so the socket
+            raise
         self.sock = plain
         plain.settimeout(_call().left_to_connect_s())
 
