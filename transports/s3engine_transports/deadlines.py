@@ -16,9 +16,11 @@ operation may take.
 
 from __future__ import annotations
 
+import http.client
 import socket
 import sys
 import time
+from http.client import HTTPResponse, parse_headers
 from typing import TYPE_CHECKING, Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -39,10 +41,32 @@ from s3engine_transports.timers import Call, calling, current_call
 
 __all__ = ["Call", "DeadlineConnection", "DeadlineSocket", "calling", "pool_classes"]
 
+class _Response(http.client.HTTPResponse):
+    """Waits out all interim answers (102, 103 ...); http.client knows 100 alone and takes others for the answer."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]  # not in its stubs
+            if not 101 < found[1] < 200:
+                return found
+            http.client.parse_headers(self.fp)
+
+
 if TYPE_CHECKING:
     _Connection = HTTPConnection
 else:
     _Connection = object
+
+
+class _Response(HTTPResponse):
+    """Reads over every interim answer, as HTTP has it; http.client does so for 100 alone."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # typeshed has no private names
+            if not 101 < status < 200:
+                return version, status, reason
+            parse_headers(self.fp)
 
 
 class DeadlineConnection(_Connection):
@@ -51,6 +75,10 @@ class DeadlineConnection(_Connection):
     The name look-up is not bounded: that is the resolver's affair. A connection that was idle for more than 4 s, that
     has something to read while it is idle, or whose last exchange broke is not used again.
     """
+
+    response_class = _Response
+
+    response_class = _Response
 
     def connect(self) -> None:
         """Connect, and put a DeadlineSocket in place of the socket."""
