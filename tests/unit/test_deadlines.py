@@ -322,19 +322,6 @@ def test_other_interim_answers(manager: urllib3.PoolManager, server: Server) -> 
     assert call_(manager, server, PATIENT) == b"ok"
 
 
-def test_other_interim_answers(manager: urllib3.PoolManager, server: Server) -> None:
-    """Interim answers that http.client does not know are read over too, and the connection is used again."""
-
-    def early(sock: socket.socket) -> None:
-        for _ in range(2):
-            read_head(sock)
-            sock.sendall(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK)
-
-    server.serve(early)
-    assert call_(manager, server, PATIENT) == b"ok"
-    assert call_(manager, server, PATIENT) == b"ok"
-
-
 def test_nobody_listens(manager: urllib3.PoolManager, server: Server) -> None:
     """A refused connection and an unknown name are ConnectFailed and say which."""
     server.close()

@@ -16,7 +16,6 @@ operation may take.
 
 from __future__ import annotations
 
-import http.client
 import socket
 import sys
 import time
@@ -41,17 +40,6 @@ from s3engine_transports.timers import Call, calling, current_call
 
 __all__ = ["Call", "DeadlineConnection", "DeadlineSocket", "calling", "pool_classes"]
 
-class _Response(http.client.HTTPResponse):
-    """Waits out all interim answers (102, 103 ...); http.client knows 100 alone and takes others for the answer."""
-
-    def _read_status(self) -> tuple[str, int, str]:
-        while True:
-            found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]  # not in its stubs
-            if not 101 < found[1] < 200:
-                return found
-            http.client.parse_headers(self.fp)
-
-
 if TYPE_CHECKING:
     _Connection = HTTPConnection
 else:
@@ -75,8 +63,6 @@ class DeadlineConnection(_Connection):
     The name look-up is not bounded: that is the resolver's affair. A connection that was idle for more than 4 s, that
     has something to read while it is idle, or whose last exchange broke is not used again.
     """
-
-    response_class = _Response
 
     response_class = _Response
 
