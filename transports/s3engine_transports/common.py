@@ -18,7 +18,7 @@ from s3engine.errors import (
     WrongRegion,
 )
 
-__all__ = ["Answer", "Answered", "failure_of", "with_context"]
+__all__ = ["Answer", "Answered", "failure_of", "quoted_etag", "with_context"]
 
 # Beyond this a refused signature is put down to the clock (the AWS SDK for JavaScript uses the same 300 s).
 _SKEW_S = 300.0
@@ -68,6 +68,12 @@ class Answer(NamedTuple):
     def where(self) -> dict[str, Any]:
         """The context that errors of this request carry."""
         return {"operation": self.operation, "bucket": self.bucket, "key": self.key}
+
+
+def quoted_etag(etag: str) -> str:
+    """An ETag as If-Match wants it."""
+    # Stores differ: some match only the quoted form, some only the bare one; the quoted one is what HTTP defines.
+    return etag if etag.startswith(('"', "W/")) else f'"{etag}"'
 
 
 def with_context(failure: S3EngineError, request: Answered) -> S3EngineError:

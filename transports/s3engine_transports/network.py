@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 from typing import Any
@@ -14,12 +15,29 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from s3engine.errors import ConnectFailed, ConnectTimeout, RequestError
 
-__all__ = ["MAX_IDLE_S", "connect_error", "is_readable", "proxy_for", "proxy_login", "socket_options"]
+__all__ = [
+    "MAX_IDLE_S", "amazon_host", "connect_error", "is_dns_name", "is_readable", "proxy_for", "proxy_login",
+    "socket_options",
+]  # fmt: skip
 
 # A store may close an idle connection after 5 s (AWS, as the CRT notes) to 75 s (nginx); older ones are not handed out.
 MAX_IDLE_S = 4.0
 _USER_TIMEOUT_MS = 20_000  # data unacknowledged for so long: the peer is gone (algorithm: TCP_USER_TIMEOUT 20 s)
 _KEEPALIVE_IDLE_S = 10
+_dns_label = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]").fullmatch
+# https://docs.aws.amazon.com/general/latest/gr/rande.html: partitions whose hosts do not end in amazonaws.com
+_SUFFIXES = {"cn-": "amazonaws.com.cn", "us-iso-": "c2s.ic.gov", "us-isob-": "sc2s.sgov.gov"}
+
+
+def amazon_host(region: str) -> str:
+    """The host of Amazon S3 in a region."""
+    suffix = next((suffix for start, suffix in _SUFFIXES.items() if region.startswith(start)), "amazonaws.com")
+    return f"s3.{region}.{suffix}"
+
+
+def is_dns_name(bucket: str) -> bool:
+    """Whether a bucket's name can stand in a host name, and a certificate for ``*.host`` covers it."""
+    return _dns_label(bucket) is not None
 
 
 def socket_options() -> list[tuple[int, int, int | bytes]]:

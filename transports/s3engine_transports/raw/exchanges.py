@@ -23,6 +23,7 @@ from s3engine.transport import (
     Timeouts,
     UploadsPage,
 )
+from s3engine_transports.common import quoted_etag
 from s3engine_transports.raw import answers, xml
 from s3engine_transports.raw.exchange import RawExchange
 from s3engine_transports.raw.sigv4 import canonical_query, encode_key
@@ -47,11 +48,6 @@ def _query(pairs: list[tuple[str, str]], bucket: str) -> str:
         raise InvalidRequest(f"s3://{bucket}: the prefix is not Unicode: {pairs!r}", bucket=bucket) from None
 
 
-def _quoted(etag: str) -> str:
-    # Stores differ: some match only the quoted form, some only the bare one; the quoted one is what HTTP defines.
-    return etag if etag.startswith(('"', "W/")) else f'"{etag}"'
-
-
 class RawExchanges:
     """The operations of a RawTransport as exchanges. The ``timeouts`` keyword is the driver's and not looked at."""
 
@@ -73,7 +69,7 @@ class RawExchanges:
         if first or last >= 0:
             headers = (("range", f"bytes={first}-{last if last >= 0 else ''}"),)
         if if_match:
-            headers = (*headers, ("if-match", _quoted(if_match)))
+            headers = (*headers, ("if-match", quoted_etag(if_match)))
         return self._build(
             "GetObject", "GET", bucket, key, self._get, headers=headers, sink=sink, first=first, last=last
         )  # fmt: skip
@@ -87,7 +83,7 @@ class RawExchanges:
     ) -> RawExchange[CopyResult]:  # fmt: skip
         extra: Headers = (("x-amz-copy-source", _copy_source(source_bucket, source_key)), *headers)
         if if_match:
-            extra = (*extra, ("x-amz-copy-source-if-match", _quoted(if_match)))
+            extra = (*extra, ("x-amz-copy-source-if-match", quoted_etag(if_match)))
         return self._build("CopyObject", "PUT", bucket, key, self._copy, headers=extra)
 
     def delete_object(self, bucket: str, key: str, *, timeouts: Timeouts | None = None) -> RawExchange[None]:
@@ -139,7 +135,7 @@ class RawExchanges:
             ("x-amz-copy-source-range", f"bytes={first}-{last}"),
         )
         if if_match:
-            headers = (*headers, ("x-amz-copy-source-if-match", _quoted(if_match)))
+            headers = (*headers, ("x-amz-copy-source-if-match", quoted_etag(if_match)))
         return self._build("UploadPartCopy", "PUT", bucket, key, self._copy, query=query, headers=headers)
 
     def complete_multipart_upload(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -32,6 +31,7 @@ from s3engine.transport import (
     UploadsPage,
 )
 from s3engine.wire import source_error
+from s3engine_transports.network import amazon_host, is_dns_name
 from s3engine_transports.raw.connection import Connections, Endpoint, RawLink
 from s3engine_transports.raw.exchange import RawExchange
 from s3engine_transports.raw.exchanges import RawExchanges
@@ -48,9 +48,6 @@ __all__ = ["RawTransport"]
 
 R = TypeVar("R")
 
-_dns_name = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]").fullmatch
-# https://docs.aws.amazon.com/general/latest/gr/rande.html: partitions whose hosts do not end in amazonaws.com
-_SUFFIXES = {"cn-": "amazonaws.com.cn", "us-iso-": "c2s.ic.gov", "us-isob-": "sc2s.sgov.gov"}
 _HASH_PIECE_BYTES = 1024 * 1024
 _OBJECT_OPERATIONS = frozenset((
     "PutObject", "GetObject", "HeadObject", "CopyObject", "DeleteObject", "CreateMultipartUpload", "UploadPart",
@@ -122,10 +119,9 @@ class RawTransport:
             endpoint, base = self._custom
             virtual = style == "virtual"
         else:
-            suffix = next((s for start, s in _SUFFIXES.items() if region.startswith(start)), "amazonaws.com")
-            endpoint, base = Endpoint("https", f"s3.{region}.{suffix}", 443), ""
+            endpoint, base = Endpoint("https", amazon_host(region), 443), ""
             virtual = style != "path"
-        if virtual and bucket and _dns_name(bucket):
+        if virtual and is_dns_name(bucket):
             endpoint = endpoint._replace(host=f"{bucket}.{endpoint.host}")
             base += "/"
         else:
