@@ -200,7 +200,8 @@ def contest(all_figures: Sequence[Figures]) -> Contest:
     if len(ranked) < 2:
         return Contest(name, ranked[0].transport if ranked else "", "", None, 0, 0)
     first, second = ranked[:2]
-    ratios = [rate / second.by_round[number] for number, rate in first.by_round.items()]
+    shared = first.by_round.keys() & second.by_round.keys()
+    ratios = [first.by_round[number] / second.by_round[number] for number in shared]
     won = sum(ratio > 1 for ratio in ratios)
     return Contest(name, first.transport, second.transport, Spread.of(ratios), won, len(ratios))
 

@@ -79,6 +79,8 @@ def compare(plan: Plan, tell: Tell, stopped: Callable[[], bool] = lambda: False)
                 prefix = ground.below(f"{names[transport]}-{number}")
                 run = _run(plan, Run(transport=transport, round=number, place=place), ground, prefix, stopped)
                 run = _swept(run, ground, prefix, tell)
+                if stopped():  # half a run says nothing
+                    break
                 runs.append(run)
                 if run.hung:
                     hung.add(transport)
@@ -114,7 +116,7 @@ def _run(plan: Plan, run: Run, ground: Ground, prefix: str, stopped: Callable[[]
             if why == "late":
                 return dataclasses.replace(run, hung=True, error=f"not done after {plan.timeout_s:g} s: ended")
             if why == "stopped":
-                return dataclasses.replace(run, error="stopped")
+                return dataclasses.replace(run, error="stopped by the user")
             if not over and not run.error:
                 return dataclasses.replace(run, error=_epitaph(process.returncode, said))
             return run
@@ -154,9 +156,9 @@ class _Child:
                         kill_at_s = now + _GRACE_S
                     if (kill_at_s and now >= kill_at_s) or _has_ended(process.pid):
                         break
-            _kill_session(process.pid)
+            _kill_session(process.pid, 0.0 if kill_at_s else _GRACE_S)
         except BaseException:
-            _kill_session(process.pid)
+            _kill_session(process.pid, 0.0)
             raise
         finally:
             process.wait()
@@ -171,11 +173,11 @@ def _has_ended(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _kill_session(pid: int) -> None:
-    """End a child that leads a session, once it is not needed any more, and whatever it has left running."""
-    give_up_at_s = time.monotonic() + _GRACE_S
+def _kill_session(pid: int, grace_s: float) -> None:
+    """End a child that leads a session, and whatever it has left running. It may end by itself within ``grace_s``."""
+    give_up_at_s = time.monotonic() + grace_s
     while not _has_ended(pid) and time.monotonic() < give_up_at_s:
-        time.sleep(0.005)  # its output is closed: it is on its way out
+        time.sleep(0.005)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 

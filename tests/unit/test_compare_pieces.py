@@ -1,0 +1,165 @@
+"""The pieces below a comparison: what is refused, the prefix of its own, and CPU of a family of processes."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s3engine.cli import main
+from s3engine.compare.cleanup import Ground, without_secrets
+from s3engine.errors import ConfigError
+from s3engine.uri import S3Uri
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "S3ENGINE_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # discard: whoever asks it gets nowhere
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "a").write_text("a")
+
+
+# ---- refused before anything is sent
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["src", "s3://bucket/p", "--transports", "raw,raw"], "names raw more than once"),
+        (["src", "s3://bucket/p", "--transports", "raw,"], "names with a comma between"),
+        (["src", "s3://bucket/p", "--transports", "none-such"], "unknown transport 'none-such'"),
+        (["src", "s3://bucket/p", "--transports", "os:NoSuchClass"], "cannot load the transport 'os:NoSuchClass'"),
+        (["src", "bucket/p", "--transports", "raw"], "is no S3 URI"),
+        (["s3://bucket/q", "s3://bucket/p", "--transports", "raw"], "a local folder or file"),
+        (["src", "s3://bucket/p", "--transports", "raw", "--picture", "no/x.html"], "cannot write 'no/x.html'"),
+        (["src", "s3://bucket/p", "--transports", "raw", "--json", "src"], "cannot write 'src'"),
+        (["src", "s3://bucket/p", "--transports", "raw", "--rounds", "0"], "--rounds"),
+        (["src", "s3://bucket/p", "--transports", "raw", "--workers", "0"], "workers must be"),
+    ],
+)
+def test_usage_errors(arguments: list[str], told: str, capsys: Captured) -> None:
+    """What is wrong in the command is told in a line, with exit code 2."""
+    assert main(["compare", *arguments]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_transport_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """It is told with the command that installs it, before anything is sent."""
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "minio" else found(name))
+    assert main(["compare", "src", "s3://bucket/p", "--transports", "raw,minio"]) == 2
+    assert "pip install 's3engine[minio]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("source", "told"), [("none", "does not exist"), ("empty", "holds no file")])
+def test_source_with_nothing(source: str, told: str, tmp_path: Path, capsys: Captured) -> None:
+    """A source without a file is an error before anything is sent."""
+    (tmp_path / "empty").mkdir()
+    assert main(["compare", source, "s3://bucket/p", "--transports", "raw"]) == 1
+    assert told in capsys.readouterr().err
+
+
+# ---- the prefix
+
+
+def test_ground_is_new_each_time_and_below_the_prefix() -> None:
+    """Two comparisons never share a prefix, and both lie below the one that the user gave."""
+    first, second = (Ground(S3Uri("bucket", "a/b"), {"anonymous": True}) for _ in range(2))
+    assert first.uri != second.uri
+    for ground in (first, second):
+        assert ground.uri.bucket == "bucket"
+        assert ground.uri.key.startswith("a/b/s3engine-compare-")
+        assert ground.below("raw-1") == f"{ground.uri.key}raw-1/"
+    assert Ground(S3Uri("bucket", ""), {"anonymous": True}).uri.key.startswith("s3engine-compare-")
+
+
+@pytest.mark.parametrize("prefix", ["", "a/", "a/b/", "a/b/s3engine-compare-", "other/"])
+def test_ground_deletes_nothing_above_itself(prefix: str) -> None:
+    """Any prefix that is not its own is refused without a request."""
+    ground = Ground(S3Uri("bucket", "a/b/"), {"anonymous": True})
+    with pytest.raises(ConfigError, match="is not below"):
+        ground.clear(prefix)
+    with pytest.raises(ConfigError, match="is not below"):
+        ground.abort_uploads(prefix)
+
+
+def test_command_by_hand() -> None:
+    """The command that removes the rest names the store, quoted for a shell, without its credentials."""
+    url = "http://user:hidden@127.0.0.1:9"
+    settings: dict[str, Any] = {"anonymous": True, "endpoint_url": url, "profile": "my own"}
+    ground = Ground(S3Uri("bucket", "a b"), settings)
+    assert ground.command == (
+        f"s3engine rm -r 's3://bucket/{ground.uri.key}' --endpoint-url http://127.0.0.1:9 --profile 'my own'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://127.0.0.1:9000", "http://127.0.0.1:9000"),
+        ("https://u:p@store.example/base?k=v#f", "https://store.example/base"),
+        ("a profile", "a profile"),
+    ],
+)
+def test_without_secrets(url: str, shown: str) -> None:
+    """A URL keeps scheme, host, port and path."""
+    assert without_secrets(url) == shown
+
+
+# ---- CPU and memory
+
+_FAMILY = """
+import subprocess, sys, threading, time
+from s3engine.compare.usage import cpu_since, cpu_so_far, peak
+
+def burn(seconds):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+before = cpu_so_far()
+thread = threading.Thread(target=burn, args=(0.2,))
+thread.start()
+thread.join()
+print(cpu_since(before))
+
+burning = "import time\\nwhile time.process_time() < 0.3: pass\\nprint(flush=True)\\ninput()"
+before = cpu_so_far()
+child = subprocess.Popen([sys.executable, "-c", burning], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+child.stdout.readline()
+print(cpu_since(before))
+held = peak()
+print(held.all_bytes - held.main_bytes)
+
+before = cpu_so_far()
+child.communicate("")
+print(cpu_since(before))
+print(peak().all_bytes - peak().main_bytes)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_cpu_of_threads_and_of_processes_alive_and_dead() -> None:
+    """Threads that ended, children that run, and children that died in between are all counted, and only once."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(place) for place in sys.path if place)}
+    done = subprocess.run(
+        [sys.executable, "-c", _FAMILY], capture_output=True, text=True, check=True, env=environment, timeout=60,
+        start_new_session=True,
+    )  # fmt: skip
+    thread_s, running_s, child_bytes, dead_s, none_bytes = map(float, done.stdout.split())
+    assert 0.2 <= thread_s < 0.4
+    assert 0.3 <= running_s < 0.7
+    assert dead_s < 0.2  # its 0.3 s were counted before
+    assert child_bytes > 2e6
+    assert none_bytes == 0
