@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,6 +19,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from s3engine.embedded import EmbeddedServer
 from tests.helpers import S3Probe
+from tests.relays import Relay, behind_tls
 from tests.servers import Ministack, RcloneServer, ServerUnavailable
 
 _numbers = itertools.count(1)
@@ -61,3 +64,25 @@ def bucket(probe: S3Probe) -> Iterator[str]:
     probe.create_bucket(name)
     yield name
     probe.delete_all(name)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate of 127.0.0.1; its key lies beside it."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the openssl command")
+    path = tmp_path_factory.mktemp("tls") / "own.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-out", str(path),
+         "-keyout", str(path.with_suffix(".key"))],
+        check=True, capture_output=True, timeout=30,
+    )  # fmt: skip
+    return path
+
+
+@pytest.fixture
+def tls(seaweed: EmbeddedServer, certificate: Path) -> Iterator[Relay]:
+    """SeaweedFS behind TLS."""
+    with Relay(behind_tls(certificate, seaweed.port)) as relay:
+        yield relay

@@ -5,18 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import select
-import shutil
 import socket
-import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -38,9 +32,7 @@ from s3engine.sinks import MemorySink
 from s3engine.transport import CompletedPart, FilePart, Timeouts, Transport
 from s3engine_transports.raw import RawTransport
 from tests.helpers import S3Probe
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from tests.relays import ForwardProxy, Relay
 
 T = Timeouts(connect_s=5, stall_s=10, first_byte_s=20, attempt_s=60)
 MIB = 1024 * 1024
@@ -294,99 +286,6 @@ def test_a_closed_transport(seaweed: EmbeddedServer, bucket: str) -> None:
 # ---- TLS and proxies, all on loopback
 
 
-class Relay:
-    """Accepts connections, asks ``open_`` for the two ends to join, and counts them; gone after the ``with``."""
-
-    def __init__(self, open_: Callable[[socket.socket], tuple[socket.socket, socket.socket]]) -> None:
-        self._open = open_
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self.connections = 0
-        self._sockets: list[socket.socket] = []
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(10)
-        self._listener.close()
-        for sock in self._sockets:
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                accepted, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            threading.Thread(target=self._join, args=(accepted,), daemon=True).start()
-
-    def _join(self, accepted: socket.socket) -> None:
-        self._sockets.append(accepted)
-        accepted.settimeout(10)
-        with suppress(OSError, ValueError):
-            near, far = self._open(accepted)
-            self._sockets += [near, far]
-            with closing(near), closing(far):
-                _pump(near, far)
-        accepted.close()
-
-
-def _pump(one: socket.socket, two: socket.socket) -> None:
-    while True:
-        ready, _, _ = select.select([one, two], [], [], 20)
-        if not ready:
-            return
-        for sock in ready:
-            data = sock.recv(65536)
-            while isinstance(sock, ssl.SSLSocket) and sock.pending():
-                data += sock.recv(65536)
-            if not data:
-                return
-            (two if sock is one else one).sendall(data)
-
-
-def _tls(certificate: Path, upstream: int) -> Callable[[socket.socket], tuple[socket.socket, socket.socket]]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
-
-    def open_(accepted: socket.socket) -> tuple[socket.socket, socket.socket]:
-        near = context.wrap_socket(accepted, server_side=True)
-        return near, socket.create_connection(("127.0.0.1", upstream), timeout=10)
-
-    return open_
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate of 127.0.0.1; its key lies beside it."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs the openssl command")
-    path = tmp_path_factory.mktemp("tls") / "own.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-out", str(path),
-         "-keyout", str(path.with_suffix(".key"))],
-        check=True, capture_output=True, timeout=30,
-    )  # fmt: skip
-    return path
-
-
-@pytest.fixture
-def tls(seaweed: EmbeddedServer, certificate: Path) -> Iterator[Relay]:
-    """SeaweedFS behind TLS."""
-    with Relay(_tls(certificate, seaweed.port)) as relay:
-        yield relay
-
-
 def test_tls_with_its_own_ca(
     seaweed: EmbeddedServer, tls: Relay, certificate: Path, bucket: str, probe: S3Probe, tmp_path: Path
 ) -> None:
@@ -427,34 +326,6 @@ def test_tls_where_none_is_spoken(seaweed: EmbeddedServer) -> None:
     missing = _open(seaweed, endpoint_url="https://127.0.0.1:9", ca_bundle="/nonexistent/ca.pem")
     with pytest.raises(ConfigError, match=r"/nonexistent/ca\.pem"):
         missing.head_bucket("bucket", timeouts=T)
-
-
-class ForwardProxy(Relay):
-    """A plain HTTP proxy: CONNECT, and absolute-form requests to the host they name."""
-
-    def __init__(self, login: str = "") -> None:
-        super().__init__(self._ends)
-        self.heads: list[bytes] = []
-        self._login = b"proxy-authorization: basic " + base64.b64encode(login.encode()).lower() if login else b""
-
-    def _ends(self, accepted: socket.socket) -> tuple[socket.socket, socket.socket]:
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += accepted.recv(65536) or b"\r\n\r\n"
-        self.heads.append(head)
-        if self._login not in head.lower():
-            accepted.sendall(b"HTTP/1.1 407 Login\r\nContent-Length: 0\r\n\r\n")
-            raise ValueError("no login")
-        method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
-        authority = target if method == "CONNECT" else target.split("/")[2]
-        host, _, port = authority.rpartition(":")
-        far = socket.create_connection((host, int(port)), timeout=10)
-        if method == "CONNECT":
-            accepted.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
-        else:
-            # The rest of the connection goes on as it is: a store understands the absolute form as well.
-            far.sendall(head)
-        return accepted, far
 
 
 @pytest.mark.parametrize("login", ["", "user:p@ss word"])
