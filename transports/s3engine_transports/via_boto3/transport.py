@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
-from urllib.parse import unquote_plus
 
 from botocore import xform_name
 from botocore.exceptions import BotoCoreError
 
 from s3engine.config import TransportSettings
 from s3engine.credentials import Credentials
-from s3engine.errors import ConfigError, InvalidRequest
+from s3engine.errors import ConfigError
 from s3engine.transport import (
     Body,
     Capabilities,
@@ -27,21 +25,28 @@ from s3engine.transport import (
     Headers,
     HeadResult,
     ListPage,
-    ObjectInfo,
     PartsPage,
     PutResult,
     Sink,
     Timeouts,
-    UploadInfo,
     UploadsPage,
 )
 from s3engine_transports.bodies import PartReader, deliver
-from s3engine_transports.common import Answer
+from s3engine_transports.common import Answer, quoted_etag
 from s3engine_transports.raw import answers
-from s3engine_transports.raw.xml import is_xml_safe
 from s3engine_transports.via_boto3.asking import CLIENT_ERRORS, Asking
 from s3engine_transports.via_boto3.http import Http
 from s3engine_transports.via_boto3.session import Clients, CurrentCredentials
+from s3engine_transports.via_boto3.values import (
+    bare_etag,
+    check_key,
+    copy_source,
+    delete_failures,
+    list_page,
+    parts_page,
+    to_delete,
+    uploads_page,
+)
 
 __all__ = ["Boto3Transport"]
 
@@ -105,7 +110,7 @@ class Boto3Transport:
         self, operation: str, bucket: str, key: str, timeouts: Timeouts, headers: Headers = (), **parameters: Any
     ) -> tuple[Any, Answer]:
         request = Answer(operation, bucket, key)
-        _check_key(request)
+        check_key(request)
         return self._ask(request, timeouts, headers, {"Key": key, **parameters})
 
     def _send(
@@ -134,12 +139,12 @@ class Boto3Transport:
         timeouts: Timeouts,
     ) -> GetResult:  # fmt: skip
         request = Answer("GetObject", bucket, key)
-        _check_key(request)
+        check_key(request)
         parameters = {"Bucket": bucket, "Key": key}
         if first or last >= 0:
             parameters["Range"] = f"bytes={first}-{last if last >= 0 else ''}"
         if if_match:
-            parameters["IfMatch"] = _quoted(if_match)
+            parameters["IfMatch"] = quoted_etag(if_match)
         method = self._client(bucket).get_object
         with self._asking.asking(request, timeouts) as asked:
             body = self._asking.call(asked, method, parameters)["Body"]
@@ -153,32 +158,21 @@ class Boto3Transport:
         self, source_bucket: str, source_key: str, bucket: str, key: str, headers: Headers, *, if_match: str = "",
         timeouts: Timeouts,
     ) -> CopyResult:  # fmt: skip
-        source = _source(Answer("CopyObject", source_bucket, source_key), if_match)
+        source = copy_source(Answer("CopyObject", source_bucket, source_key), if_match)
         parsed, answer = self._object("CopyObject", bucket, key, timeouts, headers, **source)
         return self._copied(parsed.get("CopyObjectResult"), answer)
 
     def _copied(self, result: Mapping[str, str] | None, answer: Answer) -> CopyResult:
         if not result or not result.get("ETag"):
             return answers.copied(answer, self._clock)  # it knows the error
-        return CopyResult(_bare(result), answer.headers.get("x-amz-request-id", ""), answer.status)
+        return CopyResult(bare_etag(result), answer.headers.get("x-amz-request-id", ""), answer.status)
 
     def delete_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> None:
         self._object("DeleteObject", bucket, key, timeouts)
 
     def delete_objects(self, bucket: str, keys: list[str], *, timeouts: Timeouts) -> list[DeleteFailure]:
-        for key in keys:
-            _check_key(Answer("DeleteObjects", bucket, key))
-            if not is_xml_safe(key):
-                raise InvalidRequest(
-                    f"DeleteObjects s3://{bucket}: the key {key!r} cannot stand in XML; delete it by itself",
-                    operation="DeleteObjects", bucket=bucket, key=key,
-                )  # fmt: skip
-        delete = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
-        parsed, _ = self._bucket("DeleteObjects", bucket, timeouts, Delete=delete)
-        return [
-            DeleteFailure(failed.get("Key", ""), failed.get("Code", ""), failed.get("Message", ""))
-            for failed in parsed.get("Errors", ())
-        ]
+        parsed, _ = self._bucket("DeleteObjects", bucket, timeouts, Delete=to_delete(bucket, keys))
+        return delete_failures(parsed)
 
     def list_objects_v2(
         self, bucket: str, prefix: str = "", *, delimiter: str = "", continuation_token: str = "",
@@ -186,20 +180,11 @@ class Boto3Transport:
     ) -> ListPage:  # fmt: skip
         optional = {"Delimiter": delimiter, "ContinuationToken": continuation_token, "StartAfter": start_after}
         given = {name: value for name, value in optional.items() if value}
-        # boto3 asks for encoded keys, and decodes them, by itself.
         parsed, answer = self._bucket("ListObjectsV2", bucket, timeouts, prefix=prefix, MaxKeys=max_keys, **given)
-        objects = [
-            ObjectInfo(
-                found.get("Key", ""), found.get("Size", 0), _bare(found), _iso(found.get("LastModified")),
-                found.get("StorageClass", ""),
-            )
-            for found in parsed.get("Contents", ())
-        ]  # fmt: skip
-        prefixes = [found.get("Prefix", "") for found in parsed.get("CommonPrefixes", ())]
-        token = parsed.get("NextContinuationToken", "") if parsed.get("IsTruncated") else ""
-        if parsed.get("IsTruncated") and not token:
+        page = list_page(parsed)
+        if page is None:
             raise self._asking.bad(answer)
-        return ListPage(objects, prefixes, token)
+        return page
 
     # ---- uploads in parts
 
@@ -219,7 +204,7 @@ class Boto3Transport:
         self, source_bucket: str, source_key: str, first: int, last: int, bucket: str, key: str, upload_id: str,
         number: int, *, if_match: str = "", timeouts: Timeouts,
     ) -> CopyResult:  # fmt: skip
-        source = _source(Answer("UploadPartCopy", source_bucket, source_key), if_match)
+        source = copy_source(Answer("UploadPartCopy", source_bucket, source_key), if_match)
         source["CopySourceRange"] = f"bytes={first}-{last}"
         parsed, answer = self._object(
             "UploadPartCopy", bucket, key, timeouts, UploadId=upload_id, PartNumber=number, **source
@@ -229,13 +214,14 @@ class Boto3Transport:
     def complete_multipart_upload(
         self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, timeouts: Timeouts
     ) -> PutResult:
-        listed = [{"PartNumber": part.number, "ETag": _quoted(part.etag)} for part in sorted(parts)]
+        listed = [{"PartNumber": part.number, "ETag": quoted_etag(part.etag)} for part in sorted(parts)]
         parsed, answer = self._object(
             "CompleteMultipartUpload", bucket, key, timeouts, UploadId=upload_id, MultipartUpload={"Parts": listed}
         )
         if not parsed.get("ETag"):
             raise self._asking.bad(answer)
-        return PutResult(_bare(parsed), answer.headers.get("x-amz-request-id", ""), 200, parsed.get("VersionId", ""))
+        request_id = answer.headers.get("x-amz-request-id", "")
+        return PutResult(bare_etag(parsed), request_id, 200, parsed.get("VersionId", ""))
 
     def abort_multipart_upload(self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts) -> None:
         self._object("AbortMultipartUpload", bucket, key, timeouts, UploadId=upload_id)
@@ -245,32 +231,17 @@ class Boto3Transport:
     ) -> PartsPage:
         given: dict[str, Any] = {"PartNumberMarker": int(marker)} if marker else {}
         parsed, _ = self._object("ListParts", bucket, key, timeouts, UploadId=upload_id, **given)
-        parts = [
-            CompletedPart(part["PartNumber"], _bare(part), part.get("Size", 0)) for part in parsed.get("Parts", ())
-        ]
-        return PartsPage(parts, str(parsed.get("NextPartNumberMarker", "")) if parsed.get("IsTruncated") else "")
+        return parts_page(parsed)
 
     def list_multipart_uploads(
         self, bucket: str, prefix: str = "", *, key_marker: str = "", upload_id_marker: str = "", timeouts: Timeouts
     ) -> UploadsPage:
         optional = {"KeyMarker": key_marker, "UploadIdMarker": upload_id_marker}
         given = {name: value for name, value in optional.items() if value}
-        # Unlike keys of ListObjectsV2 these are not decoded by boto3.
         parsed, _ = self._bucket(
             "ListMultipartUploads", bucket, timeouts, prefix=prefix, EncodingType="url", **given
         )
-        encoded = parsed.get("EncodingType") == "url"
-
-        def plain(text: str) -> str:
-            return unquote_plus(text) if encoded else text
-
-        uploads = [
-            UploadInfo(plain(found.get("Key", "")), found["UploadId"], _iso(found.get("Initiated")))
-            for found in parsed.get("Uploads", ())
-        ]
-        if not parsed.get("IsTruncated"):
-            return UploadsPage(uploads, "", "")
-        return UploadsPage(uploads, plain(parsed.get("NextKeyMarker", "")), parsed.get("NextUploadIdMarker", ""))
+        return uploads_page(parsed)
 
     # ---- buckets
 
@@ -304,41 +275,3 @@ class Boto3Transport:
         """Close all idle connections; later calls raise ConnectFailed."""
         self._http.close()
 
-
-def _check_key(request: Answer) -> None:
-    where = request.where()
-    if not request.key:
-        # Without its key DeleteObject is DeleteBucket, and PutObject is CreateBucket.
-        raise InvalidRequest(f"{request.operation} s3://{request.bucket}/: the key is empty", **where)
-    try:
-        request.key.encode()
-    except UnicodeEncodeError:
-        raise InvalidRequest(
-            f"{request.operation}: the key {request.key!r} is not Unicode; give it another", **where
-        ) from None
-
-
-def _source(request: Answer, if_match: str) -> dict[str, Any]:
-    _check_key(request)
-    # As a dictionary: boto3 takes "?versionId=" in a string for its own.
-    source: dict[str, Any] = {"CopySource": {"Bucket": request.bucket, "Key": request.key}}
-    if if_match:
-        source["CopySourceIfMatch"] = _quoted(if_match)
-    return source
-
-
-def _quoted(etag: str) -> str:
-    # Stores differ: some match only the quoted form, some only the bare one; the quoted one is what HTTP defines.
-    return etag if etag.startswith(('"', "W/")) else f'"{etag}"'
-
-
-def _bare(found: Mapping[str, Any]) -> str:
-    etag: str = found.get("ETag", "")
-    return etag.strip('"')
-
-
-def _iso(moment: datetime.datetime | None) -> str:
-    """As S3 writes it; boto3 keeps no text of the store's."""
-    if moment is None:
-        return ""
-    return moment.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
