@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from s3engine import errors as errors
     from s3engine.batch import Batch as Batch
     from s3engine.config import Config as Config
+    from s3engine.config import TransportSettings as TransportSettings
     from s3engine.control.timeouts import AdaptiveTimeouts as AdaptiveTimeouts
     from s3engine.control.timeouts import SeedTimeouts as SeedTimeouts
     from s3engine.engine import Engine as Engine
     from s3engine.errors import S3EngineError as S3EngineError
     from s3engine.listing import ObjectListing as ObjectListing
     from s3engine.operations import ObjectHeaders as ObjectHeaders
+    from s3engine.pool.load import capabilities_of as capabilities_of
+    from s3engine.pool.load import open_transport as open_transport
     from s3engine.report import BatchSummary as BatchSummary
     from s3engine.report import RequestReport as RequestReport
     from s3engine.sources import BytesSource as BytesSource
@@ -40,13 +43,16 @@ _HOMES = {
     "RequestReport": "s3engine.report",
     "S3EngineError": "s3engine.errors",
     "SeedTimeouts": "s3engine.control.timeouts",
+    "TransportSettings": "s3engine.config",
+    "capabilities_of": "s3engine.pool.load",
     "files_recursive": "s3engine.sources",
+    "open_transport": "s3engine.pool.load",
 }
 
 __all__ = [
     "AdaptiveTimeouts", "Batch", "BatchSummary", "BytesSource", "Config", "Engine", "FileSource", "ObjectHeaders",
-    "ObjectInfo", "ObjectListing", "RequestReport", "S3EngineError", "SeedTimeouts", "__version__", "errors",
-    "files_recursive",
+    "ObjectInfo", "ObjectListing", "RequestReport", "S3EngineError", "SeedTimeouts", "TransportSettings", "__version__",
+    "capabilities_of", "errors", "files_recursive", "open_transport",
 ]  # fmt: skip
 
 

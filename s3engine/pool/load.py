@@ -45,8 +45,9 @@ def dotted_name(name: str) -> str:
     raise ConfigError(f"unknown transport {name!r}; there are {', '.join(sorted({*BUILT_IN, *others}))}")
 
 
-def load_transport(dotted: str) -> Callable[[TransportSettings], Any]:
+def load_transport(name: str) -> Callable[[TransportSettings], Any]:
     """Import a transport's class. Raises ConfigError when there is none under that name."""
+    dotted = dotted_name(name)
     module_name, _, attribute = dotted.partition(":")
     if not module_name or not attribute:
         raise ConfigError(f"a transport is named module:Class, not {dotted!r}")
@@ -57,18 +58,21 @@ def load_transport(dotted: str) -> Callable[[TransportSettings], Any]:
     return factory
 
 
-def capabilities_of(dotted: str) -> Capabilities:
-    """What the class says of itself; imports it. A class without the attribute can do everything."""
-    found = getattr(load_transport(dotted), "capabilities", None)
+def capabilities_of(name: str) -> Capabilities:
+    """What the class says of itself; imports it. A class without the attribute can do everything.
+
+    ``name`` here and below: of a transport, or ``module:Class``. Raises ConfigError when there is none.
+    """
+    found = getattr(load_transport(name), "capabilities", None)
     return found if isinstance(found, Capabilities) else Capabilities()
 
 
-def open_transport(dotted: str, settings: TransportSettings) -> Any:
+def open_transport(name: str, settings: TransportSettings) -> Any:
     """Import and open a transport. Raises ConfigError, which names it, whatever goes wrong."""
-    factory = load_transport(dotted)
+    factory = load_transport(name)
     try:
         return factory(settings)
     except S3EngineError:
         raise
     except Exception as error:
-        raise ConfigError(f"cannot open the transport {dotted!r}: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"cannot open the transport {name!r}: {type(error).__name__}: {error}") from error

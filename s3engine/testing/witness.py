@@ -56,7 +56,8 @@ class Witness:
     def from_settings(cls, settings: TransportSettings) -> Witness:
         """A witness of the store that a transport with these settings would use."""
         tls: dict[str, Any] = {}
-        url = settings.endpoint_url or f"https://s3.{settings.region}.amazonaws.com"
+        # A query is not the store's but for a transport that wraps another one.
+        url = settings.endpoint_url.partition("?")[0] or f"https://s3.{settings.region}.amazonaws.com"
         if url.startswith("https") and not settings.verify_tls:
             tls = {"cert_reqs": "CERT_NONE", "assert_hostname": False}
         elif url.startswith("https") and settings.ca_bundle:
