@@ -160,50 +160,55 @@ class Contest(NamedTuple):
 
     step: str
     first: str
+    ties: tuple[str, ...]
+    """Those that the rounds do not tell apart from the first."""
     second: str
-    """"" when nobody else did it."""
+    """The best of those that are behind for certain; where rounds are too few for that, simply the second."""
     ratio: Spread | None
-    """How many times as many objects a second, round by round: both ran in the same rounds."""
-    won: int
-    """Rounds in which the first was faster than the second."""
+    """How many times as many objects a second as the second, round by round: both ran in the same rounds."""
     rounds: int
-
-    @property
-    def decided(self) -> bool:
-        """Whether the rounds tell them apart. Fewer than five cannot."""
-        return self.ratio is not None and by_chance(self.won, self.rounds) <= _CHANCE
 
     def sentence(self) -> str:
         """For people."""
         if not self.first:
             return f"{self.step}: nobody did it wholly and rightly in every round"
+        tied = ""
+        if self.ties:
+            tied = f"too close to call between {', '.join((self.first, *self.ties[:-1]))} and {self.ties[-1]}"
         if self.ratio is None:
-            return f"{self.step}: {self.first}, and nobody to compare it with"
+            return f"{self.step}: {tied or f'{self.first}, and nobody to compare it with'}"
         times = f"{self.ratio.median:.2f} times {self.second}'s objects/s"
-        spread = f"{self.ratio.low:.2f} to {self.ratio.high:.2f}"
-        if self.decided:
-            return f"{self.step}: {self.first} was fastest, {times} (by round {spread})"
-        if self.won == self.rounds:
+        if by_chance(self.rounds, self.rounds) > _CHANCE:
             few = f"{self.rounds} round{'s' if self.rounds > 1 else ''}"
             return f"{self.step}: {self.first} was ahead, {times}, but {few} cannot rule out chance"
-        return (
-            f"{self.step}: too close to call between {self.first} and {self.second}, which was slower in {self.won} of "
-            f"{self.rounds} rounds (by round {spread} times)"
-        )
+        behind = f"{tied}; {self.first} had" if tied else f"{self.first} was fastest,"
+        return f"{self.step}: {behind} {times} (by round {self.ratio.low:.2f} to {self.ratio.high:.2f})"
 
 
 def contest(all_figures: Sequence[Figures]) -> Contest:
-    """The figures of one step, compared."""
+    """The figures of one step, compared: with the first, each by its own, by the sign test over shared rounds."""
     name = all_figures[0].step
     sound = [one for one in all_figures if one.sound]
     ranked = sorted(sound, key=lambda one: -one.objects_per_s.median if one.objects_per_s else 0.0)
-    if len(ranked) < 2:
-        return Contest(name, ranked[0].transport if ranked else "", "", None, 0, 0)
-    first, second = ranked[:2]
-    shared = first.by_round.keys() & second.by_round.keys()
-    ratios = [first.by_round[number] / second.by_round[number] for number in shared]
-    won = sum(ratio > 1 for ratio in ratios)
-    return Contest(name, first.transport, second.transport, Spread.of(ratios), won, len(ratios))
+    if not ranked:
+        return Contest(name, "", (), "", None, 0)
+    first = ranked[0]
+    ties: list[str] = []
+    for other in ranked[1:]:
+        ratios = _ratios(first, other)
+        won = sum(ratio > 1 for ratio in ratios)
+        # With fewer than five rounds everybody would be a tie.
+        if by_chance(won, len(ratios)) <= _CHANCE or by_chance(len(ratios), len(ratios)) > _CHANCE:
+            return Contest(name, first.transport, tuple(ties), other.transport, Spread.of(ratios), len(ratios))
+        ties.append(other.transport)
+    return Contest(name, first.transport, tuple(ties), "", None, 0)
+
+
+def _ratios(first: Figures, second: Figures) -> list[float]:
+    """Round by round, of the rounds that both had."""
+    return [
+        rate / second.by_round[number] for number, rate in first.by_round.items() if second.by_round.get(number)
+    ]
 
 
 class Faults(NamedTuple):

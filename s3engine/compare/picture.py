@@ -35,6 +35,7 @@ _STYLE = """
 @media print {
   :root { --ground: #ffffff; --ink: #000000; --soft: #444444; --line: #dddddd; --bad: #b3261e; LIGHT }
   section { break-inside: avoid; }
+  svg { min-width: 0 !important; }
 }
 body { margin: 0 auto; padding: 28px 20px 40px; max-width: 1160px; background: var(--ground); color: var(--ink);
   font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
@@ -45,11 +46,12 @@ ul { padding-left: 22px; }
 .soft, .about { color: var(--soft); }
 .about { font-size: 14px; font-weight: normal; margin-left: 10px; }
 .bad { color: var(--bad); font-weight: 600; }
-svg { display: block; width: 100%; height: auto; }
+section { overflow-x: auto; }
+svg { display: block; width: 100%; min-width: 880px; height: auto; }
 pre { overflow-x: auto; font: 12px/1.45 ui-monospace, "DejaVu Sans Mono", monospace; }
 summary { cursor: pointer; margin-top: 30px; }
 .t { fill: var(--ink); font-size: 13px; }
-.name { font-size: 15px; font-weight: 600; }
+.name { font-size: 14px; font-weight: 600; }
 .title { font-size: 13px; font-weight: 600; }
 .tick, .small { fill: var(--soft); font-size: 12px; }
 .none { fill: var(--soft); font-size: 13px; font-style: italic; }
@@ -73,10 +75,11 @@ class _Column(NamedTuple):
     values: Callable[[Any], Mapping[int, float]]
     spread: Callable[[Any], Spread | None]
     unit: float = 1.0
+    ticks: int = 4
 
 
 _RATE = _Column("objects per second", 760.0, 165.0, lambda one: one.by_round, lambda one: one.objects_per_s)
-_CPU = _Column("CPU per object, \u00b5s", 985.0, 120.0, lambda one: one.cpu_by_round, lambda one: one.cpu_us)
+_CPU = _Column("CPU per object, \u00b5s", 985.0, 120.0, lambda one: one.cpu_by_round, lambda one: one.cpu_us, ticks=3)
 _STARTUP = _Column(
     "start-up, seconds", _NAME, 400.0, lambda one: one.startup_by_round, lambda one: one.startup_s
 )  # fmt: skip
@@ -153,7 +156,7 @@ def _sentence(sentence: str) -> str:
 
 def _named(top: float, row: int, name: str, alarm: str) -> str:
     """The left end of a row."""
-    shown = name if len(name) <= 17 else f"\u2026{name[-16:]}"
+    shown = name if len(name) <= 14 else f"\u2026{name[-13:]}"
     middle = top + _ROW / 2
     parts = [
         tag("rect", x=0.0, y=middle - 16, width=7, height=32, rx=2, cls=f"c{row % len(_LIGHT)}"),
@@ -167,9 +170,8 @@ def _named(top: float, row: int, name: str, alarm: str) -> str:
 def _column(column: _Column, rows: Sequence[Any], top: float, bottom: float) -> str:
     """One chart over all rows."""
     spreads = [column.spread(one) for one in rows]
-    axis = linear_axis(
-        column.left, column.width, [spread.high / column.unit for spread in spreads if spread], ticks=3
-    )  # fmt: skip
+    highest = [spread.high / column.unit for spread in spreads if spread]
+    axis = linear_axis(column.left, column.width, highest, ticks=column.ticks)
     drawn = [text(column.left, top - 12, column.title, cls="t title"), axis.drawn(top, bottom)]
     for row, (one, spread) in enumerate(zip(rows, spreads, strict=True)):
         middle = top + _ROW * row + _ROW / 2

@@ -76,7 +76,9 @@ def log_axis(left: float, width: float, values: Iterable[float]) -> Axis:
 
 def linear_axis(left: float, width: float, values: Iterable[float], *, ticks: int = 4) -> Axis:
     """An axis from 0 to beyond the greatest value, with round ticks."""
-    high = max(values, default=0.0) * _AIR or 1.0
+    high = max(values, default=0.0) * _AIR
+    if high < 1e-9:  # nothing there
+        high = 1.0
     rough = high / ticks
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
