@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -13,13 +14,15 @@ import pytest
 # So that `from bench...` works under `python -I` too; at the end, so that an installed s3engine wins over the checkout.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from bench.harness import body, client_environment, keep_run, table
-from bench.sink import Sink, SinkUnavailable
+from bench.harness import LARGE_BYTES, LARGE_KEY, body, client_environment, keep_run, table
+from bench.sink import Sink, SinkUnavailable, nginx_version
 
 SIZE_BYTES = 1024
 N_OBJECTS = 2000
 
 _rows: list[dict[str, Any]] = []
+_saved: list[dict[str, Any]] = []
+_remarks: list[str] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,20 +37,33 @@ def objects() -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def sink(objects: dict[str, bytes]) -> Iterator[Sink]:
-    """One nginx for all; the environment is what every client of the comparison gets."""
-    environment = client_environment()
+def environment() -> Iterator[dict[str, str]]:
+    """What every client of the comparison gets, and nothing of the user's own."""
+    wanted = client_environment()
     with pytest.MonkeyPatch.context() as patch:
         # One by one: compiled clients read the process's own environment, not the mapping.
-        for name in os.environ.keys() - environment.keys():
+        for name in os.environ.keys() - wanted.keys():
             patch.delenv(name)
-        for name, value in environment.items():
+        for name, value in wanted.items():
             patch.setenv(name, value)
-        try:
-            with Sink(objects) as running:
-                yield running
-        except SinkUnavailable as error:
-            pytest.exit(f"bench: {error}", 2)
+        yield wanted
+
+
+@pytest.fixture(scope="session")
+def sink(objects: dict[str, bytes], environment: dict[str, str]) -> Iterator[Sink]:
+    """One nginx for all; without nginx what needs it is skipped, and says what to install."""
+    try:
+        running = Sink(objects | {LARGE_KEY: body(LARGE_KEY, LARGE_BYTES)}).__enter__()
+    except SinkUnavailable as error:
+        pytest.skip(str(error))
+    yield running
+    running.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def remarks() -> list[str]:
+    """What is to be said at the end of the run."""
+    return _remarks
 
 
 @pytest.fixture
@@ -57,12 +73,24 @@ def rows() -> list[dict[str, Any]]:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_json(output_json: dict[str, Any]) -> None:
+    """What --benchmark-json writes, for --keep: ``pytest-benchmark compare`` reads it."""
+    _saved.append(output_json)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
     """A result that is shown around need not name the machine."""
     machine_info.pop("node", None)
+    try:
+        machine_info["server"] = f"nginx {nginx_version()}"
+    except SinkUnavailable:
+        machine_info["server"] = "SeaweedFS"
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for remark in _remarks:
+        terminalreporter.write_line(remark)
     if not _rows:
         return
     head = ["what", "client", "time us: median (min)", "CPU us", "calls"]
@@ -79,3 +107,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if into:
         folder = keep_run(into, "small_objects", "python -m pytest bench", summary, _rows)
         terminalreporter.write_line(f"\nkept in {folder}")
+        if _saved:
+            number = len(list(folder.glob("benchmark*.json"))) + 1
+            (folder / f"benchmark-{number}.json").write_text(json.dumps(_saved[-1], indent=1) + "\n")

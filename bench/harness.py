@@ -26,11 +26,13 @@ from typing import Any, NamedTuple
 from bench.sink import memory_folder, nginx_version
 
 __all__ = [
-    "CREDENTIALS", "RunFailed", "Usage", "body", "client_environment", "command_line", "find_s5cmd", "keep_run",
-    "make_files", "median_and_range", "run_process", "table",
+    "CREDENTIALS", "LARGE_BYTES", "LARGE_KEY", "RunFailed", "Usage", "body", "client_environment", "command_line",
+    "find_s5cmd", "keep_run", "make_files", "median_and_range", "run_process", "table",
 ]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[1]
+LARGE_KEY = "large.bin"
+LARGE_BYTES = 64 * 1024 * 1024
 CREDENTIALS = ("AKIDBENCHMARK", "no-secret-at-all")
 _PACKAGES = ("urllib3", "botocore", "boto3", "minio", "obstore", "s5cmd", "click", "pytest", "pytest-benchmark")
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h

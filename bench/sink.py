@@ -1,7 +1,9 @@
 """An nginx on loopback that answers like S3 at once, so that what is measured beside it is the client.
 
 PUT of anything is discarded and answered with an ETag; GET below ``/objects/`` serves the objects the sink was given,
-out of memory; listing the bucket ``listing`` gives one object. A second port does the same, but late. One nginx
+out of memory; listing the bucket ``listing`` gives one object, listing ``page`` gives 1000; DeleteObjects in
+``deletes`` finds everything deleted, and a PUT into ``large`` is answered when its body has come whole. A second port
+does the first three, but late. One nginx
 process, a configuration written for the occasion, free ports, a temporary folder: all of it is gone afterwards.
 
 nginx keeps an access log in memory and writes it on demand, so counting costs it little, and the same for every
@@ -29,13 +31,19 @@ from types import TracebackType
 from typing import NamedTuple
 
 __all__ = [
-    "ETAG", "LISTING_BUCKET", "OBJECTS_BUCKET", "Request", "Sink", "SinkUnavailable", "memory_folder", "nginx_version",
+    "DELETES_BUCKET", "ETAG", "LARGE_BUCKET", "LISTING_BUCKET", "OBJECTS_BUCKET", "PAGE_BUCKET", "PAGE_KEYS",
+    "Request", "Sink", "SinkUnavailable", "memory_folder", "nginx_version",
 ]  # fmt: skip
 
 ETAG = "9e107d9d372bb6826bd81d3542a419d6"
 """Of every PUT, whatever its body: the MD5 of nothing in particular."""
 OBJECTS_BUCKET = "objects"
 LISTING_BUCKET = "listing"
+PAGE_BUCKET = "page"
+DELETES_BUCKET = "deletes"
+LARGE_BUCKET = "large"
+PAGE_KEYS = tuple(f"p/f{number % 20:03}/{number:06}.bin" for number in range(1000))
+"""What the page of PAGE_BUCKET holds."""
 
 _REQUEST_ID = "18EA6C7D468B86E1"
 _INSTALL = "install it with: apt install nginx-extras (Debian, Ubuntu)"
@@ -50,6 +58,22 @@ _LISTING = (
     "<IsTruncated>false</IsTruncated><Contents><Key>p/one</Key><LastModified>2020-01-01T00:00:00.000Z</LastModified>"
     f"<ETag>&quot;{ETAG}&quot;</ETag><Size>1024</Size><StorageClass>STANDARD</StorageClass></Contents>"
     "</ListBucketResult>"
+)
+
+_PAGE = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+    f"<Name>{PAGE_BUCKET}</Name><Prefix>p/</Prefix><KeyCount>{len(PAGE_KEYS)}</KeyCount><MaxKeys>1000</MaxKeys>"
+    "<EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>"
+    + "".join(
+        f"<Contents><Key>{key.replace('/', '%2F')}</Key><LastModified>2020-01-01T00:00:00.000Z</LastModified>"
+        f"<ETag>&quot;{ETAG}&quot;</ETag><Size>1024</Size><StorageClass>STANDARD</StorageClass></Contents>"
+        for key in PAGE_KEYS
+    )
+    + "</ListBucketResult>"
+)
+_DELETED = (
+    '<?xml version="1.0" encoding="UTF-8"?><DeleteResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+    "</DeleteResult>"
 )
 
 # master_process off: one process that runs as whoever started it, so that its folder may stay private, SIGKILL leaves
@@ -91,6 +115,19 @@ http {{
         }}
         location /{objects}/ {{ root static; }}
         location /{listing} {{ default_type application/xml; return 200 '{listing_xml}'; }}
+        location /{page} {{ default_type application/xml; root static; try_files /page.xml =404; }}
+        location /{deletes} {{ default_type application/xml; return 200 '{deleted_xml}'; }}
+        location /{large}/ {{
+            # All of the body first: an answer that comes before it would be another measurement.
+            client_body_buffer_size 160m;
+            echo_read_request_body;
+            echo_exec @large;
+        }}
+        location @large {{
+            add_header ETag '"{etag}"';
+            add_header x-amz-request-id {request_id};
+            return 200;
+        }}
         location /-/ {{ return 204; }}
     }}
     server {{
@@ -225,6 +262,7 @@ class Sink:
             path = root / key
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(body)
+        (self._folder / "static" / "page.xml").write_text(_PAGE)
 
     def _start(self, nginx: str, load_module: str, *, last: bool) -> bool:
         """False when another process took a port in between."""
@@ -232,6 +270,7 @@ class Sink:
         config = _CONFIG.format(
             load_module=load_module, max_files=_MAX_FILES, port=port, late_port=late_port, etag=ETAG,
             request_id=_REQUEST_ID, objects=OBJECTS_BUCKET, listing=LISTING_BUCKET, listing_xml=_LISTING,
+            page=PAGE_BUCKET, deletes=DELETES_BUCKET, deleted_xml=_DELETED, large=LARGE_BUCKET,
             delay_s=f"{self.delay_ms / 1000:.3f}",
         )  # fmt: skip
         (self._folder / "nginx.conf").write_text(config)

@@ -1,0 +1,190 @@
+"""The same calls through the seam with each transport: small and large put and get, a list page, 1000 deletes.
+
+``python -m pytest bench/test_transports.py --benchmark-json=run.json``, and two runs side by side with
+``pytest-benchmark compare run.json other.json --group-by=group,param:transport``. One blocking call after another on
+one connection, so what is compared is the CPU and the time of a call, not what the engine makes of it in parallel. The
+server is the nginx sink; where nginx is not installed it is SeaweedFS, whose own time is then in the numbers
+(``machine_info.server`` says which).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from bench.harness import CREDENTIALS, LARGE_BYTES, LARGE_KEY, body
+from bench.sink import (
+    DELETES_BUCKET,
+    LARGE_BUCKET,
+    OBJECTS_BUCKET,
+    PAGE_BUCKET,
+    PAGE_KEYS,
+    Sink,
+    SinkUnavailable,
+    memory_folder,
+)
+from bench.test_small_objects import measure
+from s3engine.config import TransportSettings
+from s3engine.credentials import Credentials
+from s3engine.embedded import EmbeddedServer
+from s3engine.errors import ConfigError
+from s3engine.pool.load import BUILT_IN, dotted_name, open_transport
+from s3engine.sinks import MemorySink
+from s3engine.testing.witness import Witness
+from s3engine.transport import FilePart, GetResult, Timeouts
+
+KEY = "f000/000000.bin"
+SMALL_BYTES = 1024
+T = Timeouts(connect_s=5, stall_s=30, first_byte_s=60, attempt_s=120)
+
+
+class Target(NamedTuple):
+    """A server, and the buckets for what is done there."""
+
+    settings: TransportSettings
+    puts: str
+    gets: str
+    large: str
+    page: str
+    deletes: str
+
+
+class Discard:
+    """A sink that only counts."""
+
+    received = 0
+
+    def begin(self, info: GetResult) -> None:
+        self.received = 0
+
+    def write(self, data: memoryview) -> None:
+        self.received += len(data)
+
+
+@pytest.fixture(scope="module")
+def target(remarks: list[str], objects: dict[str, bytes], environment: dict[str, str]) -> Iterator[Target]:
+    """The sink, or SeaweedFS with the same objects."""
+    try:
+        with Sink(objects | {LARGE_KEY: body(LARGE_KEY, LARGE_BYTES)}) as sink:
+            settings = TransportSettings(endpoint_url=sink.endpoint_url, credentials=Credentials(*CREDENTIALS))
+            yield Target(settings, "bench", OBJECTS_BUCKET, LARGE_BUCKET, PAGE_BUCKET, DELETES_BUCKET)
+            return
+    except SinkUnavailable as error:
+        reason = str(error)
+    remarks.append(f"transports were measured against SeaweedFS: {reason}")
+    with EmbeddedServer() as server:
+        with Witness(server.endpoint_url, server.access_key, server.secret_key) as witness:
+            for bucket in (OBJECTS_BUCKET, PAGE_BUCKET):
+                witness.create_bucket(bucket)
+            witness.put(OBJECTS_BUCKET, KEY, objects[KEY])
+            witness.put(OBJECTS_BUCKET, LARGE_KEY, body(LARGE_KEY, LARGE_BYTES))
+            for key in PAGE_KEYS:
+                witness.put(PAGE_BUCKET, key, b"x" * SMALL_BYTES)
+        signs = Credentials(server.access_key, server.secret_key)
+        settings = TransportSettings(endpoint_url=server.endpoint_url, credentials=signs)
+        yield Target(settings, OBJECTS_BUCKET, OBJECTS_BUCKET, OBJECTS_BUCKET, PAGE_BUCKET, OBJECTS_BUCKET)
+
+
+@pytest.fixture(params=list(BUILT_IN))
+def transport(request: pytest.FixtureRequest, target: Target) -> Iterator[tuple[str, Any]]:
+    """Each transport in turn, opened; one whose package is missing is skipped with the command that installs it."""
+    try:
+        dotted = dotted_name(request.param)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    api = open_transport(dotted, target.settings)
+    yield request.param, api
+    api.close()
+
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(benchmark: Any, rows: list[dict[str, Any]], transport: tuple[str, Any]) -> Run:
+    """Measure a call of this transport."""
+    name, _ = transport
+
+    def measured(group: str, call: Callable[[], Any], **how: Any) -> int:
+        return measure(benchmark, rows, group, name, call, **how)
+
+    return measured
+
+
+def test_put_small(transport: tuple[str, Any], target: Target, run: Run) -> None:
+    """PutObject of 1 KiB from memory."""
+    _, api = transport
+    data = body(KEY, SMALL_BYTES)
+    assert api.put_object(target.puts, KEY, data, (), timeouts=T).status == 200
+    run("transport: put 1 KiB", lambda: api.put_object(target.puts, KEY, data, (), timeouts=T))
+
+
+def test_get_small(transport: tuple[str, Any], target: Target, objects: dict[str, bytes], run: Run) -> None:
+    """GetObject of 1 KiB into memory."""
+    _, api = transport
+
+    def call() -> bytes:
+        sink = MemorySink()
+        api.get_object(target.gets, KEY, sink, timeouts=T)
+        return sink.body()
+
+    assert call() == objects[KEY]
+    run("transport: get 1 KiB", call)
+
+
+def test_list_page(transport: tuple[str, Any], target: Target, run: Run) -> None:
+    """ListObjectsV2: a page of 1000 keys asked for and taken apart."""
+    _, api = transport
+
+    def call() -> Any:
+        return api.list_objects_v2(target.page, "p/", timeouts=T)
+
+    assert sorted(info.key for info in call().objects) == sorted(PAGE_KEYS)
+    run("transport: list 1000", call, rounds=10, calls=10)
+
+
+def test_delete_many(transport: tuple[str, Any], target: Target, run: Run) -> None:
+    """DeleteObjects of 1000 keys."""
+    _, api = transport
+    keys = list(PAGE_KEYS)
+
+    def call() -> Any:
+        return api.delete_objects(target.deletes, keys, timeouts=T)
+
+    assert call() == []
+    run("transport: delete 1000", call, rounds=10, calls=10)
+
+
+def test_put_large(transport: tuple[str, Any], target: Target, run: Run) -> None:
+    """PutObject of a file of 64 MiB in one request."""
+    _, api = transport
+    with tempfile.NamedTemporaryFile(prefix="s3engine-bench-", dir=memory_folder(LARGE_BYTES)) as file:
+        file.write(body(LARGE_KEY, LARGE_BYTES))
+        file.flush()
+        part = FilePart(file.name, 0, LARGE_BYTES)
+
+        def call() -> Any:
+            return api.put_object(target.large, "put.bin", part, (), timeouts=T)
+
+        assert call().status == 200
+        run("transport: put 64 MiB", call, rounds=5, calls=1)
+
+
+def test_get_large(transport: tuple[str, Any], target: Target, run: Run) -> None:
+    """GetObject of 64 MiB; the bytes are counted and dropped."""
+    _, api = transport
+    kept = MemorySink()
+    api.get_object(target.gets, LARGE_KEY, kept, timeouts=T)
+    assert hashlib.sha256(kept.body()).digest() == hashlib.sha256(body(LARGE_KEY, LARGE_BYTES)).digest()
+    sink = Discard()
+
+    def call() -> int:
+        api.get_object(target.gets, LARGE_KEY, sink, timeouts=T)
+        return sink.received
+
+    assert call() == LARGE_BYTES
+    run("transport: get 64 MiB", call, rounds=5, calls=1)
