@@ -247,6 +247,22 @@ def test_a_refusal_before_the_body_is_read(manager: urllib3.PoolManager, server:
     assert call_(manager, server, PATIENT) == b"ok"
 
 
+def test_a_refusal_in_place_of_reading(manager: urllib3.PoolManager, server: Server) -> None:
+    """A store that answers, stops to read and keeps the connection open is heard; the connection is not used again."""
+
+    def refuse(sock: socket.socket) -> None:
+        read_head(sock)
+        sock.sendall(OK)
+        server.over.wait(10)
+
+    server.serve(refuse)
+    began_at = time.monotonic()
+    assert call_(manager, server, PATIENT, body=HUGE) == b"ok"
+    assert time.monotonic() - began_at < 4
+    pool: Any = manager.connection_from_host("127.0.0.1", server.port)
+    assert not pool._get_conn().is_connected
+
+
 def test_a_cut_head(manager: urllib3.PoolManager, server: Server) -> None:
     """An answer that ends inside its head is a lost connection, not an answer with fewer headers."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import re
@@ -12,6 +13,7 @@ from typing import Any
 from s3engine.errors import ConnectionLost
 from s3engine.transport import Timeouts
 from s3engine.wire import unacknowledged
+from s3engine_transports.network import is_readable
 from s3engine_transports.timers import Call, current_call
 
 __all__ = ["DeadlineSocket"]
@@ -33,6 +35,7 @@ class DeadlineSocket:
     def __init__(self, sock: Any) -> None:
         self._sock = sock
         self._fd: int = sock.fileno()
+        self._plain = type(sock) is socket.socket
         # TLS inside TLS (an https proxy) cannot go on with a send that ran out of time.
         self._send_tick_s = _SEND_TICK_S if isinstance(sock, socket.socket) else math.inf
         self._call: Call | None = None
@@ -73,6 +76,10 @@ class DeadlineSocket:
                     raise self._lost(call, error) from None
                 # No room for another byte yet; as long as the kernel gets rid of some, the body moves.
                 left = unacknowledged(self._fd)
+                if self._plain and is_readable(self._sock):
+                    # The store answered and reads no more. (TLS has more to say than answers.)
+                    gone = BrokenPipeError(errno.EPIPE, "answered before the end of the body")
+                    raise self._lost(call, gone, provisional=True) from None
                 if left != in_kernel:
                     in_kernel = left
                     since = time.monotonic()
