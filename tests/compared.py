@@ -55,6 +55,9 @@ class Forgetful(Blocking):
     def delete_objects(self, bucket: str, keys: list[str], *, timeouts: Timeouts) -> list[DeleteFailure]:
         return []
 
+    def delete_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> None:
+        return
+
 
 class Blind(Blocking):
     """Leaves the last key of each listing out."""

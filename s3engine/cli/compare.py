@@ -66,10 +66,12 @@ def compare_command(src: str, dst: str, quiet: bool, **values: Any) -> int:
             _check_writable(path)
     interrupts.grace_s = _CLEAN_UP_S
     with interrupts.cancelling(lambda: None):
-        outcome = compare(plan, _silent if quiet else complain, lambda: bool(interrupts.number))
+        outcome = compare(plan, _silent if quiet else complain, complain, lambda: bool(interrupts.number))
     if any(run.round for run in outcome.runs):
-        write(report(outcome.runs, plan.transports))
-        _keep(plan, outcome.runs, values)
+        try:
+            write(report(outcome.runs, plan.transports))
+        finally:  # also when nobody reads the text to its end
+            _keep(plan, outcome.runs, values)
     if outcome.left:
         complain(outcome.left)
     return 0 if outcome.ok else 1

@@ -78,7 +78,7 @@ class _Tally:
             return Step(name=name, cannot=next(iter(self.messages.values())))
         return Step(
             name=name, wall_s=wall_s, cpu_s=cpu_s, objects=objects, size_bytes=size_bytes, retries=retries,
-            failed=dict(self.failed), messages=dict(self.messages), latency_us=tuple(self.latency_us),
+            failed=dict(self.failed), messages=dict(self.messages), latency_us=self.latency_us,
         )  # fmt: skip
 
 
@@ -107,7 +107,7 @@ class Job:
             self._tell_step(step())
 
     def _tell_step(self, step: Step) -> None:
-        self._tell({"step": dataclasses.asdict(step)})
+        self._tell({"step": step.as_dict()})
 
     def upload(self) -> Step:
         """All files, from the disk."""

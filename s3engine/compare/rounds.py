@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any, NamedTuple
 
 from s3engine.compare.cleanup import Ground
-from s3engine.compare.values import Order, Plan, Run, step_from_dict
+from s3engine.compare.values import Order, Plan, Run, Step
 from s3engine.errors import S3EngineError
 
 __all__ = ["Outcome", "compare", "orders"]
@@ -58,11 +58,13 @@ def orders(transports: Sequence[str], rounds: int, *, warm_up: bool) -> Iterator
         yield number, (*transports[first:], *transports[:first])
 
 
-def compare(plan: Plan, tell: Tell, stopped: Callable[[], bool] = lambda: False) -> Outcome:
-    """Carry a plan out. ``tell`` gets lines for people; ``stopped()`` is asked a few times a second.
+def compare(plan: Plan, tell: Tell, warn: Tell, stopped: Callable[[], bool] = lambda: False) -> Outcome:
+    """Carry a plan out. ``tell`` gets a line for each run, ``warn`` what went wrong, to be told in any case.
 
-    Raises S3EngineError when the store cannot be used at all; from then on nothing raises, and what was made is
-    deleted whatever happens. A transport that hung once is not run again.
+    ``stopped()`` is asked a few times a second; once it is true the run under way is ended, and no other begun.
+
+    What was made is deleted whatever happens. A transport that hung once is not run again. Raises S3EngineError when
+    the store cannot be used at all, OSError when no process can be started.
     """
     ground = Ground(plan.target, plan.settings)
     ground.check()
@@ -78,18 +80,18 @@ def compare(plan: Plan, tell: Tell, stopped: Callable[[], bool] = lambda: False)
                     continue
                 prefix = ground.below(f"{names[transport]}-{number}")
                 run = _run(plan, Run(transport=transport, round=number, place=place), ground, prefix, stopped)
-                run = _swept(run, ground, prefix, tell)
                 if stopped():  # half a run says nothing
                     break
+                run = _swept(run, ground, prefix, warn)
                 runs.append(run)
+                (warn if run.error else tell)(_line(run, plan))
                 if run.hung:
                     hung.add(transport)
-                    tell(f"{transport} is not run again")
-                tell(_line(run, plan))
+                    warn(f"{transport} is not run again")
     finally:
         if stopped():
-            tell(f"stopped; deleting what is left (by hand: {ground.command})")
-        left = _sweep_up(ground, tell, broken_off=stopped() or any(not run.ok for run in runs))
+            warn(f"stopped; deleting what is left (by hand: {ground.command})")
+        left = _sweep_up(ground, warn, broken_off=stopped() or any(not run.ok for run in runs))
     return Outcome(tuple(runs), stopped(), left)
 
 
@@ -204,7 +206,7 @@ def _taken_in(run: Run, output: bytes) -> tuple[Run, bool]:
         except ValueError:  # cut off in the middle
             break
         if "step" in told:
-            steps.append(step_from_dict(told["step"]))
+            steps.append(Step.from_dict(told["step"]))
         else:
             values |= told
     over = values.pop("over", False)
@@ -221,12 +223,12 @@ def _epitaph(code: int, said: IO[bytes]) -> str:
     return f"its process ended {how}: {last}"
 
 
-def _swept(run: Run, ground: Ground, prefix: str, tell: Tell) -> Run:
+def _swept(run: Run, ground: Ground, prefix: str, warn: Tell) -> Run:
     """Empty the prefix of a run. Something there although all was reported as done is WRONG."""
     try:
         removed = ground.clear(prefix, broken_off=bool(run.error))
     except S3EngineError as error:
-        tell(f"cannot look after s3://{ground.uri.bucket}/{prefix}: {error}")
+        warn(f"cannot look after s3://{ground.uri.bucket}/{prefix}: {error}")
         return run
     delete = run.step("delete")
     if not removed or delete is None or not run.ok or delete.cannot:
@@ -236,14 +238,14 @@ def _swept(run: Run, ground: Ground, prefix: str, tell: Tell) -> Run:
     return dataclasses.replace(run, removed=removed, steps=steps)
 
 
-def _sweep_up(ground: Ground, tell: Tell, *, broken_off: bool) -> str:
+def _sweep_up(ground: Ground, warn: Tell, *, broken_off: bool) -> str:
     """At the very end: all that lies below the prefix goes. Returns what is left to do by hand."""
     try:
         if broken_off:
             try:
                 ground.abort_uploads(ground.uri.key)
             except S3EngineError as error:
-                tell(f"unfinished uploads of large objects below {ground.uri} could not be looked for: {error}")
+                warn(f"unfinished uploads of large objects below {ground.uri} could not be looked for: {error}")
         ground.clear(ground.uri.key, broken_off=broken_off)
     except S3EngineError as error:
         return f"could not delete all below {ground.uri}: {error}; remove it with: {ground.command}"

@@ -6,7 +6,8 @@ Times are seconds but for ``latency_us``: whole microseconds, since there is one
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,12 +75,21 @@ class Step:
     """Objects that failed, by the class of their error."""
     messages: Mapping[str, str] = field(default_factory=dict)
     """The first message of each class."""
-    latency_us: tuple[int, ...] = ()
-    """RequestReport.total_s of each object done; of a listing: the time of each page."""
+    latency_us: Sequence[int] = ()
+    """RequestReport.total_s of each object done; of a listing: the time of each page. An array, being long."""
     wrong: tuple[str, ...] = ()
     """What was found false although it was reported as done."""
     cannot: str = ""
     """Why this cannot be done at all with the transport (or the store): nothing of it was."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return _fields(self) | {"latency_us": list(self.latency_us), "wrong": list(self.wrong)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Step:
+        """What ``as_dict`` made, also after it went through JSON."""
+        return cls(**{**values, "latency_us": array("q", values["latency_us"]), "wrong": tuple(values["wrong"])})
 
     @property
     def failures(self) -> int:
@@ -132,16 +142,14 @@ class Run:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready values."""
-        return dataclasses.asdict(self)
+        return _fields(self) | {"steps": [step.as_dict() for step in self.steps]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Run:
         """What ``as_dict`` made, also after it went through JSON."""
-        steps = tuple(step_from_dict(step) for step in values.get("steps", ()))
-        return cls(**{**values, "steps": steps})
+        return cls(**{**values, "steps": tuple(map(Step.from_dict, values["steps"]))})
 
 
-def step_from_dict(values: Mapping[str, Any]) -> Step:
-    """What ``dataclasses.asdict`` made of a Step, also after it went through JSON."""
-    lists = {name: tuple(values[name]) for name in ("latency_us", "wrong") if name in values}
-    return Step(**{**values, **lists})
+def _fields(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass, not copied."""
+    return {entry.name: getattr(value, entry.name) for entry in dataclasses.fields(value)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from array import array
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ def step(name: str = "upload", rate: float = 100.0, objects: int = 50, **changes
     values: dict[str, Any] = {
         "name": name, "wall_s": objects / rate, "cpu_s": objects * 1e-4, "objects": objects,
         "size_bytes": objects * 1000, "retries": None if name == "list" else 0,
-        "latency_us": tuple(range(1000, 1000 + objects)),
+        "latency_us": array("q", range(1000, 1000 + objects)),
     }  # fmt: skip
     return Step(**{**values, **changes})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import xml.etree.ElementTree as ElementTree
+from array import array
 
 import pytest
 from hypothesis import given
@@ -28,8 +29,8 @@ def runs_of(transports: tuple[str, ...], rounds: int = 3, objects: int = 100) ->
             steps = [
                 Step(
                     name=name, wall_s=rng.uniform(0.1, 0.2), cpu_s=0.01, objects=100, size_bytes=100_000,
-                    latency_us=tuple(
-                        round(rng.lognormvariate(9, 0.5)) for _ in range(1 if name == "list" else objects)
+                    latency_us=array(
+                        "q", (round(rng.lognormvariate(9, 0.5)) for _ in range(1 if name == "list" else objects))
                     ),
                 )
                 for name in STEPS
