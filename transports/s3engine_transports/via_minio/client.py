@@ -175,6 +175,9 @@ class Client(Minio):
         mode = settings.payload_signing
         self._signs_bodies = mode == "always" or (mode == "auto" and not secure)
 
+    def __del__(self) -> None:
+        """Leave the pools alone: they are the transport's. (minio empties them.)"""
+
     def _build_headers(self, host: str, headers: Any = None, body: Any = None, creds: Any = None) -> tuple[Any, Any]:
         built: tuple[dict[str, Any], datetime] = super()._build_headers(host, headers, None, creds)
         lines, date = built
