@@ -176,7 +176,7 @@ def _ministack_venv() -> Path:
     venv = cache / "ministack-venv"
     done = venv / f"installed-{MINISTACK}"
     cache.mkdir(parents=True, exist_ok=True)
-    with _locked(cache / "ministack-venv.lock"):
+    with locked(cache / "ministack-venv.lock"):
         # A venv whose interpreter was removed has a dangling bin/python.
         if done.exists() and (venv / "bin" / "python").exists():
             return venv
@@ -196,7 +196,7 @@ def _run(*command: str) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock against other test runs; the kernel frees it when a holder dies."""
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
