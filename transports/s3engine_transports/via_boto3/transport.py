@@ -58,7 +58,8 @@ class Boto3Transport:
 
     What is sent is boto3's own work: the request, its signature, ``Expect: 100-continue`` before every body of an
     object. Headers go out as they are given, past boto3's parameters, so that none is lost or changed. How it comes to
-    make one attempt and no look-ups: ``session.py``; how deadlines reach its sockets: ``http.py``.
+    make one attempt and no look-ups: ``session.py``; how deadlines reach its sockets: ``http.py``. A store that ignores
+    ``Expect`` is given a second by botocore before the body follows, which only the attempt's timer counts, afterwards.
 
     Behind a proxy for plain HTTP a key with ``.`` or ``..`` segments raises InvalidRequest: urllib3 would change it.
     """
