@@ -68,20 +68,24 @@ class Blind(Blocking):
 
 
 class Dying(Blocking):
-    """Ends its process when it is asked for a listing."""
+    """Ends its process when there is something to list."""
 
     def list_objects_v2(self, *args: Any, **keywords: Any) -> ListPage:
-        os.write(2, b"no more strength\n")
-        os._exit(3)
+        page = super().list_objects_v2(*args, **keywords)
+        if page.objects:
+            os.write(2, b"no more strength\n")
+            os._exit(3)
+        return page
 
 
 class Hanging(Blocking):
-    """Never answers a listing, and cannot be interrupted."""
+    """Never comes back where there is something to list."""
 
     def list_objects_v2(self, *args: Any, **keywords: Any) -> ListPage:
-        while True:
-            threading.Event().wait()  # in C, but for signals
-            time.sleep(60)
+        page = super().list_objects_v2(*args, **keywords)
+        if page.objects:
+            threading.Event().wait()
+        return page
 
 
 class Stuck(Blocking):

@@ -7,7 +7,7 @@ end, to what was its standard output when it was started: whatever a client prin
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import filecmp
 import itertools
 import json
@@ -15,71 +15,26 @@ import os
 import signal
 import sys
 import time
-from array import array
 from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import IO, Any
 
 from s3engine.batch import Batch
 from s3engine.compare import usage
+from s3engine.compare.checks import COPIED, UPLOADED, differences, unlike, with_failed, with_wrong
+from s3engine.compare.tally import Tally
 from s3engine.compare.values import Order, Step
 from s3engine.config import Config
 from s3engine.engine import Engine
-from s3engine.errors import ConfigError, NotSupported, S3EngineError, SourceChanged
-from s3engine.report import RequestReport
+from s3engine.errors import S3EngineError, SourceChanged
 from s3engine.sources import FileSource, files_recursive
 from s3engine.transport import ListPage, ObjectInfo
 
 __all__ = ["Job", "main"]
 
 Tell = Callable[[dict[str, Any]], None]
-Wrong = list[str]
-"""What is false, a line for each."""
 
-UPLOADED, COPIED = "up/", "copy/"
-"""Below the prefix of the run."""
 _LOOK_S = 0.002
-_TOLD = 3  # of things that are wrong alike
-_IMPOSSIBLE = {ConfigError.__name__, NotSupported.__name__}  # when all of a step fails with it
-
-
-class _Tally:
-    """Adds the reports of one batch up. Called in the engine's thread."""
-
-    def __init__(self) -> None:
-        self.latency_us = array("q")
-        self.done: dict[str, int] = {}  # size by key
-        self.failed_keys: set[str] = set()
-        self.failed: dict[str, int] = {}
-        self.messages: dict[str, str] = {}
-        self.retries = 0
-
-    def __call__(self, report: RequestReport) -> None:
-        """Count one report."""
-        self.retries += report.retries
-        if report.error is None:
-            self.done[report.key] = report.size_bytes
-            self.latency_us.append(round(report.total_s * 1e6))
-        else:
-            self.failed_keys.add(report.key)
-            self.fail(report.error)
-
-    def fail(self, error: S3EngineError) -> None:
-        """Count an error."""
-        kind = type(error).__name__
-        self.failed[kind] = self.failed.get(kind, 0) + 1
-        self.messages.setdefault(kind, str(error))
-
-    def step(
-        self, name: str, wall_s: float, cpu_s: float | None, *, objects: int, size_bytes: int, retries: int | None
-    ) -> Step:
-        """The step that these reports were of. One of which nothing is possible at all has only a reason."""
-        if not objects and len(self.failed) == 1 and self.failed.keys() <= _IMPOSSIBLE:
-            return Step(name=name, cannot=next(iter(self.messages.values())))
-        return Step(
-            name=name, wall_s=wall_s, cpu_s=cpu_s, objects=objects, size_bytes=size_bytes, retries=retries,
-            failed=dict(self.failed), messages=dict(self.messages), latency_us=self.latency_us,
-        )  # fmt: skip
 
 
 class Job:
@@ -119,12 +74,12 @@ class Job:
         self._maybe_there |= tally.failed_keys
         told = tally.done.keys() | tally.failed_keys
         missing = [] if tally.failed else self._files.keys() - told
-        return _with_wrong(step, _differences(missing, told - self._files.keys(), "reported"))
+        return with_wrong(step, differences(missing, told - self._files.keys(), "reported"))
 
     def list(self) -> Step:
         """All that was uploaded, page by page."""
         engine, order = self._engine, self._order
-        tally = _Tally()
+        tally = Tally()
         pages: list[ListPage] = []
         before = usage.cpu_so_far()
         started = at = time.perf_counter()
@@ -139,12 +94,12 @@ class Job:
         wall_s = time.perf_counter() - started
         cpu_s = usage.cpu_since(before)
         found = [info for page in pages for info in page.objects]
-        wrong = [] if tally.failed else self._compare_keys(found, self._uploaded, "listed")
+        wrong = [] if tally.failed else unlike(found, self._uploaded, self._maybe_there, "listed")
         # What comes next must not depend on a listing that is false.
         all_uploaded = [ObjectInfo(key, size_bytes) for key, size_bytes in self._uploaded.items()]
         self._listed = all_uploaded if tally.failed or wrong else found
         step = tally.step("list", wall_s, cpu_s, objects=len(found), size_bytes=0, retries=None)
-        return _with_wrong(step, wrong)
+        return with_wrong(step, wrong)
 
     def download(self) -> Step:
         """All that was listed, into files, which are then compared with the sources."""
@@ -156,7 +111,7 @@ class Job:
                 order.bucket, iter(self._listed), order.folder, path=lambda info: info.key[cut:], progress=count
             ),
         )  # fmt: skip
-        wrong: Wrong = []
+        wrong: list[str] = []
         changed: list[S3EngineError] = []
         for key in tally.done:
             path = os.path.join(order.folder, key[cut:])
@@ -168,7 +123,7 @@ class Job:
                     changed.append(SourceChanged(f"{source!r} was written to meanwhile; take a folder that rests"))
                 else:
                     wrong.append(f"{key[cut:]!r} has other bytes than its source")
-        return _with_wrong(_with_failed(step, changed), wrong)
+        return with_wrong(with_failed(step, changed), wrong)
 
     def copy(self) -> Step:
         """All that was listed, inside the store; then the copies are looked for."""
@@ -189,10 +144,10 @@ class Job:
         try:
             there = list(self._engine.list(order.bucket, new))
         except S3EngineError as error:
-            return _with_failed(step, [error])  # nobody knows whether they are there
-        wrong = self._compare_keys(there, expected, "copied")
+            return with_failed(step, [error])  # nobody knows whether they are there
+        wrong = unlike(there, expected, self._maybe_there, "copied")
         self._listed += [ObjectInfo(key, size_bytes) for key, size_bytes in expected.items()]
-        return _with_wrong(step, wrong)
+        return with_wrong(step, wrong)
 
     def delete(self) -> Step:
         """Uploads and copies. The parent looks with another transport whether they are gone."""
@@ -202,9 +157,9 @@ class Job:
         )
         return step
 
-    def _measure(self, name: str, begin: Callable[[_Tally], Batch]) -> tuple[Step, _Tally]:
+    def _measure(self, name: str, begin: Callable[[Tally], Batch]) -> tuple[Step, Tally]:
         """Run one batch to its end between two looks at the clocks."""
-        tally = _Tally()
+        tally = Tally()
         before = usage.cpu_so_far()
         started = time.perf_counter()
         try:
@@ -215,51 +170,6 @@ class Job:
         cpu_s = usage.cpu_since(before)
         objects, size_bytes = len(tally.done), sum(tally.done.values())
         return tally.step(name, wall_s, cpu_s, objects=objects, size_bytes=size_bytes, retries=tally.retries), tally
-
-    def _compare_keys(self, found: Iterable[ObjectInfo], expected: dict[str, int], what: str) -> Wrong:
-        sizes: dict[str, int] = {}
-        twice = []
-        for info in found:
-            if info.key in sizes:
-                twice.append(info.key)
-            sizes[info.key] = info.size_bytes
-        surplus = sizes.keys() - expected.keys() - self._maybe_there
-        missing = expected.keys() - sizes.keys()
-        other = {key: size for key, size in expected.items() if sizes.get(key, size) != size}
-        return [
-            *_differences(missing, surplus, what),
-            *(f"{_name(key)!r} was {what} twice" for key in twice),
-            *(f"{_name(key)!r} has {sizes[key]} bytes, not {size}" for key, size in other.items()),
-        ]
-
-
-def _differences(missing: Iterable[str], surplus: Iterable[str], what: str) -> list[str]:
-    return [
-        *(f"{_name(key)!r} was not {what}" for key in sorted(missing)),
-        *(f"{_name(key)!r} was {what} and should not be there" for key in sorted(surplus)),
-    ]
-
-
-def _name(key: str) -> str:
-    """The key without what all keys of a comparison begin with."""
-    for part in (UPLOADED, COPIED):
-        _, found, name = key.partition(f"/{part}")
-        if found:
-            return name
-    return key
-
-
-def _with_failed(step: Step, errors: list[S3EngineError]) -> Step:
-    tally = _Tally()
-    tally.failed, tally.messages = dict(step.failed), dict(step.messages)
-    for error in errors:
-        tally.fail(error)
-    return dataclasses.replace(step, failed=tally.failed, messages=tally.messages)
-
-
-def _with_wrong(step: Step, wrong: Wrong) -> Step:
-    more = [f"and {len(wrong) - _TOLD} more like these"] if len(wrong) > _TOLD else []
-    return dataclasses.replace(step, wrong=(*wrong[:_TOLD], *more))
 
 
 def _files(order: Order) -> Iterable[FileSource]:
@@ -273,6 +183,9 @@ def _carry_out(order: Order, tell: Tell) -> None:
     config = Config.from_mapping({**order.settings, "transport": order.transport}, "settings")
     with Engine(config) as engine:
         engine.start()
+        # The main process has a client of its own, for listings, which is opened with the first of them.
+        with contextlib.suppress(S3EngineError):  # if it cannot list, the step of that name will tell
+            engine.list(order.bucket, order.prefix).count()
         while not engine.ready:
             time.sleep(_LOOK_S)
         startup_s = time.monotonic() - order.started_at_s

@@ -242,7 +242,7 @@ def _process_section(rows: Sequence[ProcessFigures], names: Mapping[str, str]) -
     drawn += [_column(column, rows, _HEAD, bottom) for column in (_STARTUP, _PEAK)]
     notes = [f"{names[one.transport]}: {error}" for one in rows for error in one.errors]
     listed = f"<ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>" if notes else ""
-    about = "start-up until all workers could send; resident memory of the main process and its workers, added up"
+    about = "start-up until workers and main process could send; resident memory of all of them, added up"
     return _section("Processes", about, _svg("".join(drawn), height, "start-up and memory, by transport"), listed)
 
 

@@ -126,8 +126,7 @@ def _process_block(runs: Sequence[Run], transports: Sequence[str]) -> str:
         )  # fmt: skip
     told = [f"  [{index}] {note}" for index, note in enumerate(notes, 1)]
     about = (
-        "processes: start-up until all workers could send; peak resident memory of the main process and its workers, "
-        "added up"
+        "processes: start-up until workers and main process could send; peak resident memory of all of them, added up"
     )
     return "\n".join([about, *_aligned(cells), *told])
 

@@ -114,7 +114,8 @@ class Run:
     wall_s: float = 0.0
     """Of the process from start to end, checks between the steps included."""
     startup_s: float | None = None
-    """From the start of the process until all workers have opened the transport."""
+    """From the start of the process until all workers have opened the transport, and the main process has listed the
+    empty prefix."""
     startup_cpu_s: float | None = None
     workers: int = 0
     peak_bytes: int | None = None

@@ -12,8 +12,12 @@ from typing import Any
 import pytest
 
 from s3engine.cli import main
+from s3engine.compare.checks import unlike, with_wrong
 from s3engine.compare.cleanup import Ground, without_secrets
-from s3engine.errors import ConfigError
+from s3engine.compare.tally import Tally
+from s3engine.compare.values import Step
+from s3engine.errors import ConfigError, NotSupported
+from s3engine.transport import ObjectInfo
 from s3engine.uri import S3Uri
 
 Captured = pytest.CaptureFixture[str]
@@ -115,6 +119,45 @@ def test_command_by_hand() -> None:
 def test_without_secrets(url: str, shown: str) -> None:
     """A URL keeps scheme, host, port and path."""
     assert without_secrets(url) == shown
+
+
+# ---- what is compared with what should be there
+
+KEYS = {"p/raw-1/up/a": 1, "p/raw-1/up/b": 2}
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ([("a", 1), ("b", 2)], []),
+        ([("b", 2), ("a", 1), ("maybe", 9)], []),
+        ([("a", 1)], ["'b' was not listed"]),
+        ([("a", 1), ("b", 2), ("c", 3)], ["'c' was listed and should not be there"]),
+        ([("a", 1), ("b", 2), ("a", 1)], ["'a' was listed twice"]),
+        ([("a", 1), ("b", 5)], ["'b' has 5 bytes, not 2"]),
+    ],
+)
+def test_unlike(found: list[tuple[str, int]], told: list[str]) -> None:
+    """Missing, surplus, repeated and resized keys are told by name; order does not matter."""
+    infos = [ObjectInfo(f"p/raw-1/up/{name}", size_bytes) for name, size_bytes in found]
+    assert unlike(infos, KEYS, {"p/raw-1/up/maybe"}, "listed") == told
+
+
+def test_many_wrong_things_are_counted() -> None:
+    """Of many alike the first three are told and the rest counted."""
+    step = with_wrong(Step(name="list"), [f"{number}" for number in range(10)])
+    assert step.wrong == ("0", "1", "2", "and 7 more like these")
+
+
+def test_impossible_is_only_what_fails_as_a_whole() -> None:
+    """A step all of which is not supported has a reason and no failures; one of many that is not is a failure."""
+    tally = Tally()
+    tally.fail(NotSupported("there is none"))
+    tally.fail(NotSupported("there is none"))
+    nothing = tally.step("copy", 1.0, None, objects=0, size_bytes=0, retries=0)
+    assert (nothing.cannot, nothing.failed) == ("there is none", {})
+    some = tally.step("copy", 1.0, None, objects=5, size_bytes=5, retries=0)
+    assert (some.cannot, some.failed) == ("", {"NotSupported": 2})
 
 
 # ---- CPU and memory
