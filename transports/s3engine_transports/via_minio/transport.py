@@ -28,6 +28,7 @@ from s3engine.transport import (
 from s3engine_transports.bodies import deliver
 from s3engine_transports.common import quoted_etag
 from s3engine_transports.raw import answers, xml
+from s3engine_transports.via_minio import values
 from s3engine_transports.via_minio.asking import Asker, copy_source
 
 __all__ = ["MinioTransport"]
@@ -106,7 +107,7 @@ class MinioTransport:
         answer = self._ask(
             "DeleteObjects", "POST", bucket, None, timeouts, query={"delete": ""}, headers=headers, body=body
         )
-        return answers.from_xml(answer, self._clock, xml.read_deleted)
+        return answers.from_xml(answer, self._clock, values.read_deleted)
 
     def list_objects_v2(
         self, bucket: str, prefix: str = "", *, delimiter: str = "", continuation_token: str = "",
@@ -119,7 +120,7 @@ class MinioTransport:
         }  # fmt: skip
         query.update({name: value for name, value in optional.items() if value})
         answer = self._ask("ListObjectsV2", "GET", bucket, None, timeouts, query=query)
-        return answers.from_xml(answer, self._clock, xml.read_list_page)
+        return answers.from_xml(answer, self._clock, values.read_list_page)
 
     def create_multipart_upload(self, bucket: str, key: str, headers: Headers, *, timeouts: Timeouts) -> str:
         answer = self._ask(
