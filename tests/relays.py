@@ -103,7 +103,7 @@ class ForwardProxy(Relay):
             head += accepted.recv(65536) or b"\r\n\r\n"
         self.heads.append(head)
         if self._login not in head.lower():
-            accepted.sendall(b"HTTP/1.1 407 Login\r\nContent-Length: 0\r\n\r\n")
+            accepted.sendall(b"HTTP/1.1 407 Login\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
             raise ValueError("no login")
         method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
         authority = target if method == "CONNECT" else target.split("/")[2]
