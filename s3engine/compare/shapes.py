@@ -114,11 +114,12 @@ def density(values: Sequence[float], axis: Axis) -> list[tuple[float, float]]:
 def strip(values: Sequence[float], axis: Axis, base: float, height: float, marks: Sequence[float], cls: str) -> str:
     """How a client's values (in rising order) are spread: a shape above ``base``, and ``marks`` for p50, p95, p99.
 
-    Few values are dots. A thin line goes from the least to the greatest.
+    Few values are dots (also if each comes a thousand times: objects of one request). A thin line goes from the least to the greatest.
     """
-    if len(values) < _FEW:
+    distinct = sorted(set(values))
+    if len(distinct) < _FEW:
         shape = "".join(
-            tag("circle", cx=axis.at(value), cy=base - height * 0.4, r=3.5, cls=f"dot {cls}") for value in values
+            tag("circle", cx=axis.at(value), cy=base - height * 0.4, r=3.5, cls=f"dot {cls}") for value in distinct
         )
     else:
         points = [(x, base - height * share) for x, share in density(values, axis) if share > 0.004]

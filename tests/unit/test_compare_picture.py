@@ -217,6 +217,12 @@ def test_few_values_are_dots(count: int, mark: str) -> None:
     assert f"<{mark} " in strip(values, axis, 50.0, 30.0, (10.0, 10.5, 10.9), "c0")
 
 
+def test_objects_of_a_few_requests_are_dots() -> None:
+    """A thousand objects that share their request's time are one dot, not a peak."""
+    values = [10.0] * 1000 + [20.0] * 1000
+    assert strip(values, log_axis(0.0, 100.0, values), 50.0, 30.0, (10.0, 20.0, 20.0), "c0").count("<circle ") == 2
+
+
 def test_tag_escapes_attributes() -> None:
     """Quotes and angle brackets in attributes do no harm."""
     assert tag("g", cls='a"<', x=1.50) == '<g class="a&quot;&lt;" x="1.5"/>'
