@@ -193,8 +193,13 @@ class Capabilities:
     exact_keys: bool = True
     """Every legal key can be addressed. Without: a call for one that cannot raises InvalidRequest."""
     error_details: bool = True
-    """Errors tell ``retry_after_s``, ``request_id`` and whether a lost connection was ``stale``. Without: a retry waits
-    its own time, and one after a connection that had been closed is paid for."""
+    """Errors tell ``retry_after_s``, ``request_id``, ``region``, ``offset_s`` and whether a lost connection was ``stale``.
+    Without: a retry waits its own time, one after a connection that had been closed is paid for, and a bucket in another
+    region is final."""
+    refuses_redirects: bool = True
+    """A redirect is never followed. Without: data may come from, or go to, whatever host the endpoint names."""
+    buckets: bool = True
+    """create_bucket and delete_bucket."""
     clock_offset: bool = True
     """set_clock_offset is heeded. Without: a machine whose clock is wrong fails with ClockSkewed."""
     fork: bool = True

@@ -103,7 +103,7 @@ def error_classes(case: Case) -> str:
 
 @check("error-attributes", on="wire")
 def error_attributes(case: Case) -> None:
-    """An error tells operation, bucket, key, status and code; WrongRegion tells the region."""
+    """An error tells operation, bucket, key, status and code."""
     with case.wire(error_answer(403, "AccessDenied")) as (api, _):
         for call in calls(api):
             error = raises(AccessDenied, call.name, call.run, api)
@@ -111,14 +111,14 @@ def error_attributes(case: Case) -> None:
             expect(told == (403, "AccessDenied", BUCKET), f"{call.name}: status, code, bucket are {told}")
             expect(error.operation == call.name, f"{call.name}: operation is {error.operation!r}")
             expect(not call.name.endswith("Object") or error.key == KEY, f"{call.name}: key is {error.key!r}")
-    with case.wire(_ordered(301, "PermanentRedirect")) as (api, _):
-        moved = raises(WrongRegion, "get", fetch, api, BUCKET, KEY)
-        expect(moved.region == "eu-west-1", f"region is {moved.region!r}")
 
 
 @check("error-details", on="wire", needs=["error_details"])
 def error_details(case: Case) -> None:
-    """Throttled tells what Retry-After asked for, errors tell the request id, ClockSkewed tells the difference."""
+    """Errors tell the request id, what Retry-After asked for, the region to go to, and how wrong the clock is."""
+    with case.wire(_ordered(301, "PermanentRedirect")) as (api, _):
+        moved = raises(WrongRegion, "get", fetch, api, BUCKET, KEY)
+        expect(moved.region == "eu-west-1", f"region is {moved.region!r}")
     with case.wire(error_answer(503, "SlowDown", ("Retry-After", "7"))) as (api, _):
         for call in calls(api)[:4]:
             error = raises(Throttled, call.name, call.run, api)
@@ -207,7 +207,7 @@ def web_page(case: Case) -> None:
                 raises(RequestError, call.name, call.run, api)
 
 
-@check("redirects", on="wire")
+@check("redirects", on="wire", needs=["refuses_redirects"])
 def redirects(case: Case) -> None:
     """A redirect is never followed to another host: credentials go nowhere but to the endpoint."""
     with Scripted(object_answer(b"theirs")) as other:

@@ -104,7 +104,7 @@ def set_clock_offset(case: Case) -> None:
     raise StoreCannot("the store takes a signature that is an hour old")
 
 
-@check("buckets")
+@check("buckets", needs=["buckets"])
 def buckets(case: Case) -> None:
     """A bucket is made, found, and deleted; one that is not there is NotFound."""
     raises(NotFound, "head_bucket of none", case.api.head_bucket, f"{case.bucket[:40]}-none", timeouts=T)
