@@ -114,7 +114,8 @@ def density(values: Sequence[float], axis: Axis) -> list[tuple[float, float]]:
 def strip(values: Sequence[float], axis: Axis, base: float, height: float, marks: Sequence[float], cls: str) -> str:
     """How a client's values (in rising order) are spread: a shape above ``base``, and ``marks`` for p50, p95, p99.
 
-    Few values are dots (also if each comes a thousand times: objects of one request). A thin line goes from the least to the greatest.
+    Few values are dots, also if each comes a thousand times (objects of one request). A thin line goes from the least
+    to the greatest.
     """
     distinct = sorted(set(values))
     if len(distinct) < _FEW:
