@@ -193,9 +193,9 @@ class Capabilities:
     exact_keys: bool = True
     """Every legal key can be addressed. Without: a call for one that cannot raises InvalidRequest."""
     error_details: bool = True
-    """Errors tell ``retry_after_s``, ``request_id``, ``region``, ``offset_s`` and whether a lost connection was ``stale``.
-    Without: a retry waits its own time, one after a connection that had been closed is paid for, and a bucket in another
-    region is final."""
+    """Errors tell ``retry_after_s``, ``request_id``, ``region``, ``offset_s`` and whether a lost connection was
+    ``stale``. Without: a retry waits its own time, one after a connection that had been closed is paid for, and a
+    bucket in another region is final."""
     refuses_redirects: bool = True
     """A redirect is never followed. Without: data may come from, or go to, whatever host the endpoint names."""
     buckets: bool = True

@@ -39,7 +39,7 @@ _OTHERS = (
 
 @click.command("demo")
 @click.argument("path", required=False)
-@click.option("--transport", metavar="NAME", help="How requests are made: raw, boto3, minio, obstore, module:Class (raw).")
+@click.option("--transport", metavar="NAME", help="raw, boto3, minio, obstore, or module:Class (raw).")
 @click.option("--workers", type=int, metavar="N", help="Worker processes, 1 to 256 (one per usable core).")
 @click.option("-n", "--concurrency", type=int, metavar="N", help="Requests in flight, 1 to 1024 (256).")
 def demo_command(path: str | None, **values: Any) -> int:

@@ -50,7 +50,7 @@ _pool_options = _stack(
 )
 engine_options = _stack(
     _store_options,
-    click.option("--transport", metavar="NAME", help="How requests are made: raw, boto3, minio, obstore, module:Class (raw)."),
+    click.option("--transport", metavar="NAME", help="raw, boto3, minio, obstore, or module:Class (raw)."),
     _pool_options,
 )
 """Who speaks to which store, and how much at once."""
