@@ -51,8 +51,8 @@ _CODES_BY_CLASS: Final[dict[type[RequestError], tuple[str, ...]]] = {
     PreconditionFailed: ("PreconditionFailed", "NotModified"),
     RangeNotSatisfiable: ("InvalidRange",),
     NotSupported: ("NotImplemented", "MethodNotAllowed"),
-    # A 403, but not about who is asking: the object is archived.
-    InvalidRequest: ("InvalidObjectState",),
+    # A 403, but not about who is asking: the object is archived. A key that is refused, also as one of DeleteObjects.
+    InvalidRequest: ("InvalidObjectState", "InvalidURI", "KeyTooLongError"),
 }  # fmt: skip
 _BY_CODE: Final = {code: cls for cls, codes in _CODES_BY_CLASS.items() for code in codes}
 _THROTTLE_PREFIXES: Final = ("Throttling", "Throttled", "TooManyRequests")

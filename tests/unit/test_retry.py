@@ -81,6 +81,7 @@ def block() -> Iterator[SharedBlock]:
         (501, "NotImplemented", errors.NotSupported),
         (400, "NotImplemented", errors.NotSupported),
         (400, "EntityTooLarge", errors.InvalidRequest),
+        (500, "InvalidURI", errors.InvalidRequest),
         (411, "", errors.InvalidRequest),
         (200, "InternalError", errors.ServerFault),
         (200, "NoSuchKey", errors.NotFound),
