@@ -15,7 +15,7 @@ import sys
 import time
 from typing import NamedTuple
 
-__all__ = ["Peak", "cpu_since", "cpu_so_far", "peak"]
+__all__ = ["Peak", "cpu_of", "cpu_since", "cpu_so_far", "peak"]
 
 CpuReading = dict[int, float]
 _CPUCLOCK_SCHED = 2  # linux/posix-timers.h
@@ -47,7 +47,7 @@ def _family() -> list[int]:
     return found
 
 
-def _used_s(pid: int) -> float:
+def cpu_of(pid: int) -> float:
     """CPU of a process and of the children that it has waited for, so a worker that died stays counted.
 
     The children's to within 10 ms. Raises OSError when it has ended.
@@ -69,7 +69,7 @@ def cpu_so_far() -> CpuReading | None:
     reading: CpuReading = {}
     for pid in _family():
         with contextlib.suppress(OSError):
-            reading[pid] = _used_s(pid)
+            reading[pid] = cpu_of(pid)
     return reading
 
 
@@ -83,13 +83,13 @@ def cpu_since(before: CpuReading | None) -> float | None:
     used_s = 0.0
     for pid, then_s in before.items():  # first, since looking for others takes CPU too
         try:
-            used_s += _used_s(pid) - then_s
+            used_s += cpu_of(pid) - then_s
         except OSError:
             used_s -= then_s  # it died, and all that it ever took is now with the one who waited for it
     for pid in _family():
         if pid not in before:
             with contextlib.suppress(OSError):
-                used_s += _used_s(pid)
+                used_s += cpu_of(pid)
     return max(0.0, used_s)
 
 
