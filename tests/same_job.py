@@ -30,6 +30,7 @@ class Outcome(NamedTuple):
     reports: dict[str, list[tuple[object, ...]]]
     """By operation, what is the same whoever does it, sorted."""
     listed: list[tuple[object, ...]]
+    """Key, size and ETag of each object, sorted. Not the storage class: obstore does not tell it."""
     summary: str
 
 
@@ -66,10 +67,11 @@ def run_job(transport: str, server: EmbeddedServer, bucket: str, files: str) -> 
             body = witness.get(bucket, key)
             assert body is not None
             state[key] = (len(body), hashlib.md5(body, usedforsecurity=False).hexdigest())
-    listed: list[tuple[object, ...]] = [(info.key, info.size_bytes, info.etag, info.storage_class) for info in found]
+    listed: list[tuple[object, ...]] = [(info.key, info.size_bytes, info.etag) for info in found]
     reports = {name: sorted(told) for name, told in reports.items()}
     counts = ", ".join(f"{len(told)} {operation}" for operation, told in reports.items())
-    summary = f"{counts}; store state {_digest(sorted(state.items()))}, reports {_digest(sorted(reports.items()))}"
+    summary = f"{counts}; store state {_digest(sorted(state.items()))}, reports {_digest(sorted(reports.items()))}, "
+    summary += f"listing {_digest(listed)}"
     return Outcome(state, reports, listed, summary)
 
 
