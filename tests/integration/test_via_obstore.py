@@ -46,7 +46,7 @@ from s3engine_transports.via_obstore.paths import is_exact
 from s3engine_transports.via_obstore.stores import round_up
 from s3engine_transports.via_obstore.uploads import Room
 from tests.faults import Drip, FaultProxy, always
-from tests.helpers import S3Probe
+from tests.helpers import S3Probe, eventually
 from tests.integration.test_raw_ministack import ODD_KEYS
 from tests.servers import Ministack, RcloneServer
 
@@ -65,9 +65,7 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _open(endpoint_url: str, server: Any = None, **changes: Any) -> ObstoreTransport:
     credentials = Credentials(server.access_key, server.secret_key) if server else Credentials("AKID", "secret")
-    return ObstoreTransport(
-        TransportSettings(**{"endpoint_url": endpoint_url, "credentials": credentials, **changes})
-    )
+    return ObstoreTransport(TransportSettings(**{"endpoint_url": endpoint_url, "credentials": credentials, **changes}))
 
 
 @pytest.fixture
@@ -98,9 +96,7 @@ def _list(api: ObstoreTransport, bucket: str, prefix: str = "", max_keys: int = 
     keys: list[str] = []
     token = ""
     while True:
-        page = api.list_objects_v2(
-            bucket, prefix, continuation_token=token, max_keys=max_keys, timeouts=T, **keywords
-        )
+        page = api.list_objects_v2(bucket, prefix, continuation_token=token, max_keys=max_keys, timeouts=T, **keywords)
         assert len(page.objects) + len(page.prefixes) <= max_keys
         keys += [info.key for info in page.objects] + page.prefixes
         token = page.next_token
@@ -162,16 +158,16 @@ def test_a_listing_with_a_key_beyond_obstore_raises(exact: tuple[ObstoreTranspor
 def test_markers_of_folders(exact: tuple[ObstoreTransport, S3Probe]) -> None:
     """Keys that end in "/" are listed as they are, by prefix and delimiter too; two that look alike are refused."""
     api, probe = exact
-    keys = ["a", "a/b", "empty/", "folder/", "folder/x", "folder/y/", "folder/y/z", "zero"]
+    keys = ["0/", "a", "a/b", "empty/", "folder/", "folder/x", "folder/y/", "folder/y/z", "zero"]
     for key in keys:
         probe.put(BUCKET, key, b"" if key.endswith("/") or key == "zero" else b"x")
     assert _list(api, BUCKET) == keys
     assert _list(api, BUCKET, max_keys=1) == keys
-    assert _list(api, BUCKET, "folder/") == keys[3:7]
-    assert _list(api, BUCKET, "fol") == keys[3:7]
+    assert _list(api, BUCKET, "folder/") == keys[4:8]
+    assert _list(api, BUCKET, "fol") == keys[4:8]
     assert _list(api, BUCKET, "folder/", delimiter="/") == ["folder/", "folder/x", "folder/y/"]
-    assert _list(api, BUCKET, delimiter="/", max_keys=2) == ["a", "a/", "empty/", "folder/", "zero"]
-    assert _list(api, BUCKET, start_after="folder/") == keys[4:]
+    assert _list(api, BUCKET, delimiter="/", max_keys=2) == ["0/", "a", "a/", "empty/", "folder/", "zero"]
+    assert _list(api, BUCKET, start_after="folder/") == keys[5:]
     probe.put(BUCKET, "folder", b"x")
     with pytest.raises(InvalidRequest, match=r"both 'folder' and 'folder/'"):
         _list(api, BUCKET)
@@ -401,6 +397,24 @@ def test_timers() -> None:
         api.close()
 
 
+def test_close_ends_what_would_hang() -> None:
+    """An upload in parts that is under way ends when the transport is closed; so do all calls after it."""
+    with Scripted(Say(then="hang")) as server:
+        api = _open(server.endpoint_url)
+
+        def close() -> None:
+            eventually(lambda: len(server.requests) > 0)
+            api.close()
+
+        closer = threading.Thread(target=close)
+        closer.start()
+        with pytest.raises(ConnectFailed, match="closed"):
+            api.put_object("bucket", "k", bytes(17 * MIB), (), timeouts=T)
+        closer.join(10)
+        with pytest.raises(ConnectFailed, match="closed"):
+            api.head_object("bucket", "k", timeouts=T)
+
+
 def test_a_slow_upload_lives(seaweed: EmbeddedServer, bucket: str, probe: S3Probe) -> None:
     """An upload that moves is not ended by the stall and first-byte timers, which obstore cannot keep for it."""
     with FaultProxy("127.0.0.1", seaweed.port, always(Drip(200_000, "up"))) as proxy:
@@ -455,7 +469,7 @@ def test_addresses_and_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
             api.close()
         api = _open("", region="cn-north-1")
         with pytest.raises(RequestError):
-            _get(api, "bucket", "k")
+            api.head_object("bucket", "k", timeouts=T._replace(connect_s=0.5))
         assert proxy.requests[-1].target == "bucket.s3.cn-north-1.amazonaws.com.cn:443"
         api.close()
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
 from obstore.exceptions import BaseError
 
-from s3engine.errors import AttemptTimeout, RequestError
+from s3engine.errors import AttemptTimeout, ConnectFailed, RequestError
 from s3engine.transport import Timeouts
 from s3engine_transports.common import Answer
 from s3engine_transports.via_obstore.failures import failure
@@ -61,12 +61,20 @@ class Background:
             loop.close()
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread; calls under way raise CancelledError (of concurrent.futures)."""
         with self._lock:
             loop, self._loop = self._loop, None
         if loop is not None:
-            with contextlib.suppress(RuntimeError):  # closed already
-                loop.call_soon_threadsafe(loop.stop)
+            asyncio.run_coroutine_threadsafe(_end(), loop)
+
+
+async def _end() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    # One more turn of the loop, in which the last of them tells its caller.
+    asyncio.get_running_loop().call_later(0.0, asyncio.get_running_loop().stop)
 
 
 class Attempt:
@@ -79,7 +87,8 @@ class Attempt:
         self._background = background
         self._began_at = time.monotonic()
         self._asked_at = self._began_at
-        self._limits = Limits(0.0, 0.0, 0.0)
+        self.limits = Limits(0.0, 0.0, 0.0)
+        """The timers of the store that was given last."""
 
     def left_s(self) -> float:
         """Seconds until the attempt is over. Raises AttemptTimeout when it is."""
@@ -99,8 +108,8 @@ class Attempt:
         """A store whose timers fit what is left of the attempt."""
         left = self.timeouts._replace(attempt_s=self.left_s())
         self._asked_at = time.monotonic()
-        self._limits = Limits.of(left, uploads=uploads)
-        return self._stores.get(self.request, self._limits, one_by_one=one_by_one)
+        self.limits = Limits.of(left, uploads=uploads)
+        return self._stores.get(self.request, self.limits, one_by_one=one_by_one)
 
     def ask(self, function: Callable[..., R], *args: Any, **keywords: Any) -> R:
         """``function(*args)``, of obstore, with a store before them; ``uploads`` and ``one_by_one`` as for it.
@@ -130,6 +139,10 @@ class Attempt:
             return self.go_on(self._background.run, lambda: make(store), self.left_s())
         except (TimeoutError, asyncio.TimeoutError):
             raise self.late() from None
+        except CancelledError:
+            raise ConnectFailed(
+                f"{self.request.describe()}: the transport was closed", **self.request.where()
+            ) from None
 
     def failure(self, error: BaseException) -> RequestError:
         """An exception of obstore as one of ours."""
@@ -138,5 +151,5 @@ class Attempt:
         asked_s = time.monotonic() - self._asked_at
         return failure(
             error, self.request, connect_s=self.timeouts.connect_s, attempt_s=self.timeouts.attempt_s,
-            attempt_over=asked_s >= self._limits.attempt_s * 0.99, read_s=self._limits.read_s,
+            attempt_over=asked_s >= self.limits.attempt_s * 0.99, read_s=self.limits.read_s,
         )  # fmt: skip

@@ -35,7 +35,7 @@ def expect_none_before_slash(attempt: Attempt, first_path: str) -> str:
     those is there under the very key that obstore lists it by, or it is one of them. Stores that list in another order
     keep files in folders, and have no such keys.
 
-    ``first_path`` is the first that was listed. Returns the one that was looked at.
+    ``first_path`` is the first that was listed. Returns the one that was looked at: it must not be listed twice.
     """
     request = attempt.request
     path = first_path
@@ -47,6 +47,8 @@ def expect_none_before_slash(attempt: Attempt, first_path: str) -> str:
         try:
             attempt.ask(obstore.head, path)
         except NotFound:
+            if is_marker(attempt, path):
+                return path
             again = attempt.ask(_first_path, "", after_all_before_slash)
             if again == path:
                 break

@@ -44,9 +44,7 @@ _http = re.compile(r"HttpError \{\n +kind: (\w+),").search
 _source = re.compile(r"\n +source: (?:(?:Header|Metadata) \{\n +source: )?(\w+)").search
 _reason = re.compile(r"Os \{\n +code: \d+,\n +kind: \w+,\n +message: " + _QUOTED).search
 _certificate = re.compile(r"InvalidCertificate\(\s*(?:Other\(\s*OtherError\(\s*)?(\w+)").search
-_deleted = re.compile(
-    rf"DeleteFailed \{{\n +path: {_QUOTED},\n +code: {_QUOTED},\n +message: {_QUOTED}"
-).search
+_deleted = re.compile(rf"DeleteFailed \{{\n +path: {_QUOTED},\n +code: {_QUOTED},\n +message: {_QUOTED}").search
 _escape = re.compile(r"\\(?:u\{([0-9a-fA-F]+)\}|(.))", re.DOTALL)
 _SHORT: Mapping[str, str] = {"n": "\n", "r": "\r", "t": "\t", "0": "\0"}
 
@@ -159,9 +157,7 @@ def _unconnected(text: str, reason: str, name: str, where: dict[str, Any]) -> Re
     return ConnectFailed(f"{name}: cannot connect: {reason or 'no reason given'}", **where)
 
 
-def _of_content(
-    source: str, error: BaseException, name: str, where: dict[str, Any], request: Answer
-) -> RequestError:
+def _of_content(source: str, error: BaseException, name: str, where: dict[str, Any], request: Answer) -> RequestError:
     """Of an answer that obstore could not use, or of a call that it did not make."""
     if source == "MissingEtag":
         return NotS3(f"{name}: answered 200 without an ETag. {_IS_IT_S3}", status=200, **where)

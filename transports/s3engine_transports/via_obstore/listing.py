@@ -58,46 +58,50 @@ class _Cursor:
         """Keys up to this one are left out here, because obstore cannot start behind it."""
         self._offset = "" if self.leave_out else start_after
         self._since: list[str] = []
-        """What was listed after ``_offset``, behind which another stream could start."""
+        """The paths that were given after ``_offset``, behind which another stream can start."""
+        self._last_key = ""
         self._again: set[str] = set()
         self._stream: Iterator[Any] | None = None
+        self._limits: Any = None
         self._witness = ""
         self._witnessed = 0
 
     def fill(self, attempt: Attempt) -> None:
-        """Read one chunk more. Raises RequestError; a later call goes on where this one broke off."""
-        if self._stream is None:
-            self._stream = attempt.ask(_stream, self.folder, self._offset)
-        else:
-            attempt.left_s()
+        """Read one chunk more, when all before it was given. Raises RequestError; a later call goes on from there."""
+        store = attempt.store()
+        if self._stream is None or attempt.limits != self._limits:  # a stream has the timers it was made with
+            self._stream = attempt.go_on(_stream, store, self.folder, self._offset)
+            self._limits = attempt.limits
+            self._again = set(self._since)
         try:
             chunk = attempt.go_on(next, self._stream, None)
         except BaseException:
             self._stream = None
-            # A marker comes behind the path by which obstore lists it.
-            self._again = {self._offset, *self._since} if self._since else set()
             raise
         self.ended = chunk is None or len(chunk) < _CHUNK
         paths = [meta["path"] for meta in chunk or ()]
         for number, meta in enumerate(chunk or ()):
             path = paths[number]
             if path in self._again:
+                self._again.discard(path)  # another key that obstore lists alike is none of these
                 continue
             following = paths[number + 1] if number + 1 < len(paths) else None
             # The last one of a chunk cannot be judged by the one after it.
             doubtful = not meta["size"] or (not self.ended if following is None else following.startswith(path + "/"))
             self.pending.append((meta, doubtful))
-            self._passed(path)
+            self._witnessed += path == self._witness
         self._check_witness(attempt)
 
-    def _passed(self, path: str) -> None:
+    def give(self, key: str) -> None:
+        """The first of ``pending`` is given, and this is its key."""
+        path = self.pending.popleft()[0]["path"]
         last = self._since[-1] if self._since else ""
-        if last and not path.startswith(last + "/"):
-            # The last one is no folder, so on any store another stream can start behind it.
+        if last and last == self._last_key and not path.startswith(last + "/"):
+            # The last one is neither a marker nor also a folder, so on any store another stream can start behind it.
             self._offset = last
             self._since = []
         self._since.append(path)
-        self._witnessed += path == self._witness
+        self._last_key = key
 
     def look_for_slashes(self, attempt: Attempt) -> None:
         """Raise InvalidRequest when the bucket has keys that begin with "/"; after the first chunk."""
@@ -189,17 +193,18 @@ def _next_page(attempt: Attempt, cursor: _Cursor, name: str, most: int) -> ListP
     if not cursor.pending and not cursor.ended:
         cursor.fill(attempt)
     objects: list[ObjectInfo] = []
-    taken = questions = 0
+    keys: list[str] = []
+    questions = 0
     for meta, doubtful in cursor.pending:
         if len(objects) == most or questions == _QUESTIONS:
             break
         questions += doubtful
         info = _info(meta, _key(attempt, cursor.folder, meta["path"], doubtful))
-        taken += 1
+        keys.append(info.key)
         if info.key.startswith(cursor.prefix) and (not cursor.leave_out or info.key.encode() > cursor.leave_out):
             objects.append(info)
-    for _ in range(taken):
-        cursor.pending.popleft()
+    for key in keys:
+        cursor.give(key)
     entries = [cursor.folded.popleft() for _ in range(min(most, len(cursor.folded)))]
     objects += [one for one in entries if not isinstance(one, str)]
     cursor.number += 1

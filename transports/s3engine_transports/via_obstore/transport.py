@@ -40,7 +40,7 @@ __all__ = ["ObstoreTransport"]
 _CAPABILITIES = Capabilities(
     timers=frozenset(("connect", "attempt")),
     if_match_copy=False, multipart=False, copy_parts=False, copy_headers=False, copy_between_buckets=False,
-    exact_keys=False, error_details=False, clock_offset=False, fork=False,
+    exact_keys=False, error_details=False, refuses_redirects=False, buckets=False, clock_offset=False, fork=False,
     reasons=(
         ("timers", "obstore's client counts sending a body as waiting, so its read timer is used for requests without "
                    "one only, and is late by the connect timeout; timeouts belong to a store, so they are rounded up"),
@@ -54,6 +54,9 @@ _CAPABILITIES = Capabilities(
                        "gives 'a/' as it is (not when it has a body and no keys below it)"),
         ("error_details", "obstore's errors tell no headers: no Retry-After, no request id of answers without a body, "
                           "no region of a redirect, nothing of the connection"),
+        ("refuses_redirects", "obstore's HTTP client follows redirects wherever they point, though without signature and "
+                              "token; what is read there, or said to be deleted, is taken for the store's"),
+        ("buckets", "obstore makes and deletes no buckets"),
         ("clock_offset", "obstore signs with the machine's clock"),
         ("fork", FORKED),
     ),
@@ -64,12 +67,13 @@ class ObstoreTransport:
     """See :class:`s3engine.transport.Transport`. Opened in the process that uses it; safe for several threads.
 
     One attempt is one request but for these: an upload of more than 16 MiB (in parts of 8 MiB, four at once, by
-    obstore; ended by ``attempt_s`` it leaves its parts behind), a copy (a HEAD of the copy afterwards, because
+    obstore; ended by ``attempt_s`` it may leave its parts behind), a copy (a HEAD of the copy afterwards, because
     obstore.copy takes any 200 for a success and tells no ETag), ``delete_objects`` when keys fail, listings (see
     :mod:`s3engine_transports.via_obstore.listing`), and a range from a store that answers 200 to ranges (the object is
     read from its beginning, if that is less than 64 MiB away).
 
-    Bodies on their way hold at most 256 MiB in all; an upload that needs more waits its turn before its attempt begins.
+    What is read of files to be sent holds at most 256 MiB in all; an upload that needs more waits its turn before its
+    attempt begins.
 
     ``connect_s`` and ``attempt_s`` are kept by obstore's client, rounded up by at most a third. The blocking calls are
     used because they cost less than half: 175 to 220 us of a core for a PUT of 1 KiB and 140 to 165 us for a GET,
@@ -183,9 +187,7 @@ class ObstoreTransport:
     def abort_multipart_upload(self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts) -> None:
         _refuse(Answer("AbortMultipartUpload", bucket, key), "multipart")
 
-    def list_parts(
-        self, bucket: str, key: str, upload_id: str, *, marker: str = "", timeouts: Timeouts
-    ) -> PartsPage:
+    def list_parts(self, bucket: str, key: str, upload_id: str, *, marker: str = "", timeouts: Timeouts) -> PartsPage:
         _refuse(Answer("ListParts", bucket, key), "multipart")
 
     def list_multipart_uploads(
@@ -207,7 +209,7 @@ class ObstoreTransport:
         self._stores.set_region(bucket, region)
 
     def close(self) -> None:
-        """Drop all stores. Calls after it raise ConnectFailed; those under way end as they would have."""
+        """Drop all stores. Calls after it raise ConnectFailed; of those under way, uploads in parts do so too."""
         self._stores.close()
         self._background.close()
 
