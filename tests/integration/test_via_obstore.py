@@ -166,7 +166,7 @@ def test_markers_of_folders(exact: tuple[ObstoreTransport, S3Probe]) -> None:
     assert _list(api, BUCKET, "folder/") == keys[4:8]
     assert _list(api, BUCKET, "fol") == keys[4:8]
     assert _list(api, BUCKET, "folder/", delimiter="/") == ["folder/", "folder/x", "folder/y/"]
-    assert _list(api, BUCKET, delimiter="/", max_keys=2) == ["0/", "a", "a/", "empty/", "folder/", "zero"]
+    assert sorted(_list(api, BUCKET, delimiter="/", max_keys=2)) == ["0/", "a", "a/", "empty/", "folder/", "zero"]
     assert _list(api, BUCKET, start_after="folder/") == keys[5:]
     probe.put(BUCKET, "folder", b"x")
     with pytest.raises(InvalidRequest, match=r"both 'folder' and 'folder/'"):

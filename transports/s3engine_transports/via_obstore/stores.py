@@ -9,8 +9,9 @@ ours (given as settings, ``AWS_SESSION_TOKEN`` would be added to keys without a 
 overruled is refused with ConfigError.
 
 Proxies are those of :func:`s3engine_transports.network.proxy_for`. Without one a proxy is named all the same, for
-every host but the endpoint's own: obstore follows redirects of reads to wherever they lead, session token included, and
-has no setting against it. Nobody listens at that proxy. (To another port of the same host a redirect is followed.)
+every host but the endpoint's own: obstore follows redirects of reads and deletes to wherever they lead, without the
+signature but with the session token, and has no setting against it. Nobody listens at that proxy. What is not kept
+back: redirects to another port of the same host, and all of them where a proxy is set.
 """
 
 from __future__ import annotations

@@ -54,8 +54,10 @@ _CAPABILITIES = Capabilities(
                        "gives 'a/' as it is (not when it has a body and no keys below it)"),
         ("error_details", "obstore's errors tell no headers: no Retry-After, no request id of answers without a body, "
                           "no region of a redirect, nothing of the connection"),
-        ("refuses_redirects", "obstore's HTTP client follows redirects wherever they point, though without signature and "
-                              "token; what is read there, or said to be deleted, is taken for the store's"),
+        ("refuses_redirects", "obstore's HTTP client follows redirects of reads and deletes, without the signature but "
+                              "with the session token; this transport keeps it from other hosts when no proxy is set, "
+                              "not from other ports of the endpoint's host; what is read there, or said to be deleted, "
+                              "is taken for the store's"),
         ("buckets", "obstore makes and deletes no buckets"),
         ("clock_offset", "obstore signs with the machine's clock"),
         ("fork", FORKED),
