@@ -188,7 +188,8 @@ print(held.all_bytes - held.main_bytes)
 before = cpu_so_far()
 child.communicate("")
 print(cpu_since(before))
-print(peak().all_bytes - peak().main_bytes)
+held = peak()
+print(held.all_bytes - held.main_bytes)
 """
 
 
