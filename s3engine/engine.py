@@ -18,7 +18,7 @@ from s3engine.control.retry import RetryPolicy
 from s3engine.control.shared import SharedBlock
 from s3engine.control.timeouts import AdaptiveTimeouts
 from s3engine.credentials import CredentialSource, load_settings
-from s3engine.errors import ConfigError, EngineClosed, InvalidRequest, NotFound
+from s3engine.errors import ConfigError, EngineClosed, InvalidRequest, NotFound, ServerFault
 from s3engine.listing import ObjectListing
 from s3engine.operations import Template
 from s3engine.pool.caller import Caller
@@ -199,15 +199,24 @@ class Engine:
         """Abort the multipart uploads below ``prefix`` that are neither completed nor aborted; returns how many.
 
         They are no objects: no listing shows them, and their parts are kept (and charged for) until somebody does this.
+        Raises ServerFault, and aborts nothing of that page, when the store lists uploads that are not below ``prefix``
+        or begins its pages again; else what the requests raise.
         """
         check_bucket(bucket)
         aborted = 0
         key_marker = upload_id_marker = ""
+        seen = {("", "")}
         while True:
             page = self._call(
                 OpClass.LIST, bucket,
                 functools.partial(_list_uploads, bucket, prefix, key_marker, upload_id_marker),
             )  # fmt: skip
+            # A store that ignores the prefix must not cost others their uploads.
+            foreign = next((upload.key for upload in page.uploads if not upload.key.startswith(prefix)), None)
+            if foreign is not None:
+                raise ServerFault(
+                    f"asked for the unfinished uploads below {prefix!r} the store lists {foreign!r}", bucket=bucket
+                )
             for upload in page.uploads:
                 with contextlib.suppress(NotFound):  # gone by itself in the meantime
                     self._call(OpClass.DELETE, bucket, functools.partial(_abort_upload, bucket, upload))
@@ -215,6 +224,9 @@ class Engine:
             key_marker, upload_id_marker = page.next_key_marker, page.next_upload_id_marker
             if not key_marker:
                 return aborted
+            if (key_marker, upload_id_marker) in seen:
+                raise ServerFault("the store lists the same page of unfinished uploads again and again", bucket=bucket)
+            seen.add((key_marker, upload_id_marker))
 
     # ---- life
 

@@ -58,7 +58,8 @@ class Ground:
         """Delete what is left below ``prefix``, which is this one or below it; returns how many objects there were.
 
         ``broken_off``: a process was ended in the middle of its work, so requests may still be on their way; it takes
-        a second more. Raises S3EngineError when something cannot be deleted.
+        a second more. Raises S3EngineError when something cannot be deleted, or when the store lists what is not below
+        ``prefix``: then nothing is deleted.
         """
         self._own(prefix)
         removed = 0
@@ -69,6 +70,9 @@ class Ground:
                 left = list(engine.list(self.uri.bucket, prefix))
                 if not left:
                     return removed
+                for info in left:  # a store may ignore the prefix
+                    if not info.key.startswith(prefix):
+                        raise ServerFault(f"asked for what is below {prefix!r} the store lists {info.key!r}")
                 removed += self._delete(engine, left)
         raise ServerFault(f"the store still lists {len(left)} objects below {prefix!r} after they were deleted")
 

@@ -16,7 +16,9 @@ from s3engine.compare.checks import unlike, with_wrong
 from s3engine.compare.cleanup import Ground, without_secrets
 from s3engine.compare.tally import Tally
 from s3engine.compare.values import Step
-from s3engine.errors import ConfigError, NotSupported
+from s3engine.engine import Engine
+from s3engine.errors import ConfigError, NotSupported, ServerFault
+from s3engine.testing.conformance.scripted import Say, Scripted, answer, list_answer
 from s3engine.transport import ObjectInfo
 from s3engine.uri import S3Uri
 
@@ -96,6 +98,55 @@ def test_ground_deletes_nothing_above_itself(prefix: str) -> None:
         ground.clear(prefix)
     with pytest.raises(ConfigError, match="is not below"):
         ground.abort_uploads(prefix)
+
+
+# What a store answers that ignores the prefix it is asked for, or has its pages go round.
+
+_OTHERS = "somebody/else"
+_UPLOADS = (
+    "<ListMultipartUploadsResult><IsTruncated>{more}</IsTruncated><NextKeyMarker>{marker}</NextKeyMarker>"
+    "<NextUploadIdMarker>{marker}</NextUploadIdMarker>{uploads}</ListMultipartUploadsResult>"
+)
+
+
+def _uploads_answer(*keys: str, marker: str = "") -> Say:
+    uploads = "".join(f"<Upload><Key>{key}</Key><UploadId>u</UploadId></Upload>" for key in keys)
+    page = _UPLOADS.format(more="true" if marker else "false", marker=marker, uploads=uploads)
+    return answer(200, page.encode(), ("Content-Type", "application/xml"))
+
+
+def _ground(server: Scripted) -> Ground:
+    return Ground(S3Uri("bucket", "a/b/"), {"anonymous": True, "endpoint_url": server.endpoint_url})
+
+
+def test_objects_of_others_are_not_deleted() -> None:
+    """When the store lists keys that are not below the prefix nothing at all is deleted."""
+    with Scripted(list_answer(_OTHERS)) as server:
+        ground = _ground(server)
+        with pytest.raises(ServerFault, match=_OTHERS):
+            ground.clear(ground.below("raw-1"))
+    assert [request.method for request in server.requests] == ["GET"]
+
+
+def test_uploads_of_others_are_not_aborted() -> None:
+    """When the store lists uploads that are not below the prefix none of that page is aborted."""
+    with Scripted(_uploads_answer("in/a", _OTHERS)) as server:
+        with Engine(transport="raw", anonymous=True, endpoint_url=server.endpoint_url) as engine:
+            with pytest.raises(ServerFault, match=_OTHERS):
+                engine.abort_uploads("bucket", "in/")
+        ground = _ground(server)
+        with pytest.raises(ServerFault, match="in/a"):
+            ground.abort_uploads(ground.uri.key)
+    assert [request.method for request in server.requests] == ["GET", "GET"]
+
+
+def test_pages_of_uploads_that_go_round() -> None:
+    """Pages of unfinished uploads that begin again are an error rather than an endless loop."""
+    with Scripted(_uploads_answer(marker="a"), _uploads_answer(marker="b"), _uploads_answer(marker="a")) as server:
+        ground = _ground(server)
+        with pytest.raises(ServerFault, match="again and again"):
+            ground.abort_uploads(ground.uri.key)
+    assert len(server.requests) == 3
 
 
 def test_command_by_hand() -> None:
