@@ -99,6 +99,14 @@ class Stuck(Blocking):
         return super().upload_part(bucket, key, upload_id, number, body, timeouts=timeouts)
 
 
+class Twofold(Blocking):
+    """Begins each large upload twice, as when the first answer was lost; nothing fails."""
+
+    def create_multipart_upload(self, bucket: str, key: str, headers: Headers, *, timeouts: Timeouts) -> str:
+        super().create_multipart_upload(bucket, key, headers, timeouts=timeouts)
+        return super().create_multipart_upload(bucket, key, headers, timeouts=timeouts)
+
+
 class CopyLess(Blocking):
     """Has no copy, as some stores have none."""
 

@@ -239,13 +239,13 @@ def _swept(run: Run, ground: Ground, prefix: str, warn: Tell) -> Run:
 
 
 def _sweep_up(ground: Ground, warn: Tell, *, broken_off: bool) -> str:
-    """At the very end: all that lies below the prefix goes. Returns what is left to do by hand."""
+    """At the very end: all below the prefix goes, unfinished uploads too. Returns what is left to do by hand."""
     try:
-        if broken_off:
-            try:
-                ground.abort_uploads(ground.uri.key)
-            except S3EngineError as error:
-                warn(f"unfinished uploads of large objects below {ground.uri} could not be looked for: {error}")
+        try:
+            # Also when all went well: a request that began an upload and was sent again has begun two.
+            ground.abort_uploads(ground.uri.key)
+        except S3EngineError as error:
+            warn(f"unfinished uploads of large objects below {ground.uri} could not be looked for: {error}")
         ground.clear(ground.uri.key, broken_off=broken_off)
     except S3EngineError as error:
         return f"could not delete all below {ground.uri}: {error}; remove it with: {ground.command}"

@@ -293,6 +293,16 @@ def test_unfinished_upload_is_aborted(compare: Compare, nothing_left: Any) -> No
     nothing_left()
 
 
+def test_upload_begun_twice_is_aborted(compare: Compare, nothing_left: Any) -> None:
+    """Parts do not stay behind either when no run failed: an upload that was begun twice is finished once."""
+    for name in ("MULTIPART_THRESHOLD_BYTES", "PART_SIZE_BYTES"):
+        compare.environment[f"S3ENGINE_{name}"] = str(5 << 20)
+    (compare.folder / "src" / "large").write_bytes(os.urandom(6 << 20))
+    told = compare("tests.compared:Twofold")
+    assert told.code == 0, told.err
+    nothing_left()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(compare: Compare, nothing_left: Any, number: int) -> None:
     """Ctrl-C ends the run under way, deletes what it made, says how to do that by hand, and shows what there is."""

@@ -131,9 +131,9 @@ def test_objects_of_others_are_not_deleted() -> None:
 def test_uploads_of_others_are_not_aborted() -> None:
     """When the store lists uploads that are not below the prefix none of that page is aborted."""
     with Scripted(_uploads_answer("in/a", _OTHERS)) as server:
-        with Engine(transport="raw", anonymous=True, endpoint_url=server.endpoint_url) as engine:
-            with pytest.raises(ServerFault, match=_OTHERS):
-                engine.abort_uploads("bucket", "in/")
+        engine = Engine(transport="raw", anonymous=True, endpoint_url=server.endpoint_url)
+        with engine, pytest.raises(ServerFault, match=_OTHERS):
+            engine.abort_uploads("bucket", "in/")
         ground = _ground(server)
         with pytest.raises(ServerFault, match="in/a"):
             ground.abort_uploads(ground.uri.key)
