@@ -286,22 +286,31 @@ def _begin_delete(item: Item, api: Any, timeouts: Timeouts) -> Any:
 
 
 def _end_delete(item: Item, result: Any) -> Ended:
+    asked = set(item.arg)
+    failed: dict[str, RequestError] = {}
+    for failure in result or ():
+        if failure.key not in asked:
+            # Never retried by that name: the key would be deleted although nobody asked, and one that was asked for
+            # would count as deleted.
+            raise ServerFault(
+                f"DeleteObjects s3://{item.context.bucket}/: the answer names {failure.key!r}, which was not asked for",
+                operation="DeleteObjects", bucket=item.context.bucket,
+            )  # fmt: skip
+        if failure.code != "NoSuchKey":
+            # Per-key errors have no status of their own; a code that is not known may pass, as a 500 does.
+            failed[failure.key] = error_for(500, failure.code)(
+                f"DeleteObjects s3://{item.context.bucket}/{failure.key}: {failure.code}: {failure.message}",
+                operation="DeleteObjects", bucket=item.context.bucket, key=failure.key, code=failure.code,
+            )  # fmt: skip
     final = item.failures if item.failures is not None else []
     again: list[str] = []
     worst: RequestError | None = None
-    for failure in result or ():
-        # Per-key errors have no status of their own; a code that is not known may pass, as a 500 does.
-        error = error_for(500, failure.code)(
-            f"DeleteObjects s3://{item.context.bucket}/{failure.key}: {failure.code}: {failure.message}",
-            operation="DeleteObjects", bucket=item.context.bucket, key=failure.key, code=failure.code,
-        )  # fmt: skip
-        if failure.code == "NoSuchKey":
-            continue
+    for key, error in failed.items():
         if classify(error) in (Verdict.TRANSIENT, Verdict.THROTTLE):
-            again.append(failure.key)
+            again.append(key)
             worst = error
         else:
-            final.append((failure.key, error))
+            final.append((key, error))
     item.failures = final
     if worst is not None:
         item.arg = again

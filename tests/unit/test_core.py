@@ -23,9 +23,10 @@ from s3engine.errors import (
     Throttled,
     WrongRegion,
 )
-from s3engine.pool.actions import Ended, Item
+from s3engine.pool.actions import ACTIONS, Ended, Item
 from s3engine.pool.core import Core
 from s3engine.pool.messages import Context, Kind, NeedsParts, Outcome
+from s3engine.transport import DeleteFailure
 
 
 class Remedies:
@@ -183,6 +184,28 @@ def test_each_key_of_a_failed_delete_has_its_error(block: SharedBlock) -> None:
     assert outcome.error is None
     assert outcome.detail[0] == ("a", early)
     assert [(key, type(error)) for key, error in outcome.detail[1:]] == [("b", Cancelled), ("c", Cancelled)]
+
+
+@pytest.mark.parametrize("code", ["SlowDown", "AccessDenied", "NoSuchKey"])
+@pytest.mark.parametrize("key", ["another", ""])
+def test_a_failed_delete_that_nobody_asked_for_fails_them_all(block: SharedBlock, key: str, code: str) -> None:
+    """A failure of a key that was not asked for fails the request: the retry asks for the same keys as before."""
+    item = Bench(block).item(Kind.DELETE, ["a", "b"])
+    failures = [DeleteFailure("a", "AccessDenied", ""), DeleteFailure(key, code, "")]
+    with pytest.raises(ServerFault, match="not asked for"):
+        ACTIONS[Kind.DELETE].end(item, failures)
+    assert (item.arg, item.failures) == (["a", "b"], None)
+
+
+def test_only_the_keys_that_may_pass_are_deleted_again(block: SharedBlock) -> None:
+    """Of a partly failed DeleteObjects each key that may pass is retried once; refused ones keep their error."""
+    item = Bench(block).item(Kind.DELETE, ["a", "b", "c", "d"])
+    codes = {"a": "AccessDenied", "b": "SlowDown", "d": "NoSuchKey"}
+    with pytest.raises(Throttled):
+        ACTIONS[Kind.DELETE].end(item, [DeleteFailure(key, code, "") for key, code in codes.items()] * 2)
+    assert item.arg == ["b"]
+    assert item.failures is not None
+    assert [(key, type(error)) for key, error in item.failures] == [("a", AccessDenied)]
 
 
 def test_timeouts_of_one_epoch_teach_once(block: SharedBlock) -> None:
