@@ -8,7 +8,7 @@ import obstore
 
 from s3engine.config import TransportSettings
 from s3engine.credentials import Credentials
-from s3engine.errors import NotFound, NotS3, NotSupported
+from s3engine.errors import NotSupported
 from s3engine.transport import (
     Body,
     Capabilities,
@@ -27,6 +27,7 @@ from s3engine.transport import (
 )
 from s3engine_transports.common import Answer
 from s3engine_transports.via_obstore.attempt import Attempt, Background
+from s3engine_transports.via_obstore.copies import Copies
 from s3engine_transports.via_obstore.deletes import delete_many
 from s3engine_transports.via_obstore.downloads import download, head
 from s3engine_transports.via_obstore.exact import bucket_answers
@@ -69,8 +70,9 @@ class ObstoreTransport:
     """See :class:`s3engine.transport.Transport`. Opened in the process that uses it; safe for several threads.
 
     One attempt is one request but for these: an upload of more than 16 MiB (in parts of 8 MiB, four at once, by
-    obstore; ended by ``attempt_s`` it may leave its parts behind), a copy (a HEAD of the copy afterwards, because
-    obstore.copy takes any 200 for a success and tells no ETag), ``delete_objects`` when keys fail, listings (see
+    obstore; ended by ``attempt_s`` it may leave its parts behind), a copy (HEADs of source and target, because obstore
+    takes any 200 for a copy; see :mod:`s3engine_transports.via_obstore.copies`), ``delete_objects`` when keys fail,
+    listings (see
     :mod:`s3engine_transports.via_obstore.listing`), and a range from a store that answers 200 to ranges (the object is
     read from its beginning, if that is less than 64 MiB away).
 
@@ -90,6 +92,7 @@ class ObstoreTransport:
         self._background = Background()
         self._listings = Listings()
         self._room = Room()
+        self._copies = Copies()
 
     def _attempt(self, operation: str, bucket: str, key: str, timeouts: Timeouts) -> Attempt:
         return Attempt(self._stores, self._background, Answer(operation, bucket, key), timeouts)
@@ -129,17 +132,7 @@ class ObstoreTransport:
             if lacking:
                 _refuse(request, field)
         check_key(request, source_key)
-        attempt.ask(obstore.copy, source_key, key)
-        try:
-            etag = attempt.ask(obstore.head, key)["e_tag"]
-        except NotFound:
-            etag = None
-        if not etag:
-            raise NotS3(
-                f"{request.describe()}: answered 200, and then there is no copy. Is the endpoint an S3 endpoint?",
-                status=200, **request.where(),
-            )  # fmt: skip
-        return CopyResult(etag.strip('"'), "", 200)
+        return self._copies.copy(attempt, source_key, key)
 
     def delete_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> None:
         self._on_key("DeleteObject", bucket, key, timeouts).ask(obstore.delete, key, one_by_one=True)
