@@ -1,7 +1,7 @@
 """The verbs' group, and the one place where what happened becomes a line on stderr and an exit code.
 
-0: all done. 1: some objects failed. 2: usage or configuration. 130: Ctrl-C. 143: SIGTERM. 141: the reader of a pipe
-went away.
+0: all done. 1: some objects failed. 2: usage or configuration. 130: Ctrl-C. 143: SIGTERM. 129: SIGHUP. 141: the
+reader of a pipe went away.
 """
 
 from __future__ import annotations

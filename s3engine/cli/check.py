@@ -55,7 +55,11 @@ def check_command(target: str | None, only: tuple[str, ...], as_list: bool, **va
             text = f"{finding.check:22} {MARKS[finding.outcome]:8} {finding.reason}"
             write(one_line(text.rstrip()) + "\n")
 
-    findings = check_transport(config.transport, store, checks, progress=show)
+    def working_below(uri: str) -> None:
+        if not output.quiet:
+            complain(f"working below {uri}, which is empty again afterwards")
+
+    findings = check_transport(config.transport, store, checks, progress=show, working_below=working_below)
     if not output.quiet:
         counts = [f"{sum(one.outcome == name for one in findings)} {mark}" for name, mark in MARKS.items()]
         complain(f"{config.transport}: {', '.join(counts)}")

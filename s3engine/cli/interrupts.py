@@ -1,8 +1,9 @@
-"""Ctrl-C and SIGTERM.
+"""Ctrl-C, SIGTERM and SIGHUP, which says that the terminal is gone.
 
 The first one cancels the batch under way: what is done gets reported, the summary is printed, workers end. Where no
 batch is under way it raises KeyboardInterrupt. A second one, or an end that takes too long (a listing that waits for a
-dead server), leaves at once; workers notice that and end by themselves.
+dead server), leaves at once; workers notice that and end by themselves. SIGHUP comes more than once as a rule (from the
+shell and from the system), so another one changes nothing; where it is ignored (nohup) it stays so.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 __all__ = ["Interrupts", "interrupts"]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _MARGIN_S = 10.0  # for workers to end and the summary to be printed
 
 
@@ -32,10 +33,11 @@ class Interrupts:
         """How long the batch under way may take to end."""
         self._cancel: Callable[[], None] | None = None
         self._saved: dict[int, Any] = {}
+        self._terminals: list[int] = []
 
     @property
     def exit_code(self) -> int:
-        """130 after Ctrl-C, 143 after SIGTERM, else 0."""
+        """130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, else 0."""
         return 128 + self.number if self.number else 0
 
     @contextlib.contextmanager
@@ -50,7 +52,9 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         self.number = 0
         if threading.current_thread() is threading.main_thread():
-            self._saved = {number: signal.signal(number, self._came) for number in _SIGNALS}
+            self._terminals = [fd for fd in (1, 2) if os.isatty(fd)]
+            wanted = [number for number in _SIGNALS if number != signal.SIGHUP or not _ignored(number)]
+            self._saved = {number: signal.signal(number, self._came) for number in wanted}
             self._saved[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._too_long)
         return self
 
@@ -64,13 +68,24 @@ class Interrupts:
             self._saved = {}
 
     def _came(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self._forget_terminals()
         if self.number:
+            if number == signal.SIGHUP:
+                return
             self._leave()
         self.number = number
         signal.setitimer(signal.ITIMER_REAL, self.grace_s + _MARGIN_S)
         if self._cancel is None:
             raise KeyboardInterrupt
         self._cancel()
+
+    def _forget_terminals(self) -> None:
+        """What is written to a terminal that is gone would be an error, in the middle of cleaning up."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for fd in self._terminals:
+            os.dup2(nowhere, fd)
+        os.close(nowhere)
 
     def _too_long(self, number: int, frame: FrameType | None) -> None:
         self._leave()
@@ -81,6 +96,10 @@ class Interrupts:
             cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""  # a progress bar may have hidden it
             os.write(2, cursor + b"s3engine: interrupted; left without waiting for what was under way\n")
         os._exit(self.exit_code)
+
+
+def _ignored(number: int) -> bool:
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 interrupts = Interrupts()

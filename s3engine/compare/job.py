@@ -35,6 +35,7 @@ __all__ = ["Job", "main"]
 Tell = Callable[[dict[str, Any]], None]
 
 _LOOK_S = 0.002
+_ORPHAN_LOOK_S = 1.0
 
 
 class Job:
@@ -201,6 +202,21 @@ def _terminated(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _end_with(parent_pid: int) -> None:
+    """Have this process end as by SIGTERM once its parent is gone, whatever ended that.
+
+    A timer, not a thread: the engine forks its workers only from a process that has one thread.
+    """
+
+    def look(number: int, frame: FrameType | None) -> None:
+        if os.getppid() != parent_pid:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, _ORPHAN_LOOK_S, _ORPHAN_LOOK_S)
+
+
 def main(order: IO[str], answers: IO[str]) -> int:
     """Carry one order out; 0 when it came to its end, whatever the transport did."""
     # So that the engine ends what it began: parts of large uploads would stay behind.
@@ -211,7 +227,9 @@ def main(order: IO[str], answers: IO[str]) -> int:
         answers.flush()
 
     try:
-        _carry_out(Order(**json.load(order)), tell)
+        todo = Order(**json.load(order))
+        _end_with(todo.parent_pid)
+        _carry_out(todo, tell)
     except S3EngineError as error:
         tell({"error": f"{type(error).__name__}: {error}"})
         return 1

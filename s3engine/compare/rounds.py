@@ -89,9 +89,11 @@ def compare(plan: Plan, tell: Tell, warn: Tell, stopped: Callable[[], bool] = la
                     hung.add(transport)
                     warn(f"{transport} is not run again")
     finally:
-        if stopped():
-            warn(f"stopped; deleting what is left (by hand: {ground.command})")
-        left = _sweep_up(ground, warn, broken_off=stopped() or any(not run.ok for run in runs))
+        try:
+            if stopped():
+                warn(f"stopped; deleting what is left (by hand: {ground.command})")
+        finally:  # also when whoever reads the lines was ended by the same Ctrl-C
+            left = _sweep_up(ground, warn, broken_off=stopped() or any(not run.ok for run in runs))
     return Outcome(tuple(runs), stopped(), left)
 
 
@@ -109,7 +111,7 @@ def _run(plan: Plan, run: Run, ground: Ground, prefix: str, stopped: Callable[[]
             order = Order(
                 transport=run.transport, settings=plan.settings, source=os.path.abspath(plan.source),
                 bucket=ground.uri.bucket, prefix=prefix, folder=folder, started_at_s=started_at_s,
-                limit=0 if run.round else WARM_UP_FILES,
+                parent_pid=os.getpid(), limit=0 if run.round else WARM_UP_FILES,
             )  # fmt: skip
             child = _Child(process, json.dumps(dataclasses.asdict(order)).encode())
             why = child.wait(started_at_s + plan.timeout_s, stopped)

@@ -54,6 +54,8 @@ class Order:
     """Take so many files only; 0: all."""
     started_at_s: float
     """``time.monotonic()`` just before the process was started: one clock for all processes of a machine."""
+    parent_pid: int
+    """Who waits for it; when that is gone it ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 """What a worker process runs: one loop over its channel to the parent, its lane and a clock.
 
 Started by multiprocessing under any start method. The parent is gone when the channel ends; then the worker leaves at
-once. Ctrl-C reaches the whole process group, so workers ignore it and let the parent say what happens.
+once. Ctrl-C and the SIGHUP of a terminal that closes reach the whole process group, so workers ignore them and let the
+parent say what happens.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ def run(settings: WorkerSettings, sock: socket.socket, shared: _Descriptor) -> N
     code = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         for fd in settings.inherited:

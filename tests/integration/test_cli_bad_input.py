@@ -237,7 +237,7 @@ def test_move_onto_itself(cli: Cli, bucket: str, probe: S3Probe) -> None:
 FILES = 3000
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_interrupted_upload(cli: Cli, bucket: str, probe: S3Probe, number: int, code: int) -> None:
     """A signal ends a running cp soon: what was told is stored, a summary is printed, no process is left."""
     for index in range(FILES):
@@ -256,6 +256,42 @@ def test_interrupted_upload(cli: Cli, bucket: str, probe: S3Probe, number: int, 
     assert err.startswith("interrupted, ")
     assert err.count("\n") == 1
     eventually(lambda: group_is_gone(process))
+
+
+def test_closed_terminal_reaches_workers_too(cli: Cli, bucket: str, probe: S3Probe) -> None:
+    """The SIGHUP that a whole process group gets, and gets twice, ends cp as one Ctrl-C does."""
+    for index in range(FILES):
+        cli.write(f"src/{index}", b"x" * 1000)
+    with cli.begin("cp", "src", f"s3://{bucket}/", "-n", "2") as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        os.killpg(process.pid, signal.SIGHUP)
+        os.killpg(process.pid, signal.SIGHUP)
+        rest, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 129
+    told = {line.rpartition("/")[2] for line in (first + rest).splitlines()}
+    assert told <= set(probe.list_keys(bucket))
+    assert err.startswith("interrupted, ")
+    assert err.count("\n") == 1
+    eventually(lambda: group_is_gone(process))
+
+
+def test_nohup(cli: Cli, bucket: str, probe: S3Probe) -> None:
+    """Where SIGHUP is ignored from the start it does not end anything."""
+    for index in range(300):
+        cli.write(f"src/{index}", b"x" * 1000)
+    kept = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = cli.begin("cp", "src", f"s3://{bucket}/", "-n", "2")
+    finally:
+        signal.signal(signal.SIGHUP, kept)
+    with process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0
+    assert len(probe.list_keys(bucket)) == 300
 
 
 def test_interrupted_download_leaves_no_temporary_file(cli: Cli, bucket: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -23,6 +24,11 @@ from tests.helpers import S3Probe, eventually
 TIMEOUT_S = 100.0
 FILES = 12
 SECRET = "a-secret-nobody-shall-see"
+_ON_ITS_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 class Told(NamedTuple):
@@ -57,13 +63,16 @@ class Compare:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(f"{number}".encode() * (1 + 300 * number))
 
-    def begin(self, transports: str, *options: str) -> subprocess.Popen[str]:
-        """Start it."""
+    def begin(self, transports: str, *options: str, terminal: int | None = None) -> subprocess.Popen[str]:
+        """Start it, with its output in pipes, or on a terminal that is its own."""
         command = [sys.executable, "-m", "s3engine", "compare", "src", f"s3://{self.bucket}/p"]
+        if terminal is not None:
+            command = [sys.executable, "-c", _ON_ITS_TERMINAL, *command]
+        out = subprocess.PIPE if terminal is None else terminal
         return subprocess.Popen(
             [*command, "--transports", transports, "--json", "run.json", *options], cwd=self.folder,
-            env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            encoding="utf-8", start_new_session=True,
+            env=self.environment, stdin=subprocess.DEVNULL if terminal is None else terminal, stdout=out, stderr=out,
+            text=True, encoding="utf-8", start_new_session=True,
         )  # fmt: skip
 
     def __call__(self, transports: str, *options: str) -> Told:
@@ -303,7 +312,7 @@ def test_upload_begun_twice_is_aborted(compare: Compare, nothing_left: Any) -> N
     nothing_left()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted(compare: Compare, nothing_left: Any, number: int) -> None:
     """Ctrl-C ends the run under way, deletes what it made, says how to do that by hand, and shows what there is."""
     process = compare.begin("raw,tests.compared:Blocking", "--rounds", "1000", "--no-warm-up")
@@ -317,6 +326,30 @@ def test_interrupted(compare: Compare, nothing_left: Any, number: int) -> None:
     assert re.search(r"s3engine rm -r s3://\S+/p/s3engine-compare-[0-9a-f]{16}/", told.err)
     assert 2 <= len(told.document["runs"]) < 20
     nothing_left()
+
+
+def test_terminal_that_is_closed(compare: Compare, nothing_left: Any) -> None:
+    """When its terminal goes away, and with it whatever it writes to, a comparison still deletes what it made."""
+    ours, theirs = pty.openpty()
+    with compare.begin("raw", "--rounds", "1000", "--no-warm-up", terminal=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        while b"round 2 of" not in shown:
+            shown += os.read(ours, 65536)
+        os.close(ours)
+        assert process.wait(TIMEOUT_S) == 128 + signal.SIGHUP
+    eventually(lambda: not compare.processes())
+    nothing_left()
+
+
+def test_killed_comparison_ends_its_process(compare: Compare, probe: S3Probe) -> None:
+    """After a SIGKILL of the comparison the process under way and its workers end; nothing is written any more."""
+    process = compare.begin("tests.compared:Hanging", "--rounds", "1", "--no-warm-up")
+    eventually(lambda: len(probe.list_keys(compare.bucket)) > FILES)
+    with process:
+        process.kill()
+        process.communicate()
+    eventually(lambda: not compare.processes())
 
 
 def test_store_that_cannot_be_used(compare: Compare) -> None:

@@ -27,11 +27,12 @@ def select_checks(names: Iterable[str] = (), *, on: str = "") -> list[Check]:
 
 def check_transport(
     transport: str, store: Store, checks: Iterable[Check] | None = None, *,
-    progress: Callable[[Finding], None] | None = None,
+    progress: Callable[[Finding], None] | None = None, working_below: Callable[[str], None] | None = None,
 ) -> list[Finding]:  # fmt: skip
     """Run checks one after another; one :class:`Finding` each.
 
     Writes only below ``store.prefix`` (under a name of its own there), and deletes what it wrote, whatever happens.
+    ``working_below`` is told that place, a URI, before anything is written.
     Checks on the wire do not touch the store at all. ``transport``: a name or ``module:Class``. Raises ConfigError
     when there is no such transport, or the store cannot be used at all (no such bucket, wrong credentials).
     """
@@ -40,6 +41,8 @@ def check_transport(
     chosen = list(select_checks() if checks is None else checks)
     run = new_run()
     findings = []
+    if working_below is not None and any(one.on == "store" for one in chosen):
+        working_below(f"s3://{store.bucket}/{store.prefix}{run}/")
     with _cleaned(store, run) if any(one.on == "store" for one in chosen) else contextlib.nullcontext():
         for one in chosen:
             finding = run_check(one, dotted, store, run)
