@@ -45,6 +45,9 @@ _source = re.compile(r"\n +source: (?:(?:Header|Metadata) \{\n +source: )?(\w+)"
 _reason = re.compile(r"Os \{\n +code: \d+,\n +kind: \w+,\n +message: " + _QUOTED).search
 _certificate = re.compile(r"InvalidCertificate\(\s*(?:Other\(\s*OtherError\(\s*)?(\w+)").search
 _deleted = re.compile(rf"DeleteFailed \{{\n +path: {_QUOTED},\n +code: {_QUOTED},\n +message: {_QUOTED}").search
+_short = re.compile(
+    r"UnexpectedRange \{\n +expected: (?P<first>\d+)\.\.(?P<end>\d+),\n +actual: (?P=first)\.\.(?P<came>\d+),"
+).search
 _escape = re.compile(r"\\(?:u\{([0-9a-fA-F]+)\}|(.))", re.DOTALL)
 _SHORT: Mapping[str, str] = {"n": "\n", "r": "\r", "t": "\t", "0": "\0"}
 
@@ -167,6 +170,11 @@ def _of_content(source: str, error: BaseException, name: str, where: dict[str, A
         )
     if source.startswith("Invalid") and source.endswith("Response"):
         return ServerFault(f"{name}: a 200 with an empty, cut or unreadable body", status=200, **where)
+    short = _short(str(error))
+    if short is not None and int(short["came"]) < int(short["end"]):
+        return TruncatedBody(
+            f"{name}: bytes up to {short['end']} were asked for, those up to {short['came']} came", status=206, **where
+        )
     if source in ("NotPartial", "NoContentRange", "ParseContentRange", "UnexpectedRange", "InvalidLastModified"):
         return NotS3(f"{name}: the answer is not what was asked for ({source}). {_IS_IT_S3}", **where)
     kind = type(error).__name__

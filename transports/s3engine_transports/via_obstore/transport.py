@@ -72,9 +72,9 @@ class ObstoreTransport:
     One attempt is one request but for these: an upload of more than 16 MiB (in parts of 8 MiB, four at once, by
     obstore; ended by ``attempt_s`` it may leave its parts behind), a copy (HEADs of source and target, because obstore
     takes any 200 for a copy; see :mod:`s3engine_transports.via_obstore.copies`), ``delete_objects`` when keys fail,
-    listings (see
-    :mod:`s3engine_transports.via_obstore.listing`), and a range from a store that answers 200 to ranges (the object is
-    read from its beginning, if that is less than 64 MiB away).
+    listings (see :mod:`s3engine_transports.via_obstore.listing`), reads of empty objects, and reads from a store that
+    answers 200 to ranges (see :func:`s3engine_transports.via_obstore.downloads.download`; a range is read from the
+    object's beginning, if that is less than 64 MiB away).
 
     What is read of files to be sent holds at most 256 MiB in all; an upload that needs more waits its turn before its
     attempt begins.
@@ -93,6 +93,7 @@ class ObstoreTransport:
         self._listings = Listings()
         self._room = Room()
         self._copies = Copies()
+        self._without_ranges: set[str] = set()
 
     def _attempt(self, operation: str, bucket: str, key: str, timeouts: Timeouts) -> Attempt:
         return Attempt(self._stores, self._background, Answer(operation, bucket, key), timeouts)
@@ -115,7 +116,8 @@ class ObstoreTransport:
         self, bucket: str, key: str, sink: Sink, *, first: int = 0, last: int = -1, if_match: str = "",
         timeouts: Timeouts,
     ) -> GetResult:  # fmt: skip
-        return download(self._on_key("GetObject", bucket, key, timeouts), sink, first, last, if_match)
+        attempt = self._on_key("GetObject", bucket, key, timeouts)
+        return download(attempt, sink, first, last, if_match, self._without_ranges)
 
     def head_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> HeadResult:
         return head(self._on_key("HeadObject", bucket, key, timeouts))
