@@ -166,3 +166,18 @@ def test_parts_and_uploads() -> None:
     for read in (xml.read_parts, xml.read_uploads):
         with pytest.raises(xml.BadXml, match="html"):
             read(b"<!DOCTYPE html><html><body/></html>")
+
+
+@pytest.mark.parametrize("marker", ["", "<NextPartNumberMarker>0</NextPartNumberMarker>"])
+def test_a_page_of_parts_that_does_not_say_what_follows(marker: str) -> None:
+    """A truncated page of parts without a marker raises BadXml: it is not the last one."""
+    body = f"<ListPartsResult><IsTruncated> true </IsTruncated>{marker}</ListPartsResult>"
+    with pytest.raises(xml.BadXml, match="NextPartNumberMarker"):
+        xml.read_parts(body.encode())
+
+
+def test_a_page_of_uploads_that_does_not_say_what_follows() -> None:
+    """A truncated page of uploads without a marker raises BadXml: it is not the last one."""
+    body = b"<ListMultipartUploadsResult><IsTruncated>true</IsTruncated></ListMultipartUploadsResult>"
+    with pytest.raises(xml.BadXml, match="NextKeyMarker"):
+        xml.read_uploads(body)

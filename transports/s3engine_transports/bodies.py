@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from s3engine.errors import NotS3, RangeNotSatisfiable, S3EngineError, SourceChanged, TruncatedBody
 from s3engine.transport import FilePart, GetResult, Sink
 from s3engine.wire import check_unchanged, source_error
-from s3engine_transports.common import Answered, with_context
+from s3engine_transports.common import MAX_KEPT_BYTES, Answered, check_etag, with_context
 from s3engine_transports.timers import current_call
 
-__all__ = ["PartReader", "deliver"]
+__all__ = ["PartReader", "deliver", "expected", "read_whole"]
 
 _PIECE_BYTES = 256 * 1024
-_content_range = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19}|\*)", re.IGNORECASE).fullmatch
+_content_range = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.IGNORECASE).fullmatch
 
 
 class PartReader:
@@ -104,7 +104,7 @@ def _noted(error: S3EngineError) -> S3EngineError:
 
 def deliver(
     answer: Answered, read: Callable[[int], bytes], sink: Sink, *, first: int = 0, last: int = -1,
-    errors: tuple[type[Exception], ...] = (),
+    if_match: str = "", errors: tuple[type[Exception], ...] = (),
 ) -> GetResult:  # fmt: skip
     """Have a sink take the body of a good answer (200, 206) to a GET of bytes ``first`` to ``last`` (-1: the end).
 
@@ -112,14 +112,17 @@ def deliver(
         answer: Its head.
         read: Gives up to so many bytes of the body as the store sent them (no Content-Encoding undone), b"" at its end.
         sink: What it raises comes out as it is.
+        if_match: The ETag that was asked for, "" for any.
         errors: What ``read`` raises when the connection breaks.
 
     What was not asked for is dropped: a store may ignore the range, or begin before it. A caller that shares
     connections closes this one when ``read`` has not come to the end.
 
-    Raises NotS3, RangeNotSatisfiable, TruncatedBody, and the failure that the thread's call has noted.
+    Raises PreconditionFailed, NotS3, RangeNotSatisfiable, TruncatedBody, and the failure that the thread's call has
+    noted.
     """
-    info, skip = _expected(answer, first, last)
+    check_etag(answer, if_match)
+    info, skip = expected(answer, first, last)
     sink.begin(info)
     left = info.size_bytes
     chunked = "content-length" not in answer.headers
@@ -158,13 +161,36 @@ def _cut(answer: Answered) -> TruncatedBody:
     )
 
 
-def _expected(answer: Answered, first: int, last: int) -> tuple[GetResult, int]:
-    """What the sink will get, and how many bytes of the body come before it."""
+def read_whole(pieces: Iterable[bytes], status: int) -> bytes:
+    """A body that goes to no sink. Raises NotS3 when it is larger than any that S3 has."""
+    kept = []
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > MAX_KEPT_BYTES:
+            raise NotS3("the answer is larger than any S3 answer; is the endpoint an S3 endpoint?", status=status)
+        kept.append(piece)
+    return b"".join(kept)
+
+
+def _not_s3(answer: Answered, why: str) -> NotS3:
+    return NotS3(
+        f"{answer.describe()}: {why}. Is the endpoint an S3 endpoint, with the right scheme and port?",
+        status=answer.status, **answer.where(),
+    )  # fmt: skip
+
+
+def expected(answer: Answered, first: int, last: int) -> tuple[GetResult, int]:
+    """What the sink will get of a good answer to a GET, and how many bytes of the body come before it.
+
+    A 200 with Content-Range is a range answer; one without, to a ranged GET, is the whole object.
+    Raises NotS3, RangeNotSatisfiable, TruncatedBody.
+    """
     headers = answer.headers
     where = {"status": answer.status, **answer.where()}
     length = headers.get("content-length", "")
     if length and not (length.isascii() and length.isdigit() and len(length) < 20):
-        raise NotS3(f"{answer.describe()}: Content-Length is {length[:40]!r}", **where)
+        raise _not_s3(answer, f"Content-Length is {length[:40]!r}")
     if not length and headers.get("transfer-encoding", "").lower() != "chunked":
         raise TruncatedBody(
             f"{answer.describe()}: the answer tells no length, so a cut body could not be told from a whole one",
@@ -176,15 +202,15 @@ def _expected(answer: Answered, first: int, last: int) -> tuple[GetResult, int]:
     if content_range:
         found = _content_range(content_range)
         if found is None:
-            raise NotS3(f"{answer.describe()}: Content-Range is {content_range[:60]!r}", **where)
+            raise _not_s3(answer, f"Content-Range is {content_range[:60]!r}")
         offset = int(found[1])
-        total = -1 if found[2] == "*" else int(found[2])
+        total = -1 if found[3] == "*" else int(found[3])
+        if 0 <= came != int(found[2]) + 1 - offset:
+            raise _not_s3(answer, f"{came} bytes came as {content_range[:60]!r}")
     elif answer.status == 206:
-        raise NotS3(
-            f"{answer.describe()}: a part of the object came without saying which (206, no Content-Range)", **where
-        )
+        raise _not_s3(answer, "a part of the object came without saying which (206, no Content-Range)")
     if offset > first:
-        raise NotS3(f"{answer.describe()}: byte {first} was asked for, byte {offset} came first", **where)
+        raise _not_s3(answer, f"byte {first} was asked for, byte {offset} came first")
     if 0 <= total <= first and first:
         raise RangeNotSatisfiable(
             f"{answer.describe()}: byte {first} was asked for, the object has {total} bytes", **where

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote
 
 from s3engine.classify import error_for
 from s3engine.errors import (
     AccessDenied,
     ClockSkewed,
+    ConfigError,
     InvalidRequest,
     NotS3,
+    PreconditionFailed,
     RequestError,
     S3EngineError,
+    ServerFault,
     WrongRegion,
 )
+from s3engine.transport import DeleteFailure, Headers
 
-__all__ = ["Answer", "Answered", "failure_of", "quoted_etag", "with_context"]
+__all__ = [
+    "MAX_KEPT_BYTES", "Answer", "Answered", "check_asked_for", "check_deletes", "check_etag", "check_headers",
+    "check_key", "copy_source", "failure_of", "is_xml_safe", "quoted_etag", "with_context",
+]  # fmt: skip
+
+MAX_KEPT_BYTES = 64 * 1024 * 1024
+"""The most that is read of a body which goes to no sink; a list page of 1000 keys of 1 KiB, percent-encoded, is below
+4 MiB."""
 
 # Beyond this a refused signature is put down to the clock (the AWS SDK for JavaScript uses the same 300 s).
 _SKEW_S = 300.0
+_token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2
+_unsendable = re.compile("[\x00-\x1f\x7f\ud800-\udfff]").search
+# XML 1.0 has no way to write these, not even as a character reference: https://www.w3.org/TR/xml/#charsets
+_not_xml = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]").search
 
 
 class Answered(Protocol):
@@ -70,10 +87,100 @@ class Answer(NamedTuple):
         return {"operation": self.operation, "bucket": self.bucket, "key": self.key}
 
 
+# ---- what is sent
+
+
+def check_headers(headers: Headers) -> None:
+    """Raises ConfigError for a header that would not arrive as one header with this name and value.
+
+    Names are tokens of HTTP. Values are Unicode without control characters; they are sent as UTF-8.
+    """
+    for name, value in headers:
+        if not _token(name):
+            raise ConfigError(f"{name!r} is no header name: letters, digits, hyphens and the like, in ASCII")
+        if _unsendable(value):
+            raise ConfigError(f"header {name!r} must not hold a line break, another control character or a surrogate")
+
+
+def check_key(operation: str, bucket: str, key: str) -> None:
+    """Raises InvalidRequest for an object that no request can name, before anything is sent."""
+    if not key or bucket in ("", ".", ".."):
+        # Without its key DeleteObject is DeleteBucket, and PutObject is CreateBucket; without its bucket they are that
+        # for a bucket with the key's name.
+        what = "the bucket" if key else "the key"
+        why = "is empty" if not (key and bucket) else "is no name"
+        raise InvalidRequest(
+            f"{Answer(operation, bucket, key).describe()}: {what} {why}", operation=operation, bucket=bucket, key=key
+        )
+    if not key.isascii():
+        try:
+            key.encode()
+        except UnicodeEncodeError:
+            raise InvalidRequest(
+                f"{operation}: the key {key!r} is not Unicode; give it another", operation=operation, bucket=bucket,
+                key=key,
+            ) from None  # fmt: skip
+
+
+def is_xml_safe(key: str) -> bool:
+    """Whether a key can stand in an XML body and come out as it went in."""
+    return not _not_xml(key)
+
+
+def check_deletes(bucket: str, keys: Iterable[str]) -> None:
+    """Raises InvalidRequest for keys that DeleteObjects cannot name."""
+    for key in keys:
+        check_key("DeleteObjects", bucket, key)
+        if _not_xml(key):
+            request = Answer("DeleteObjects", bucket, key)
+            raise InvalidRequest(
+                f"{request.describe()}: the key cannot stand in XML; delete it by itself", **request.where()
+            )
+
+
+def copy_source(operation: str, bucket: str, key: str, if_match: str) -> Headers:
+    """The headers that name what is copied. Raises InvalidRequest."""
+    check_key(operation, bucket, key)
+    source: Headers = (("x-amz-copy-source", f"/{quote(bucket, safe='~')}/{quote(key, safe='/~')}"),)
+    return (*source, ("x-amz-copy-source-if-match", quoted_etag(if_match))) if if_match else source
+
+
 def quoted_etag(etag: str) -> str:
-    """An ETag as If-Match wants it."""
+    """An ETag as If-Match wants it. Raises ConfigError for one that no header can carry."""
+    if _unsendable(etag):
+        raise ConfigError("an ETag must not hold a line break, another control character or a surrogate")
     # Stores differ: some match only the quoted form, some only the bare one; the quoted one is what HTTP defines.
     return etag if etag.startswith(('"', "W/")) else f'"{etag}"'
+
+
+# ---- what comes back
+
+
+def check_etag(answer: Answered, if_match: str) -> None:
+    """Raises PreconditionFailed when a good answer to a GET is of another object: not every store heeds If-Match."""
+    etag = answer.headers.get("etag", "")
+    if if_match and etag and _bare(etag) != _bare(if_match):
+        raise PreconditionFailed(
+            f"{answer.describe()}: the object changed: its ETag is {etag}, {if_match} was asked for",
+            status=answer.status, **answer.where(),
+        )  # fmt: skip
+
+
+def _bare(etag: str) -> str:
+    return etag.removeprefix("W/").strip('"')
+
+
+def check_asked_for(bucket: str, keys: Iterable[str], failures: list[DeleteFailure]) -> list[DeleteFailure]:
+    """The failures of a DeleteObjects. Raises ServerFault when one of them is of a key that was not to be deleted."""
+    if failures:
+        asked = set(keys)
+        for failure in failures:
+            if failure.key not in asked:
+                raise ServerFault(
+                    f"DeleteObjects s3://{bucket}/: the answer names {failure.key!r}, which was not asked for",
+                    status=200, operation="DeleteObjects", bucket=bucket, code=failure.code,
+                )  # fmt: skip
+    return failures
 
 
 def with_context(failure: S3EngineError, request: Answered) -> S3EngineError:

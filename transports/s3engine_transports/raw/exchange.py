@@ -7,12 +7,13 @@ doubt (https://www.rfc-editor.org/rfc/rfc9112#section-6.3).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from s3engine.errors import ConnectionLost, NotS3, RangeNotSatisfiable, TruncatedBody
-from s3engine.transport import Body, GetResult, Headers, Sink
+from s3engine.errors import ConnectionLost, NotS3, TruncatedBody
+from s3engine.transport import Body, GetResult, Sink
+from s3engine_transports.bodies import expected
+from s3engine_transports.common import MAX_KEPT_BYTES, check_etag
 
 __all__ = ["RawExchange"]
 
@@ -22,23 +23,22 @@ _HEAD, _LENGTH, _CHUNKED, _TO_CLOSE, _DONE = range(5)
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_LINE_BYTES = 8192
 _UNHURRIED = ("CopyObject", "UploadPartCopy", "CompleteMultipartUpload")
-_MAX_KEPT_BYTES = 64 * 1024 * 1024  # a list page of 1000 keys of 1 KiB, percent-encoded, is below 4 MiB
 _GOOD_GET = (200, 206)
-_content_range = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19}|\*)", re.IGNORECASE).fullmatch
 
 
 class RawExchange(Generic[R]):
     """See :class:`s3engine.transport.Exchange`; ``finish`` makes the result out of the completed exchange."""
 
     __slots__ = (
-        "_at_body_end", "_chunk_state", "_finish", "_headers", "_kept", "_pending", "_raw_head", "_remaining", "_skip",
-        "_state", "_take", "_to_sink", "body", "bucket", "content", "endpoint", "first", "head", "key", "last",
-        "operation", "reusable", "sink", "started", "status",
+        "_at_body_end", "_chunk_state", "_finish", "_headers", "_info", "_kept", "_pending", "_raw_head", "_remaining",
+        "_skip", "_state", "_take", "_to_sink", "body", "bucket", "content", "endpoint", "first", "head", "if_match",
+        "key", "last", "operation", "reusable", "sink", "started", "status",
     )  # fmt: skip
 
     def __init__(
         self, endpoint: Any, operation: str, bucket: str, key: str, head: bytes, body: Body,
         finish: Callable[[RawExchange[R]], R], sink: Sink | None = None, first: int = 0, last: int = -1,
+        if_match: str = "",
     ) -> None:  # fmt: skip
         self.endpoint = endpoint
         self.operation = operation
@@ -49,6 +49,7 @@ class RawExchange(Generic[R]):
         self.sink = sink
         self.first = first
         self.last = last
+        self.if_match = if_match
         self.started = False
         self.reusable = False
         self.status = 0
@@ -58,6 +59,7 @@ class RawExchange(Generic[R]):
         self._pending = b""
         self._raw_head = b""
         self._headers: dict[str, str] | None = None
+        self._info: GetResult | None = None
         self._kept: list[bytes] = []
         self._remaining = 0
         self._to_sink = False
@@ -79,10 +81,15 @@ class RawExchange(Generic[R]):
     def headers(self) -> dict[str, str]:
         """All headers of the answer, names in lower case; parsed on first use."""
         if self._headers is None:
-            self._headers = headers = {}
+            self._headers = {}
+            headers = self._headers
             for line in self._raw_head.decode("latin-1").split("\r\n")[1:]:
                 name, _, value = line.partition(":")
-                headers[name.lower()] = value.strip()
+                name = name.lower()
+                value = value.strip()
+                if name in headers and headers[name] != value:
+                    value = f"{headers[name]}, {value}"  # as HTTP reads it; no length and no range is good then
+                headers[name] = value
         return self._headers
 
     def result(self) -> R:
@@ -148,12 +155,17 @@ class RawExchange(Generic[R]):
     def _begin_body(self, rest: memoryview) -> bool:
         headers = self.headers
         status = self.status
-        keep_alive = self._raw_head.startswith(b"HTTP/1.1") and headers.get("connection", "").lower() != "close"
+        keep_alive = self._raw_head.startswith(b"HTTP/1.1") and "close" not in headers.get("connection", "").lower()
         self.reusable = keep_alive
         length = headers.get("content-length")
         if self.operation in ("HeadObject", "HeadBucket") or status in (204, 304):
             return self._complete(reusable=keep_alive and not rest)
-        if headers.get("transfer-encoding", "").lower() == "chunked":
+        coding = headers.get("transfer-encoding")
+        if coding is not None:
+            if coding.lower() != "chunked":
+                raise self._not_s3(f"Transfer-Encoding is {coding[:40]!r}")
+            if length is not None:  # two ends for one body, and a sign that somebody on the way was fooled
+                raise self._not_s3("the answer has both a Content-Length and a Transfer-Encoding")
             self._state = _CHUNKED
             self._chunk_state = b""
             self._remaining = 0
@@ -177,66 +189,17 @@ class RawExchange(Generic[R]):
 
     def _begin_sink(self) -> None:
         assert self.sink is not None
-        if self._state == _TO_CLOSE:
-            raise TruncatedBody(
-                f"{self.describe()}: the answer tells no length, so a cut body could not be told from a whole one",
-                status=self.status, **self.where(),
-            )  # fmt: skip
-        offset, total = self._span()
-        first, last = self.first, self.last
-        if self.status == 206 and "content-range" not in self.headers:
-            raise self._not_s3("a part of the object came without saying which (206, no Content-Range)")
-        if offset > first:
-            raise self._not_s3(f"byte {first} was asked for, byte {offset} came first")
-        if 0 <= total <= first and first:
-            raise RangeNotSatisfiable(
-                f"{self.describe()}: byte {first} was asked for, the object has {total} bytes",
-                status=self.status, **self.where(),
-            )  # fmt: skip
-        # A store may ignore the range and send the whole object (200 without Content-Range): then what was not asked
-        # for is dropped here, and the sink sees the bytes from `first` on. A range may end behind the object.
-        self._skip = first - offset
-        end = total if last < 0 or 0 <= total <= last else last + 1
-        self._take = end - first if end >= 0 else -1
+        check_etag(self, self.if_match)
+        # What was not asked for is dropped here, and the sink sees the bytes from `first` on.
+        self._info, self._skip = expected(self, self.first, self.last)
+        self._take = self._info.size_bytes
         self._to_sink = True
-        self.sink.begin(self.get_result())
-
-    def _span(self) -> tuple[int, int]:
-        """Which byte of the object the body begins with, and how long the object is (-1: not told)."""
-        headers = self.headers
-        offset, total = 0, self._remaining if self._state == _LENGTH else -1
-        content_range = headers.get("content-range", "")
-        if content_range:
-            found = _content_range(content_range)
-            if found is None:
-                raise self._not_s3(f"Content-Range is {content_range[:60]!r}")
-            offset = int(found[1])
-            total = -1 if found[2] == "*" else int(found[2])
-        return offset, total
+        self.sink.begin(self._info)
 
     def get_result(self) -> GetResult:
-        """The head of a GET answer as a value; offset and size are those of the bytes the sink gets."""
-        headers = self.headers
-        content_range = headers.get("content-range")
-        found = _content_range(content_range) if content_range else None
-        length = headers.get("content-length", "")
-        offset, size = 0, int(length) if length.isascii() and length.isdigit() else -1
-        total = size
-        if found is not None:
-            offset = int(found[1])
-            total = -1 if found[2] == "*" else int(found[2])
-        if offset < self.first or (self.last >= 0 and size > self.last + 1 - offset):
-            # More than the range came; what was not asked for is dropped.
-            end = offset + size if size >= 0 else -1
-            offset = self.first
-            if self.last >= 0 and (end < 0 or end > self.last + 1):
-                end = self.last + 1
-            size = max(0, end - offset) if end >= 0 else -1
-        kept: Headers = tuple(headers.items())
-        return GetResult(
-            size, headers.get("etag", "").strip('"'), offset, total, headers.get("content-type", ""),
-            headers.get("last-modified", ""), headers.get("x-amz-request-id", ""), self.status, kept,
-        )  # fmt: skip
+        """The head of a good GET answer as a value; offset and size are those of the bytes the sink gets."""
+        assert self._info is not None
+        return self._info
 
     def _deliver(self, data: memoryview) -> None:
         if not self._to_sink:
@@ -255,7 +218,7 @@ class RawExchange(Generic[R]):
             self.sink.write(data)
 
     def _remaining_kept(self, added: int) -> None:
-        if added > _MAX_KEPT_BYTES or (len(self._kept) % 64 == 0 and sum(map(len, self._kept)) > _MAX_KEPT_BYTES):
+        if added > MAX_KEPT_BYTES or (len(self._kept) % 64 == 0 and sum(map(len, self._kept)) > MAX_KEPT_BYTES):
             raise self._not_s3("the answer is larger than any S3 answer")
 
     def _take_length(self, data: memoryview) -> bool:
@@ -303,7 +266,7 @@ class RawExchange(Generic[R]):
         return False
 
     def _complete(self, *, reusable: bool) -> bool:
-        if self._to_sink and self._take > 0:
+        if self._to_sink and (self._take > 0 or self._skip):
             raise self._cut()
         self._state = _DONE
         self.reusable = reusable

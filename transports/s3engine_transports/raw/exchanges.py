@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from s3engine.errors import InvalidRequest
 from s3engine.transport import (
@@ -23,10 +23,10 @@ from s3engine.transport import (
     Timeouts,
     UploadsPage,
 )
-from s3engine_transports.common import quoted_etag
+from s3engine_transports.common import check_asked_for, check_deletes, copy_source, quoted_etag
 from s3engine_transports.raw import answers, xml
 from s3engine_transports.raw.exchange import RawExchange
-from s3engine_transports.raw.sigv4 import canonical_query, encode_key
+from s3engine_transports.raw.sigv4 import canonical_query
 
 if TYPE_CHECKING:
     from s3engine_transports.raw.transport import RawTransport
@@ -34,18 +34,11 @@ if TYPE_CHECKING:
 __all__ = ["RawExchanges"]
 
 
-def _copy_source(bucket: str, key: str) -> str:
-    try:
-        return f"/{quote(bucket, safe='~')}/{encode_key(key)}"
-    except UnicodeEncodeError:
-        raise InvalidRequest(f"the key {key!r} is not Unicode; give it another", bucket=bucket, key=key) from None
-
-
 def _query(pairs: list[tuple[str, str]], bucket: str) -> str:
     try:
         return canonical_query(pairs)
     except UnicodeEncodeError:
-        raise InvalidRequest(f"s3://{bucket}: the prefix is not Unicode: {pairs!r}", bucket=bucket) from None
+        raise InvalidRequest(f"s3://{bucket}: a parameter is not Unicode: {pairs!r}", bucket=bucket) from None
 
 
 class RawExchanges:
@@ -71,7 +64,8 @@ class RawExchanges:
         if if_match:
             headers = (*headers, ("if-match", quoted_etag(if_match)))
         return self._build(
-            "GetObject", "GET", bucket, key, self._get, headers=headers, sink=sink, first=first, last=last
+            "GetObject", "GET", bucket, key, self._get, headers=headers, sink=sink, first=first, last=last,
+            if_match=if_match,
         )  # fmt: skip
 
     def head_object(self, bucket: str, key: str, *, timeouts: Timeouts | None = None) -> RawExchange[HeadResult]:
@@ -81,9 +75,7 @@ class RawExchanges:
         self, source_bucket: str, source_key: str, bucket: str, key: str, headers: Headers, *, if_match: str = "",
         timeouts: Timeouts | None = None,
     ) -> RawExchange[CopyResult]:  # fmt: skip
-        extra: Headers = (("x-amz-copy-source", _copy_source(source_bucket, source_key)), *headers)
-        if if_match:
-            extra = (*extra, ("x-amz-copy-source-if-match", quoted_etag(if_match)))
+        extra: Headers = (*copy_source("CopyObject", source_bucket, source_key, if_match), *headers)
         return self._build("CopyObject", "PUT", bucket, key, self._copy, headers=extra)
 
     def delete_object(self, bucket: str, key: str, *, timeouts: Timeouts | None = None) -> RawExchange[None]:
@@ -92,13 +84,15 @@ class RawExchanges:
     def delete_objects(
         self, bucket: str, keys: list[str], *, timeouts: Timeouts | None = None
     ) -> RawExchange[list[DeleteFailure]]:
+        check_deletes(bucket, keys)
         body = xml.delete_body(keys)
         # Content-MD5 always: some stores refuse without, none minds it.
         md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         headers = (("content-md5", md5), ("content-type", "application/xml"))
         return self._build(
-            "DeleteObjects", "POST", bucket, "", self._deleted, query="delete=", headers=headers, body=body
-        )
+            "DeleteObjects", "POST", bucket, "", partial(self._deleted, bucket, keys), query="delete=",
+            headers=headers, body=body,
+        )  # fmt: skip
 
     def list_objects_v2(
         self, bucket: str, prefix: str = "", *, delimiter: str = "", continuation_token: str = "",
@@ -122,26 +116,22 @@ class RawExchanges:
     def upload_part(
         self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, timeouts: Timeouts | None = None
     ) -> RawExchange[PutResult]:
-        query = canonical_query([("partNumber", str(number)), ("uploadId", upload_id)])
+        query = _query([("partNumber", str(number)), ("uploadId", upload_id)], bucket)
         return self._build("UploadPart", "PUT", bucket, key, self._put, query=query, body=body)
 
     def upload_part_copy(
         self, source_bucket: str, source_key: str, first: int, last: int, bucket: str, key: str, upload_id: str,
         number: int, *, if_match: str = "", timeouts: Timeouts | None = None,
     ) -> RawExchange[CopyResult]:  # fmt: skip
-        query = canonical_query([("partNumber", str(number)), ("uploadId", upload_id)])
-        headers: Headers = (
-            ("x-amz-copy-source", _copy_source(source_bucket, source_key)),
-            ("x-amz-copy-source-range", f"bytes={first}-{last}"),
-        )
-        if if_match:
-            headers = (*headers, ("x-amz-copy-source-if-match", quoted_etag(if_match)))
+        query = _query([("partNumber", str(number)), ("uploadId", upload_id)], bucket)
+        source = copy_source("UploadPartCopy", source_bucket, source_key, if_match)
+        headers: Headers = (*source, ("x-amz-copy-source-range", f"bytes={first}-{last}"))
         return self._build("UploadPartCopy", "PUT", bucket, key, self._copy, query=query, headers=headers)
 
     def complete_multipart_upload(
         self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, timeouts: Timeouts | None = None
     ) -> RawExchange[PutResult]:
-        query = canonical_query([("uploadId", upload_id)])
+        query = _query([("uploadId", upload_id)], bucket)
         return self._build(
             "CompleteMultipartUpload", "POST", bucket, key, self._completed, query=query,
             headers=(("content-type", "application/xml"),), body=xml.complete_body(parts),
@@ -150,7 +140,7 @@ class RawExchanges:
     def abort_multipart_upload(
         self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts | None = None
     ) -> RawExchange[None]:
-        query = canonical_query([("uploadId", upload_id)])
+        query = _query([("uploadId", upload_id)], bucket)
         return self._build("AbortMultipartUpload", "DELETE", bucket, key, self._nothing, query=query)
 
     def list_parts(
@@ -159,7 +149,7 @@ class RawExchanges:
         pairs = [("uploadId", upload_id)]
         if marker:
             pairs.append(("part-number-marker", marker))
-        return self._build("ListParts", "GET", bucket, key, self._parts, query=canonical_query(pairs))
+        return self._build("ListParts", "GET", bucket, key, self._parts, query=_query(pairs, bucket))
 
     def list_multipart_uploads(
         self, bucket: str, prefix: str = "", key_marker: str = "", upload_id_marker: str = "", *,
@@ -206,8 +196,10 @@ class RawExchanges:
     def _listed(self, exchange: RawExchange[ListPage]) -> ListPage:
         return answers.from_xml(exchange, self._clock, xml.read_list_page)
 
-    def _deleted(self, exchange: RawExchange[list[DeleteFailure]]) -> list[DeleteFailure]:
-        return answers.from_xml(exchange, self._clock, xml.read_deleted)
+    def _deleted(
+        self, bucket: str, keys: list[str], exchange: RawExchange[list[DeleteFailure]]
+    ) -> list[DeleteFailure]:
+        return check_asked_for(bucket, keys, answers.from_xml(exchange, self._clock, xml.read_deleted))
 
     def _parts(self, exchange: RawExchange[PartsPage]) -> PartsPage:
         return answers.from_xml(exchange, self._clock, xml.read_parts)

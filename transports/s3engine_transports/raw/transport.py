@@ -31,6 +31,7 @@ from s3engine.transport import (
     UploadsPage,
 )
 from s3engine.wire import source_error
+from s3engine_transports.common import check_headers, check_key
 from s3engine_transports.network import amazon_host, is_dns_name
 from s3engine_transports.raw.connection import Connections, Endpoint, RawLink
 from s3engine_transports.raw.exchange import RawExchange
@@ -125,7 +126,10 @@ class RawTransport:
             endpoint = endpoint._replace(host=f"{bucket}.{endpoint.host}")
             base += "/"
         else:
-            base += f"/{quote(bucket, safe='~')}/" if bucket else "/"
+            try:
+                base += f"/{quote(bucket, safe='~')}/" if bucket else "/"
+            except UnicodeEncodeError:
+                raise InvalidRequest(f"the bucket {bucket!r} is not Unicode", bucket=bucket) from None
         pool, absolute = self._connections.pool(endpoint)
         extra = ""
         if absolute:
@@ -161,30 +165,24 @@ class RawTransport:
     def build(
         self, operation: str, method: str, bucket: str, key: str, finish: Callable[[RawExchange[R]], R], *,
         query: str = "", headers: Headers = (), body: Body = b"", sink: Sink | None = None, first: int = 0,
-        last: int = -1,
+        last: int = -1, if_match: str = "",
     ) -> RawExchange[R]:  # fmt: skip
-        """The exchange of one request. Raises SourceError when the body's file cannot be read for its hash."""
+        """The exchange of one request.
+
+        Raises InvalidRequest and ConfigError for what cannot be sent, SourceError when the body's file cannot be read
+        for its hash.
+        """
         route = self.route(bucket)
-        if key:
-            try:
-                path = route.base + encode_key(key)
-            except UnicodeEncodeError:
-                raise InvalidRequest(
-                    f"{operation}: the key {key!r} is not Unicode; give it another", operation=operation, bucket=bucket,
-                    key=key,
-                ) from None  # fmt: skip
-        elif operation in _OBJECT_OPERATIONS:
-            # Without its key DeleteObject is DeleteBucket, and PutObject is CreateBucket.
-            raise InvalidRequest(f"{operation} s3://{bucket}/: the key is empty", operation=operation, bucket=bucket)
+        if key or operation in _OBJECT_OPERATIONS:
+            check_key(operation, bucket, key)
+            path = route.base + encode_key(key)
         else:
             path = (route.base.rstrip("/") if bucket else "") or "/"
         length = body.length if type(body) is FilePart else len(body)
         credentials = self._credentials
         signed = [("host", route.host)]
         if headers:
-            for name, value in headers:
-                if "\n" in value or "\r" in value:
-                    raise ConfigError(f"header {name!r} must not hold a line break")
+            check_headers(headers)
             signed.extend(headers)
         if credentials is None:
             authorization = ""
@@ -204,7 +202,7 @@ class RawTransport:
             f"{method} {route.absolute}{target} HTTP/1.1\r\n{lines}\r\n{authorization}{sized}{self._agent}"
             f"{route.extra}\r\n"
         ).encode()
-        return RawExchange(route.endpoint, operation, bucket, key, head, body, finish, sink, first, last)
+        return RawExchange(route.endpoint, operation, bucket, key, head, body, finish, sink, first, last, if_match)
 
     def presigned_url(self, method: str, bucket: str, key: str, expires_s: int = 3600) -> str:
         """A URL that lets anybody do ``method`` on the object for ``expires_s`` seconds (at most a week)."""

@@ -5,11 +5,11 @@ Namespaces and the order of elements differ between stores, so only local names 
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 
 from s3engine.transport import CompletedPart, DeleteFailure, ListPage, ObjectInfo, PartsPage, UploadInfo, UploadsPage
+from s3engine_transports.common import is_xml_safe
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -19,17 +19,9 @@ __all__ = [
     "read_list_page", "read_parts", "read_text", "read_uploads",
 ]  # fmt: skip
 
-# XML 1.0 has no way to write these, not even as a character reference: https://www.w3.org/TR/xml/#charsets
-_forbidden = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]").search
-
 
 class BadXml(ValueError):
     """The body is empty, cut, or not XML."""
-
-
-def is_xml_safe(key: str) -> bool:
-    """Whether a key can stand in an XML body and come out as it went in."""
-    return not _forbidden(key)
 
 
 def parse(body: bytes) -> Element:
@@ -133,8 +125,12 @@ def read_deleted(body: bytes) -> list[DeleteFailure]:
     return failures
 
 
+def _is_truncated(fields: dict[str, str]) -> bool:
+    return fields.get("IsTruncated", "").strip() == "true"
+
+
 def read_parts(body: bytes) -> PartsPage:
-    """ListParts: the parts of a page and the marker of the next one ("" on the last)."""
+    """ListParts: the parts of a page and the marker of the next one ("" on the last). Raises BadXml."""
     root = _root(body, "ListPartsResult")
     fields = _fields(root)
     parts = []
@@ -144,7 +140,12 @@ def read_parts(body: bytes) -> PartsPage:
             parts.append(
                 CompletedPart(int(part["PartNumber"]), part.get("ETag", "").strip('"'), int(part.get("Size") or 0))
             )
-    return PartsPage(parts, fields.get("NextPartNumberMarker", "") if fields.get("IsTruncated") == "true" else "")
+    if not _is_truncated(fields):
+        return PartsPage(parts, "")
+    marker = fields.get("NextPartNumberMarker", "")
+    if marker in ("", "0"):
+        raise BadXml("the page says that more follows, but has no NextPartNumberMarker")
+    return PartsPage(parts, marker)
 
 
 def read_uploads(body: bytes) -> UploadsPage:
@@ -160,9 +161,11 @@ def read_uploads(body: bytes) -> UploadsPage:
             uploads.append(
                 UploadInfo(unquote_plus(key) if encoded else key, upload["UploadId"], upload.get("Initiated", ""))
             )
-    if fields.get("IsTruncated") != "true":
+    if not _is_truncated(fields):
         return UploadsPage(uploads, "", "")
     marker = fields.get("NextKeyMarker", "")
+    if not marker:
+        raise BadXml("the page says that more follows, but has no NextKeyMarker")
     return UploadsPage(uploads, unquote_plus(marker) if encoded else marker, fields.get("NextUploadIdMarker", ""))
 
 
