@@ -16,7 +16,9 @@ __all__ = [
 ]  # fmt: skip
 
 _CHANCE = 0.1
-"""What luck would do as often as this is not called a difference."""
+"""What luck would do oftener than this is not called a difference."""
+_FEWEST_ROUNDS = 5
+"""With fewer even winning all of them may be luck."""
 
 
 class Spread(NamedTuple):
@@ -163,7 +165,7 @@ class Contest(NamedTuple):
     ties: tuple[str, ...]
     """Those that the rounds do not tell apart from the first."""
     second: str
-    """The best of those that are behind for certain; where rounds are too few for that, simply the second."""
+    """The best of those behind all of these for certain; where rounds are too few for that, simply the second."""
     ratio: Spread | None
     """How many times as many objects a second as the second, round by round: both ran in the same rounds."""
     rounds: int
@@ -180,28 +182,39 @@ class Contest(NamedTuple):
         times = f"{self.ratio.median:.2f} times {self.second}'s objects/s"
         if by_chance(self.rounds, self.rounds) > _CHANCE:
             few = f"{self.rounds} round{'s' if self.rounds > 1 else ''}"
-            return f"{self.step}: {self.first} was ahead, {times}, but {few} cannot rule out chance"
+            needed = f"at least {_FEWEST_ROUNDS} are needed"
+            return f"{self.step}: {self.first} was ahead, {times}, but {few} cannot rule out chance: {needed}"
         behind = f"{tied}; {self.first} had" if tied else f"{self.first} was fastest,"
         return f"{self.step}: {behind} {times} (by round {self.ratio.low:.2f} to {self.ratio.high:.2f})"
 
 
 def contest(all_figures: Sequence[Figures]) -> Contest:
-    """The figures of one step, compared: with the first, each by its own, by the sign test over shared rounds."""
+    """The figures of one step, compared by the two-sided sign test over the rounds that two of them share."""
     name = all_figures[0].step
     sound = [one for one in all_figures if one.sound]
     ranked = sorted(sound, key=lambda one: -one.objects_per_s.median if one.objects_per_s else 0.0)
     if not ranked:
         return Contest(name, "", (), "", None, 0)
     first = ranked[0]
-    ties: list[str] = []
-    for other in ranked[1:]:
-        ratios = _ratios(first, other)
-        won = sum(ratio > 1 for ratio in ratios)
-        # With fewer than five rounds everybody would be a tie.
-        if by_chance(won, len(ratios)) <= _CHANCE or by_chance(len(ratios), len(ratios)) > _CHANCE:
-            return Contest(name, first.transport, tuple(ties), other.transport, Spread.of(ratios), len(ratios))
-        ties.append(other.transport)
-    return Contest(name, first.transport, tuple(ties), "", None, 0)
+    # The smallest group of which each one beat each one outside. Of equals one is left outside in less than one case
+    # of ten, however many they are, since all inside must have had luck against it at once. Looking at single pairs,
+    # which the first was chosen for, would be wrong the oftener the more pairs there are.
+    for size in range(1, len(ranked)):
+        inside, outside = ranked[:size], ranked[size:]
+        if all(_ahead(_ratios(one, other)) for one in inside for other in outside):
+            ties = tuple(one.transport for one in inside[1:])
+            ratios = _ratios(first, outside[0])
+            return Contest(name, first.transport, ties, outside[0].transport, Spread.of(ratios), len(ratios))
+    ratios = _ratios(first, ranked[1]) if len(ranked) > 1 else []
+    if ratios and statistics.median(ratios) > 1 and by_chance(len(ratios), len(ratios)) > _CHANCE:
+        return Contest(name, first.transport, (), ranked[1].transport, Spread.of(ratios), len(ratios))
+    return Contest(name, first.transport, tuple(one.transport for one in ranked[1:]), "", None, 0)
+
+
+def _ahead(ratios: Sequence[float]) -> bool:
+    """Whether the one won so many of the rounds that luck would hardly do it."""
+    won = sum(ratio > 1 for ratio in ratios)
+    return 2 * won > len(ratios) and by_chance(won, len(ratios)) <= _CHANCE
 
 
 def _ratios(first: Figures, second: Figures) -> list[float]:

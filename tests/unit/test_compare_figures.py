@@ -165,7 +165,33 @@ def test_few_rounds_prove_nothing(rounds: int) -> None:
     """Less than five rounds cannot tell a difference from chance, whatever they show."""
     sentence = winner({"a": [20.0] * rounds, "b": [10.0] * rounds}).sentence()
     few = f"{rounds} round{'s' if rounds > 1 else ''}"
-    assert sentence == f"upload: a was ahead, 2.00 times b's objects/s, but {few} cannot rule out chance"
+    assert sentence == (
+        f"upload: a was ahead, 2.00 times b's objects/s, but {few} cannot rule out chance: at least 5 are needed"
+    )
+
+
+def test_winning_means_rounds_not_medians() -> None:
+    """One that has the higher median and lost nine of ten rounds is not called fastest."""
+    slower = {"a": [number - 0.1 for number in range(1, 10)] + [100.0], "b": [*map(float, range(1, 10)), 0.5]}
+    assert winner(slower).sentence() == "upload: too close to call between a and b"
+
+
+def test_few_rounds_that_contradict_the_median() -> None:
+    """With few rounds, too, nobody is ahead who was slower in most of them."""
+    assert winner({"a": [9.0, 20, 30], "b": [10.0, 1, 31]}).ties == ("b",)
+
+
+def test_fastest_of_four_in_five_rounds() -> None:
+    """Five rounds are enough for four transports: one that won against all others in all rounds is the fastest."""
+    others = {name: [5.0 + (number * place) % 7 for number in range(5)] for place, name in enumerate("bcd", 1)}
+    found = winner({"a": [20.0] * 5, **others})
+    assert (found.first, found.ties, found.rounds) == ("a", (), 5)
+
+
+def test_who_lost_to_the_first_alone_is_not_called_slower() -> None:
+    """A group is behind only when it lost to all of those ahead; else the question stays open for all of them."""
+    found = winner({"a": [20.0] * 5, "b": [10.0, 10, 30, 10, 30], "c": [9.0, 11, 9, 11, 9]})
+    assert (found.first, found.ties, found.second) == ("a", ("b", "c"), "")
 
 
 @pytest.mark.parametrize(
@@ -184,6 +210,26 @@ def test_equal_transports_are_rarely_told_apart() -> None:
         not winner({name: [rng.lognormvariate(5, 0.3) for _ in range(9)] for name in "ab"}).ties for _ in range(100)
     )
     assert decided <= 12
+
+
+@pytest.mark.parametrize("names", ["abc", "abcd"])
+def test_more_transports_do_not_make_false_verdicts_likelier(names: str) -> None:
+    """Of three and four equals, too, one is called slower in less than one comparison of ten."""
+    rng = random.Random(11)
+    rounds = [{name: [rng.lognormvariate(5, 0.3) for _ in range(5)] for name in names} for _ in range(200)]
+    assert sum(len(winner(rates).ties) < len(names) - 1 for rates in rounds) < 20
+
+
+def test_two_equals_ahead_of_others_are_rarely_told_apart() -> None:
+    """The worst case: two that are equal, and two that are far behind."""
+    rng = random.Random(13)
+    rounds = [
+        {name: [rng.lognormvariate(middle, 0.3) for _ in range(5)] for name, middle in {"a": 9, "b": 9, "c": 5, "d": 5}.items()}
+        for _ in range(200)
+    ]
+    found = [winner(rates) for rates in rounds]
+    assert sum(not one.ties for one in found) < 20
+    assert {one.second for one in found if one.ties} <= {"c", "d"}
 
 
 def test_unsound_ones_are_not_called_fastest() -> None:
