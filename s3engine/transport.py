@@ -196,6 +196,8 @@ class Capabilities:
     """Errors tell ``retry_after_s``, ``request_id``, ``region``, ``offset_s`` and whether a lost connection was
     ``stale``. Without: a retry waits its own time, one after a connection that had been closed is paid for, and a
     bucket in another region is final."""
+    complete_listings: bool = True
+    """A listing that the store breaks off (more to come, but no token) is an error. Without: it looks complete."""
     refuses_redirects: bool = True
     """A redirect is never followed. Without: data may come from, or go to, whatever host the endpoint names."""
     buckets: bool = True

@@ -1,7 +1,7 @@
 """The conformance matrix: ``python -m tests.matrix [TRANSPORT ...]`` runs every check over every transport and server.
 
 Prints a row per check, a column per transport and server, and the reason of everything that is not a plain yes. Exit
-code 1 when a guarantee is broken anywhere.
+code 1 when a guarantee is broken anywhere, or a server could not be had.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Protocol
 from s3engine.config import TransportSettings
 from s3engine.credentials import Credentials
 from s3engine.embedded import EmbeddedServer
+from s3engine.errors import ConfigError
+from s3engine.pool.load import capabilities_of
 from s3engine.testing.conformance import Finding, Store, check_transport, select_checks
 from s3engine.testing.conformance.matrix import matrix
 from s3engine.testing.witness import Witness
@@ -51,6 +53,9 @@ def wire_store() -> Store:
 
 def main(transports: tuple[str, ...]) -> int:
     """Run all and print."""
+    for transport in transports:
+        capabilities_of(transport)  # a name that is none is told before anything starts
+    missing = False
     results: dict[tuple[str, str], list[Finding]] = {}
     with ExitStack() as stack:
         stores = {}
@@ -58,6 +63,7 @@ def main(transports: tuple[str, ...]) -> int:
             try:
                 stores[name] = store_of(stack.enter_context(kind()), "matrix-a", "matrix-b")  # type: ignore[arg-type]
             except ServerUnavailable as error:
+                missing = True
                 print(f"{name} is left out: {error}", file=sys.stderr)
         for transport in transports:
             for name, store in stores.items():
@@ -66,8 +72,11 @@ def main(transports: tuple[str, ...]) -> int:
             print(f"{transport} on a misbehaving server ...", file=sys.stderr, flush=True)
             results[transport, WIRE] = check_transport(transport, wire_store(), select_checks(on="wire"))
     print(matrix(results))
-    return 1 if any(finding.outcome == "no" for found in results.values() for finding in found) else 0
+    return 1 if missing or any(finding.outcome == "no" for found in results.values() for finding in found) else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(tuple(sys.argv[1:]) or TRANSPORTS))
+    try:
+        sys.exit(main(tuple(sys.argv[1:]) or TRANSPORTS))
+    except ConfigError as error:
+        sys.exit(str(error))

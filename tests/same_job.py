@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from s3engine import Engine, files_recursive
 from s3engine.embedded import EmbeddedServer
+from s3engine.errors import ConfigError
 from s3engine.report import RequestReport
 from s3engine.testing.witness import Witness
 from tests.matrix import TRANSPORTS
@@ -108,4 +109,9 @@ def main(transports: tuple[str, ...]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tuple(sys.argv[1:]) or TRANSPORTS))
+    if len(sys.argv) == 2:
+        sys.exit("name two transports at least, or none for all")
+    try:
+        sys.exit(main(tuple(sys.argv[1:]) or TRANSPORTS))
+    except ConfigError as error:
+        sys.exit(str(error))

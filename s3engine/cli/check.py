@@ -29,17 +29,21 @@ def check_command(target: str | None, only: tuple[str, ...], as_list: bool, **va
     they break connections to a server of their own. Example: s3engine check --transport minio s3://bucket/tmp/
 
     yes: kept. says so: the transport says of itself that it cannot; the engine refuses or goes around. store: the store
-    cannot, as an independent client saw. NO: broken. Exit code 1 when there is any NO.
+    cannot, as an independent client saw. skipped: an option was not given. NO: broken. Exit code 1 when there is any
+    NO.
     """
     from s3engine.testing.conformance import CHECKS, Finding, check_transport, select_checks
     from s3engine.testing.conformance.matrix import MARKS
 
     checks = select_checks(only, on="" if target else "wire")
+    output = output_from(values)
     if as_list:
         for one in select_checks(only):
-            write(f"{one.name:22} {one.on:5} {one.promise}\n")
+            if output.as_json:
+                write(json_line(check=one.name, on=one.on, promise=one.promise) + "\n")
+            else:
+                write(f"{one.name:22} {one.on:5} {one.promise.replace('``', '')}\n")
         return 0
-    output = output_from(values)
     config = config_from(values)
     store = _store(target, config, values)
     if only and len(checks) < len(only):
@@ -47,9 +51,10 @@ def check_command(target: str | None, only: tuple[str, ...], as_list: bool, **va
 
     def show(finding: Finding) -> None:
         if output.as_json:
+            promise = CHECKS[finding.check].promise if finding.check in CHECKS else ""
             write(json_line(
                 transport=config.transport, check=finding.check, outcome=finding.outcome, reason=finding.reason,
-                promise=CHECKS[finding.check].promise, elapsed_s=round(finding.elapsed_s, 3),
+                promise=promise, elapsed_s=round(finding.elapsed_s, 3),
             ) + "\n")  # fmt: skip
         elif not output.quiet or finding.outcome == "no":
             text = f"{finding.check:22} {MARKS[finding.outcome]:8} {finding.reason}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from s3engine.config import TransportSettings
 from s3engine.errors import ConfigError, S3EngineError
-from s3engine.transport import Capabilities
+from s3engine.transport import Capabilities, Transport
 
 __all__ = ["BUILT_IN", "ENTRY_POINT_GROUP", "capabilities_of", "dotted_name", "load_transport", "open_transport"]
 
@@ -45,6 +45,15 @@ def dotted_name(name: str) -> str:
     raise ConfigError(f"unknown transport {name!r}; there are {', '.join(sorted({*BUILT_IN, *others}))}")
 
 
+def _age(name: str) -> str:
+    """For a package that is there and yet does not do: its version, and how to get the one that is meant."""
+    if name not in BUILT_IN or name == "raw":
+        return ""
+    from importlib.metadata import version
+
+    return f"; {name} {version(name)} is installed, another may do: pip install -U 's3engine[{name}]'"
+
+
 def load_transport(name: str) -> Callable[[TransportSettings], Any]:
     """Import a transport's class. Raises ConfigError when there is none under that name."""
     dotted = dotted_name(name)
@@ -54,25 +63,39 @@ def load_transport(name: str) -> Callable[[TransportSettings], Any]:
     try:
         factory: Callable[[TransportSettings], Any] = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"cannot load the transport {dotted!r}: {error}") from error
+        raise ConfigError(f"cannot load the transport {name!r} ({dotted}): {error}{_age(name)}") from error
     return factory
 
 
 def capabilities_of(name: str) -> Capabilities:
-    """What the class says of itself; imports it. A class without the attribute can do everything.
+    """What the class says of itself; imports it.
 
-    ``name`` here and below: of a transport, or ``module:Class``. Raises ConfigError when there is none.
+    ``name`` here and below: of a transport, or ``module:Class``. Raises ConfigError when there is none, or when it has
+    no ``capabilities``.
     """
     found = getattr(load_transport(name), "capabilities", None)
-    return found if isinstance(found, Capabilities) else Capabilities()
+    if not isinstance(found, Capabilities):
+        raise ConfigError(
+            f"the transport {name!r} has no `capabilities` on its class; what a transport needs: docs/transports.md"
+        )
+    return found
 
 
 def open_transport(name: str, settings: TransportSettings) -> Any:
     """Import and open a transport. Raises ConfigError, which names it, whatever goes wrong."""
     factory = load_transport(name)
+    capabilities_of(name)
     try:
-        return factory(settings)
+        made = factory(settings)
     except S3EngineError:
         raise
     except Exception as error:
-        raise ConfigError(f"cannot open the transport {name!r}: {type(error).__name__}: {error}") from error
+        raise ConfigError(
+            f"cannot open the transport {name!r}: {type(error).__name__}: {error}{_age(name)}"
+        ) from error
+    missing = [method for method in vars(Transport) if not method.startswith("_") and not hasattr(made, method)]
+    if missing:
+        raise ConfigError(
+            f"the transport {name!r} has no {', '.join(missing)}; what a transport needs: docs/transports.md"
+        )
+    return made

@@ -16,6 +16,7 @@ import urllib3
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
     from s3engine.config import TransportSettings
@@ -129,26 +130,63 @@ class Witness:
             encoded = page.findtext("EncodingType") == "url"
             found = [item.findtext("Key") or "" for item in page.iter("Contents")]
             keys.extend(unquote_plus(key) if encoded else key for key in found)
-            token = page.findtext("NextContinuationToken") or ""
+            before, token = token, page.findtext("NextContinuationToken") or ""
             if page.findtext("IsTruncated") != "true":
                 return keys
-            assert token, "a truncated page without a token"
+            assert token not in ("", before), "a truncated page without a token, or with the one before"
 
-    def abort_uploads(self, bucket: str, prefix: str = "") -> None:
-        """Abort every multipart upload of a key below a prefix that the first page of their list names."""
-        answer = self.request("GET", f"/{bucket}", query=f"prefix={quote(prefix, safe='')}&uploads=")
-        if answer.status != 200:
-            return
-        for upload in _without_namespaces(answer.body).iter("Upload"):
-            key, name = upload.findtext("Key") or "", upload.findtext("UploadId") or ""
-            if key.startswith(prefix):
-                self._expect((204, 404), "DELETE", path_of(bucket, key), query=f"uploadId={quote(name, safe='')}")
+    def abort_uploads(self, bucket: str, prefix: str = "") -> list[str]:
+        """Abort every multipart upload of a key below a prefix; returns what could not be done, in words.
 
-    def delete_below(self, bucket: str, prefix: str) -> None:
-        """Delete every object below a prefix and abort every multipart upload there."""
-        for key in self.list_keys(bucket, prefix):
-            self.delete(bucket, key)
-        self.abort_uploads(bucket, prefix)
+        A store that has no list of uploads (rclone answers 404 or 501) is taken at its word.
+        """
+        problems: list[str] = []
+        markers = ""
+        for _ in range(1000):
+            answer = self.request("GET", f"/{bucket}", query=f"{markers}prefix={quote(prefix, safe='')}&uploads=")
+            if answer.status != 200:
+                return problems
+            page = _without_namespaces(answer.body)
+            for upload in page.iter("Upload"):
+                key, name = upload.findtext("Key") or "", upload.findtext("UploadId") or ""
+                if not key.startswith(prefix):  # a store that does not heed the prefix
+                    continue
+                try:
+                    self._expect((204, 404), "DELETE", path_of(bucket, key), query=f"uploadId={quote(name, safe='')}")
+                except (AssertionError, HTTPError) as error:
+                    problems.append(f"upload {name} of {key!r}: {error}")
+            next_key, next_id = page.findtext("NextKeyMarker") or "", page.findtext("NextUploadIdMarker") or ""
+            following = f"key-marker={quote(next_key, safe='')}&"
+            if next_id:
+                following += f"upload-id-marker={quote(next_id, safe='')}&"
+            if page.findtext("IsTruncated") != "true" or not next_key or following == markers:
+                return problems
+            markers = following
+        return problems
+
+    def delete_below(self, bucket: str, prefix: str) -> list[str]:
+        """Delete every object below a prefix and abort every multipart upload there.
+
+        Goes on after a failure; returns what could not be done, in words. Touches nothing that is not below the prefix,
+        even where the store lists it. In a bucket with versions the old ones stay, as with every client.
+        """
+        problems: list[str] = []
+        try:
+            keys = self.list_keys(bucket, prefix)
+        except (AssertionError, HTTPError, SyntaxError) as error:
+            problems.append(f"cannot list: {error}")
+            keys = []
+        for key in keys:
+            if not key.startswith(prefix):
+                continue
+            try:
+                self.delete(bucket, key)
+            except (AssertionError, HTTPError) as error:
+                problems.append(f"{key!r}: {error}")
+        try:
+            return problems + self.abort_uploads(bucket, prefix)
+        except (HTTPError, SyntaxError) as error:
+            return [*problems, f"cannot list uploads: {error}"]
 
     def delete_all(self, bucket: str) -> None:
         """Delete every object, abort every multipart upload, and delete the bucket."""

@@ -99,7 +99,7 @@ def test_the_matrix_explains_itself() -> None:
     assert lines[1].split() == ["server", "here", "here", "there"]
     assert lines[2].split() == ["ranges", "yes", "NO", "NO"]
     assert "ranges, NO: bytes came\n    other on here; other on there" in text
-    assert lines[-1] == "1 yes, 0 says so, 0 store, 2 NO"
+    assert lines[-1] == "1 yes, 0 says so, 0 store, 0 skipped, 2 NO"
 
 
 def test_the_command(

@@ -6,8 +6,10 @@
 On the command line: ``s3engine check --transport minio --endpoint-url URL s3://bucket/prefix/``.
 """
 
-# isort: off  (each registers its checks, in this order)
-from s3engine.testing.conformance import answers, listing, multipart, network, objects, processes, timers  # noqa: F401
+# Each registers its checks, in this order.
+# isort: off
+from s3engine.testing.conformance import objects, listing, multipart, processes, answers  # noqa: F401
+from s3engine.testing.conformance import requests, network, timers  # noqa: F401
 
 # isort: on
 from s3engine.testing.conformance.core import (
@@ -17,6 +19,7 @@ from s3engine.testing.conformance.core import (
     Check,
     Declared,
     Finding,
+    Skipped,
     Store,
     StoreCannot,
     check,
@@ -26,6 +29,6 @@ from s3engine.testing.conformance.core import (
 from s3engine.testing.conformance.runner import check_transport, select_checks
 
 __all__ = [
-    "CHECKS", "Broken", "Case", "Check", "Declared", "Finding", "Store", "StoreCannot", "check", "check_transport",
-    "expect", "raises", "select_checks",
+    "CHECKS", "Broken", "Case", "Check", "Declared", "Finding", "Skipped", "Store", "StoreCannot", "check",
+    "check_transport", "expect", "raises", "select_checks",
 ]  # fmt: skip

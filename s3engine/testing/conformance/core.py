@@ -1,8 +1,9 @@
 """What a check is, what it is given, and what may come of it.
 
-A check is a function of a :class:`Case` whose docstring's first line is the guarantee. It ends in one of four ways:
+A check is a function of a :class:`Case` whose docstring's first line is the guarantee. It ends in one of five ways:
 it returns ("yes"), it raises anything ("no": the transport broke the guarantee), it raises :class:`Declared` (the
-transport says of itself that it cannot), or :class:`StoreCannot` (the store lacks it, as an independent client saw).
+transport says of itself that it cannot), :class:`StoreCannot` (the store lacks it, as an independent client saw), or
+:class:`Skipped` (not asked for).
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import contextlib
 import itertools
 import os
 import secrets
+import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
@@ -20,16 +23,21 @@ from s3engine.config import TransportSettings
 from s3engine.errors import S3EngineError
 from s3engine.pool.load import open_transport
 from s3engine.sinks import MemorySink
+from s3engine.testing import witness
 from s3engine.testing.conformance.scripted import Say, Scripted
 from s3engine.testing.witness import Witness
 from s3engine.transport import Body, GetResult, Timeouts
 
 __all__ = [
-    "CHECKS", "Broken", "Case", "Check", "Declared", "Finding", "Store", "StoreCannot", "check", "expect", "raises",
+    "CHECKS", "Broken", "Case", "Check", "Declared", "Finding", "Skipped", "Store", "StoreCannot", "check", "expect",
+    "raises",
 ]  # fmt: skip
 
 T = Timeouts(connect_s=5.0, stall_s=15.0, first_byte_s=20.0, attempt_s=60.0)
 """Generous: for checks that are not about time."""
+
+CHECK_TIMEOUT_S = 180.0
+"""One check takes seconds; exact keys on a far store perhaps a minute."""
 
 E = TypeVar("E", bound=BaseException)
 
@@ -44,6 +52,10 @@ class Declared(Exception):
 
 class StoreCannot(Exception):
     """The store cannot, as an independent client saw."""
+
+
+class Skipped(Exception):
+    """What is needed was not given; the text names the option."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +88,7 @@ class Finding(NamedTuple):
 
     check: str
     outcome: str
-    """yes, no, declared or store."""
+    """yes, no, declared, store or skipped."""
     reason: str
     elapsed_s: float
 
@@ -118,15 +130,20 @@ def raises(kind: type[E], what: str, function: Callable[..., Any], *args: Any, *
 class Case:
     """What one check is given: the transport, a witness, and names of its own in the store."""
 
-    def __init__(self, transport: str, store: Store, name: str = "", *, run: str = "") -> None:
+    def __init__(
+        self, transport: str, store: Store, name: str = "", *, run: str = "",
+        opens: Callable[[str, TransportSettings], Any] = open_transport,
+    ) -> None:  # fmt: skip
         self.transport = transport
         """Dotted name."""
+        self.run = run
         self.store = store
         self.bucket = store.bucket
         self.prefix = f"{store.prefix}{run or 'check'}/{name}/"
         self.settings = store.settings
         self._stack = contextlib.ExitStack()
         self._api: Any = None
+        self._opens = opens
         self._witness: Witness | None = None
         self._numbers = itertools.count(1)
 
@@ -146,7 +163,7 @@ class Case:
 
     def open(self, **changes: Any) -> Any:
         """Another transport, with other settings; closed when the check is over."""
-        api = open_transport(self.transport, replace(self.settings, **changes))
+        api = self._opens(self.transport, replace(self.settings, **changes))
         self._stack.callback(api.close)
         return api
 
@@ -154,7 +171,7 @@ class Case:
     def wire(self, *script: Say, at_accept: str = "", **changes: Any) -> Iterator[tuple[Any, Scripted]]:
         """A transport whose endpoint is a server that does what the script says."""
         with Scripted(*script, at_accept=at_accept) as server:
-            api = open_transport(
+            api = self._opens(
                 self.transport,
                 replace(self.settings, endpoint_url=server.endpoint_url, addressing_style="path", **changes),
             )
@@ -191,8 +208,21 @@ def fetch(api: Any, bucket: str, key: str, *, timeouts: Timeouts = T, **keywords
     return sink.body(), result
 
 
-def run_check(one: Check, transport: str, store: Store, run: str) -> Finding:
-    """Run one check. What it leaves in the store is for the caller to remove."""
+def run_check(one: Check, transport: str, store: Store, run: str, timeout_s: float = CHECK_TIMEOUT_S) -> Finding:
+    """Run one check, in a thread of its own: one that does not end is a finding too, and its thread is left behind.
+
+    What it leaves in the store is for the caller to remove.
+    """
+    found: list[Finding] = []
+    worker = threading.Thread(
+        target=lambda: found.append(_run_check(one, transport, store, run)), name=f"check-{one.name}", daemon=True
+    )
+    worker.start()
+    worker.join(timeout_s)
+    return found[0] if found else Finding(one.name, "no", f"it hangs: no end after {timeout_s:.0f} s", timeout_s)
+
+
+def _run_check(one: Check, transport: str, store: Store, run: str) -> Finding:
     started = time.monotonic()
     case = Case(transport, store, one.name, run=run)
 
@@ -208,13 +238,23 @@ def run_check(one: Check, transport: str, store: Store, run: str) -> Finding:
         return finding("declared", str(error))
     except StoreCannot as error:
         return finding("store", str(error))
+    except Skipped as error:
+        return finding("skipped", str(error))
     except Broken as error:
         return finding("no", str(error))
     except Exception as error:  # noqa: BLE001  (whatever a transport raises against its promise is the finding)
+        if _of_the_witness(error):
+            return finding("store", f"the independent client met {type(error).__name__}: {error}")
         kind = "" if isinstance(error, S3EngineError) else " (not an error of s3engine)"
         return finding("no", f"{type(error).__name__}{kind}: {error}")
     finally:
         case.close()
+
+
+def _of_the_witness(error: BaseException) -> bool:
+    """Whether it was raised in the independent client: then nothing is known of the transport."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code.co_filename == witness.__file__ for frame, _ in frames)
 
 
 def _missing(api: Any, needs: tuple[str, ...]) -> str:

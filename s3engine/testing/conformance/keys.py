@@ -39,8 +39,10 @@ def _kept(case: Case, prefix: str, name: str) -> bool:
     witness, bucket, key, body = case.witness, case.bucket, prefix + name, name.encode()
     try:
         witness.put(bucket, key, body)
-        kept = witness.get(bucket, key) == body and witness.list_keys(bucket, prefix) == [key]
-        witness.delete(bucket, key)
+        try:
+            kept = witness.get(bucket, key) == body and witness.list_keys(bucket, prefix) == [key]
+        finally:
+            witness.delete(bucket, key)
         return kept and witness.list_keys(bucket, prefix) == []
     # Refused; or a page that is no XML, since the key stands in it; or closed in the middle of the body.
     except (AssertionError, SyntaxError, HTTPError):

@@ -6,16 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from s3engine.testing.conformance.core import CHECKS, Finding
 
-__all__ = ["MARKS", "matrix", "worst"]
+__all__ = ["MARKS", "matrix"]
 
-MARKS = {"yes": "yes", "declared": "says so", "store": "store", "no": "NO"}
+MARKS = {"yes": "yes", "declared": "says so", "store": "store", "skipped": "skipped", "no": "NO"}
 """``says so``: the transport says of itself that it cannot, and the engine goes around or refuses. ``store``: the store
-cannot, as an independent client saw. ``NO``: a guarantee is broken."""
-
-
-def worst(findings: Sequence[Finding]) -> str:
-    """The worst outcome: no, then declared, then store, then yes."""
-    return max((finding.outcome for finding in findings), key=["yes", "store", "declared", "no"].index, default="yes")
+cannot, as an independent client saw. ``skipped``: what it needs was not given. ``NO``: a guarantee is broken."""
 
 
 def matrix(results: Mapping[tuple[str, str], Sequence[Finding]]) -> str:
@@ -26,7 +21,8 @@ def matrix(results: Mapping[tuple[str, str], Sequence[Finding]]) -> str:
     """
     columns = list(results)
     by_check = {column: {finding.check: finding for finding in found} for column, found in results.items()}
-    rows = [name for name in CHECKS if any(name in found for found in by_check.values())]
+    found_names = {name: None for found in by_check.values() for name in found}
+    rows = [name for name in CHECKS if name in found_names] + [name for name in found_names if name not in CHECKS]
     first = max(len(name) for name in [*rows, "server"])
     widths = [max(len(transport), len(server), 8) for transport, server in columns]
 

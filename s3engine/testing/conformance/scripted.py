@@ -48,11 +48,15 @@ class Say:
     """Send so many bytes at a time ..."""
     pause_s: float = 0.0
     """... with this pause between them."""
+    endless: bytes = b""
+    """Then this, again and again, until the client goes away."""
 
 
 def answer(status: int, body: bytes = b"", *headers: tuple[str, str], length: int | None = None, **how: Any) -> Say:
     """A well-formed HTTP answer; ``length`` is what Content-Length claims. ``how``: fields of Say."""
-    lines = [f"HTTP/1.1 {status} Status", f"Date: {formatdate(usegmt=True)}", "x-amz-request-id: request-1"]
+    lines = [f"HTTP/1.1 {status} Status", "x-amz-request-id: request-1"]
+    if not any(name == "Date" for name, _ in headers):
+        lines.append(f"Date: {formatdate(usegmt=True)}")
     lines += [f"{name}: {value}" for name, value in headers]
     lines.append(f"Content-Length: {len(body) if length is None else length}")
     return Say("\r\n".join(lines).encode() + b"\r\n\r\n" + body, **how)
@@ -96,6 +100,7 @@ class Scripted:
 
     def __init__(self, *script: Say, at_accept: str = "") -> None:
         self._script = script
+        self._first = 0
         self._at_accept = at_accept
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -103,6 +108,10 @@ class Scripted:
         self._sockets: list[socket.socket] = []
         self.requests: list[Request] = []
         self.connections = 0
+        self.ended = 0
+        """Connections that either side has ended."""
+        self.endless_bytes = 0
+        """What was sent of Say.endless."""
         self._listener = socket.create_server((HOST, 0))
         # Inherited by accepted sockets: a sender notices soon that nobody reads any more.
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
@@ -112,6 +121,12 @@ class Scripted:
     def endpoint_url(self) -> str:
         """Where it listens."""
         return f"http://{HOST}:{self.port}"
+
+    def now(self, *script: Say) -> None:
+        """Another script, from the next request on."""
+        with self._lock:
+            self._script = script
+            self._first = len(self.requests)
 
     def __enter__(self) -> Scripted:
         self._start(self._accept)
@@ -160,6 +175,8 @@ class Scripted:
             received = bytearray()
             while self._one(sock, received):
                 continue
+        with self._lock:
+            self.ended += 1
 
     def _one(self, sock: socket.socket, received: bytearray) -> bool:
         while b"\r\n\r\n" not in received:
@@ -173,7 +190,7 @@ class Scripted:
         method, target, _ = lines[0].split(" ", 2)
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
         with self._lock:
-            step = self._script[min(len(self.requests), len(self._script) - 1)]
+            step = self._script[min(len(self.requests) - self._first, len(self._script) - 1)]
             place = len(self.requests)
             self.requests.append(Request(method, target, headers, b""))
         received[:] = rest
@@ -183,7 +200,7 @@ class Scripted:
             body = _read_body(sock, received, headers)
             with self._lock:
                 self.requests[place] = Request(method, target, headers, body)
-        data = step.data
+        data = _from_zero(step.data) if headers.get("range") == "bytes=0-" else step.data
         if method == "HEAD":
             data = data[: data.find(b"\r\n\r\n") + 4]
         self._stopping.wait(step.delay_s)
@@ -192,6 +209,8 @@ class Scripted:
             if start and self._stopping.wait(step.pause_s):
                 return False
             sock.sendall(data[start : start + size])
+        while step.endless:
+            self.endless_bytes += sock.send(step.endless)
         if step.then == "hang":
             self._stopping.wait()
         elif step.then == "reset":
@@ -201,6 +220,17 @@ class Scripted:
                 time.sleep(0.02)
             sock.close()
         return step.then == "keep"
+
+
+def _from_zero(data: bytes) -> bytes:
+    """An object's 200 as the 206 that a store gives to the range of all its bytes; anything else as it is."""
+    interim, start, final = data.partition(b"HTTP/1.1 200 ")
+    head, end, body = final.partition(b"\r\n\r\n")
+    length = head.rpartition(b"\r\nContent-Length: ")[2]
+    if (interim and not interim.startswith(b"HTTP/1.1 1")) or b"\r\nAccept-Ranges: bytes" not in head or length == b"0":
+        return data
+    named = f"\r\nContent-Range: bytes 0-{int(length) - 1}/{int(length)}".encode()
+    return interim + start.replace(b"200", b"206") + head + named + end + body
 
 
 def _read_body(sock: socket.socket, received: bytearray, headers: dict[str, str]) -> bytes:
