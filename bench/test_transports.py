@@ -1,4 +1,5 @@
-"""The same calls through the seam with each transport: small and large put and get, a list page, 1000 deletes.
+"""The same calls through the seam with each transport: small and large put and get, a list page, 1000 deletes; and what
+of a small put is left when nothing is sent.
 
 ``python -m pytest bench/test_transports.py --benchmark-json=run.json``, and two runs side by side with
 ``pytest-benchmark compare run.json other.json --group-by=group,param:transport``. One blocking call after another on
@@ -10,6 +11,7 @@ server is the nginx sink; where nginx is not installed it is SeaweedFS, whose ow
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -115,12 +117,105 @@ def run(benchmark: Any, rows: list[dict[str, Any]], transport: tuple[str, Any]) 
     return measured
 
 
+# ---- what stands in for a connection: how to make the call, and the headers that it made last
+
+ANSWER = {"ETag": '"0123456789abcdef0123456789abcdef"', "x-amz-request-id": "0", "Content-Length": "0"}
+Unsent = tuple[Callable[[], Any], Callable[[], dict[str, str]]]
+
+
+def _raw_unsent(api: Any, monkeypatch: pytest.MonkeyPatch, bucket: str, data: bytes) -> Unsent:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in ANSWER.items())
+    answer = memoryview(f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode())
+    exchange: Any = None
+
+    def call() -> Any:
+        nonlocal exchange
+        exchange = api.exchanges.put_object(bucket, KEY, data, ())
+        exchange.feed(answer)
+        return exchange.result()
+
+    def headers() -> dict[str, str]:
+        lines = exchange.head.decode().split("\r\n")[1:]
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+    return call, headers
+
+
+class _NoBody:
+    def stream(self) -> Iterator[bytes]:
+        return iter(())
+
+
+def _boto3_unsent(api: Any, monkeypatch: pytest.MonkeyPatch, bucket: str, data: bytes) -> Unsent:
+    from botocore.awsrequest import AWSResponse
+
+    last: Any = None
+    lines: Any = ANSWER  # its type is narrower than what it takes
+
+    def send(request: Any, _: Any) -> Any:
+        nonlocal last
+        last = request
+        return AWSResponse(request.url, 200, lines, _NoBody())
+
+    def headers() -> dict[str, str]:
+        text = {name: value.decode() if isinstance(value, bytes) else value for name, value in last.headers.items()}
+        return {name.lower(): value for name, value in text.items()}
+
+    monkeypatch.setattr(api._http, "send", send)
+    return lambda: api.put_object(bucket, KEY, data, (), timeouts=T), headers
+
+
+def _minio_unsent(api: Any, monkeypatch: pytest.MonkeyPatch, bucket: str, data: bytes) -> Unsent:
+    from urllib3 import HTTPResponse
+
+    last: Any = None
+
+    def urlopen(*_: Any, **keywords: Any) -> Any:
+        nonlocal last
+        last = keywords["headers"]
+        return HTTPResponse(b"", ANSWER, 200)
+
+    def headers() -> dict[str, str]:
+        return {name.lower(): value for name, value in last.items()}
+
+    monkeypatch.setattr(api._asker._pools, "urlopen", urlopen)
+    return lambda: api.put_object(bucket, KEY, data, (), timeouts=T), headers
+
+
+_UNSENT: dict[str, Callable[..., Unsent]] = {"raw": _raw_unsent, "boto3": _boto3_unsent, "minio": _minio_unsent}
+
+
 def test_put_small(transport: tuple[str, Any], target: Target, run: Run) -> None:
     """PutObject of 1 KiB from memory."""
     _, api = transport
     data = body(KEY, SMALL_BYTES)
     assert api.put_object(target.puts, KEY, data, (), timeouts=T).status == 200
     run("transport: put 1 KiB", lambda: api.put_object(target.puts, KEY, data, (), timeouts=T))
+
+
+def test_signing(transport: tuple[str, Any], target: Target, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PutObject of 1 KiB up to where it would be sent, with an answer that is there at once in place of a connection.
+
+    What is in it: the request, its signature with the SHA-256 of the body, and the same empty 200 made a PutResult of.
+    raw: ``exchanges.put_object``, and the exchange is fed the answer. boto3: ``put_object``, where its handler of
+    ``before-send`` answers by itself; that is botocore's validation, serializer, signer and parser. minio:
+    ``put_object``, where the pool manager under ``Minio._url_open`` answers. Deadlines are armed with the socket, so
+    they are in none of them. obstore is left out: it signs where it sends, inside of Rust, and ``obstore.sign`` makes
+    presigned URLs, which is another signature of something else.
+    """
+    name, api = transport
+    if name not in _UNSENT:
+        pytest.skip(f"{name} cannot be asked to sign without sending")
+    data = body(KEY, SMALL_BYTES)
+    call, last_headers = _UNSENT[name](api, monkeypatch, target.puts, data)
+    assert (call().status, call().etag.strip('"')) == (200, ANSWER["ETag"].strip('"'))
+    sent = last_headers()
+    assert re.fullmatch(
+        r"AWS4-HMAC-SHA256 Credential=\S+/s3/aws4_request, ?SignedHeaders=\S+, ?Signature=[0-9a-f]{64}",
+        sent["authorization"],
+    )
+    assert sent["x-amz-content-sha256"] == hashlib.sha256(data).hexdigest()
+    run("transport: build and sign 1 KiB", call)
 
 
 def test_get_small(transport: tuple[str, Any], target: Target, objects: dict[str, bytes], run: Run) -> None:

@@ -223,8 +223,9 @@ def test_more_transports_do_not_make_false_verdicts_likelier(names: str) -> None
 def test_two_equals_ahead_of_others_are_rarely_told_apart() -> None:
     """The worst case: two that are equal, and two that are far behind."""
     rng = random.Random(13)
+    middles = {"a": 9, "b": 9, "c": 5, "d": 5}
     rounds = [
-        {name: [rng.lognormvariate(middle, 0.3) for _ in range(5)] for name, middle in {"a": 9, "b": 9, "c": 5, "d": 5}.items()}
+        {name: [rng.lognormvariate(middle, 0.3) for _ in range(5)] for name, middle in middles.items()}
         for _ in range(200)
     ]
     found = [winner(rates) for rates in rounds]
