@@ -30,9 +30,9 @@ class RawExchange(Generic[R]):
     """See :class:`s3engine.transport.Exchange`; ``finish`` makes the result out of the completed exchange."""
 
     __slots__ = (
-        "_at_body_end", "_chunk_state", "_finish", "_headers", "_info", "_kept", "_pending", "_raw_head", "_remaining",
-        "_skip", "_state", "_take", "_to_sink", "body", "bucket", "content", "endpoint", "first", "head", "if_match",
-        "key", "last", "operation", "reusable", "sink", "started", "status",
+        "_at_body_end", "_chunk_state", "_finish", "_headers", "_info", "_kept", "_kept_bytes", "_pending", "_raw_head",
+        "_remaining", "_skip", "_state", "_take", "_to_sink", "body", "bucket", "content", "endpoint", "first", "head",
+        "if_match", "key", "last", "operation", "reusable", "sink", "started", "status",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +61,7 @@ class RawExchange(Generic[R]):
         self._headers: dict[str, str] | None = None
         self._info: GetResult | None = None
         self._kept: list[bytes] = []
+        self._kept_bytes = 0
         self._remaining = 0
         self._to_sink = False
 
@@ -204,7 +205,9 @@ class RawExchange(Generic[R]):
     def _deliver(self, data: memoryview) -> None:
         if not self._to_sink:
             self._kept.append(bytes(data))
-            self._remaining_kept(len(data))
+            self._kept_bytes += len(data)
+            if self._kept_bytes > MAX_KEPT_BYTES:
+                raise self._not_s3("the answer is larger than any S3 answer")
             return
         if self._skip:
             skipped = min(self._skip, len(data))
@@ -216,10 +219,6 @@ class RawExchange(Generic[R]):
         if data:
             assert self.sink is not None
             self.sink.write(data)
-
-    def _remaining_kept(self, added: int) -> None:
-        if added > MAX_KEPT_BYTES or (len(self._kept) % 64 == 0 and sum(map(len, self._kept)) > MAX_KEPT_BYTES):
-            raise self._not_s3("the answer is larger than any S3 answer")
 
     def _take_length(self, data: memoryview) -> bool:
         size = len(data)

@@ -17,7 +17,8 @@ from urllib3.exceptions import HTTPError
 
 from s3engine.errors import ConfigError, InvalidRequest, NotS3, S3EngineError, TruncatedBody
 from s3engine.transport import Headers, Timeouts
-from s3engine_transports.common import Answer, with_context
+from s3engine_transports.bodies import read_whole
+from s3engine_transports.common import Answer, check_headers, with_context
 from s3engine_transports.raw import answers, xml
 from s3engine_transports.timers import Call, calling
 from s3engine_transports.via_boto3.http import Http
@@ -124,14 +125,19 @@ class Asking:
 
     def _send(self, request: Any, **_: Any) -> Any:
         asked: Asked = self._thread.asked
+        streamed = request.stream_output
         response = self._http.send(request, asked.call)
         headers = {name.lower(): value for name, value in response.headers.items()}
         status = response.status_code
-        if request.stream_output and status in (200, 206):
+        if streamed and status in (200, 206):
             asked.raw = response.raw
             asked.answer = asked.request._replace(status=status, headers=headers)
             return response
-        came: bytes = response.content
+        try:
+            came = read_whole(response.raw.stream(), status)
+        except NotS3:
+            response.raw.close()
+            raise
         content = came.lstrip()
         asked.answer = answer = asked.request._replace(status=status, headers=headers, content=content)
         length = headers.get("content-length", "")
@@ -139,9 +145,8 @@ class Asking:
             raise _cut(answer)
         if status == 200 and b"Error" in content and xml.read_error(content)[0]:
             raise answers.failure(answer, self._clock)
-        if len(content) != len(came):  # a store that keeps the connection alive before it answers
-            return AWSResponse(response.url, status, response.headers, _Body(content))
-        return response
+        # Without the white space of a store that keeps the connection alive before it answers.
+        return AWSResponse(response.url, status, response.headers, _Body(content))
 
     # ---- what went wrong
 
@@ -171,10 +176,9 @@ class Asking:
 
 
 def _checked(headers: Headers) -> Headers:
+    check_headers(headers)
     names = [name for name, _ in headers]
-    for name, value in headers:
-        if "\n" in value or "\r" in value:
-            raise ConfigError(f"header {name!r} must not hold a line break")
+    for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"header {name!r} is there more than once")
     return headers

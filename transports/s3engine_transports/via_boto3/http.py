@@ -94,12 +94,14 @@ class Http:
         self._closed = False
 
     def send(self, request: Any, call: Call) -> Any:
-        """The answer to a prepared request, an AWSResponse. Raises botocore's errors, and ours."""
+        """The answer to a prepared request, an AWSResponse with its body unread. Raises botocore's errors, and ours."""
         session = self._session(request.url)
         if session.forwarded and parse_url(request.url).url != request.url:
             raise InvalidRequest("urllib3 would change this key on its way to the HTTP proxy; do without (no_proxy)")
+        request.stream_output = True  # botocore would read a body of any size
         response = session.send(request)
         if not call.answered:
+            response.raw.close()
             raise ConfigError(
                 f"botocore {botocore_version} does not send through the connections of s3engine, so that no timeout "
                 "would hold; use another version of it, or another transport"

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 from botocore import xform_name
 from botocore.exceptions import BotoCoreError
@@ -32,14 +32,13 @@ from s3engine.transport import (
     UploadsPage,
 )
 from s3engine_transports.bodies import PartReader, deliver
-from s3engine_transports.common import Answer, quoted_etag
+from s3engine_transports.common import Answer, check_asked_for, check_key, quoted_etag
 from s3engine_transports.raw import answers
 from s3engine_transports.via_boto3.asking import CLIENT_ERRORS, Asking
 from s3engine_transports.via_boto3.http import Http
 from s3engine_transports.via_boto3.session import Clients, CurrentCredentials
 from s3engine_transports.via_boto3.values import (
     bare_etag,
-    check_key,
     copy_source,
     delete_failures,
     list_page,
@@ -49,6 +48,8 @@ from s3engine_transports.via_boto3.values import (
 )
 
 __all__ = ["Boto3Transport"]
+
+P = TypeVar("P")
 
 _FIRST_REGION = "us-east-1"  # the only one that CreateBucket must not name
 
@@ -110,9 +111,8 @@ class Boto3Transport:
     def _object(
         self, operation: str, bucket: str, key: str, timeouts: Timeouts, headers: Headers = (), **parameters: Any
     ) -> tuple[Any, Answer]:
-        request = Answer(operation, bucket, key)
-        check_key(request)
-        return self._ask(request, timeouts, headers, {"Key": key, **parameters})
+        check_key(operation, bucket, key)
+        return self._ask(Answer(operation, bucket, key), timeouts, headers, {"Key": key, **parameters})
 
     def _send(
         self, operation: str, bucket: str, key: str, body: Body, timeouts: Timeouts, headers: Headers = (),
@@ -140,7 +140,7 @@ class Boto3Transport:
         timeouts: Timeouts,
     ) -> GetResult:  # fmt: skip
         request = Answer("GetObject", bucket, key)
-        check_key(request)
+        check_key(*request[:3])
         parameters = {"Bucket": bucket, "Key": key}
         if first or last >= 0:
             parameters["Range"] = f"bytes={first}-{last if last >= 0 else ''}"
@@ -149,7 +149,11 @@ class Boto3Transport:
         method = self._client(bucket).get_object
         with self._asking.asking(request, timeouts) as asked:
             body = self._asking.call(asked, method, parameters)["Body"]
-            return deliver(asked.answer, body.read, sink, first=first, last=last, errors=CLIENT_ERRORS)
+            if asked.raw is None:  # boto3 takes any good status for an object
+                raise answers.failure(asked.answer, self._clock)
+            return deliver(
+                asked.answer, body.read, sink, first=first, last=last, if_match=if_match, errors=CLIENT_ERRORS
+            )
 
     def head_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> HeadResult:
         _, answer = self._object("HeadObject", bucket, key, timeouts)
@@ -159,7 +163,7 @@ class Boto3Transport:
         self, source_bucket: str, source_key: str, bucket: str, key: str, headers: Headers, *, if_match: str = "",
         timeouts: Timeouts,
     ) -> CopyResult:  # fmt: skip
-        source = copy_source(Answer("CopyObject", source_bucket, source_key), if_match)
+        source = copy_source("CopyObject", source_bucket, source_key, if_match)
         parsed, answer = self._object("CopyObject", bucket, key, timeouts, headers, **source)
         return self._copied(parsed.get("CopyObjectResult"), answer)
 
@@ -173,7 +177,7 @@ class Boto3Transport:
 
     def delete_objects(self, bucket: str, keys: list[str], *, timeouts: Timeouts) -> list[DeleteFailure]:
         parsed, _ = self._bucket("DeleteObjects", bucket, timeouts, Delete=to_delete(bucket, keys))
-        return delete_failures(parsed)
+        return check_asked_for(bucket, keys, delete_failures(parsed))
 
     def list_objects_v2(
         self, bucket: str, prefix: str = "", *, delimiter: str = "", continuation_token: str = "",
@@ -182,7 +186,9 @@ class Boto3Transport:
         optional = {"Delimiter": delimiter, "ContinuationToken": continuation_token, "StartAfter": start_after}
         given = {name: value for name, value in optional.items() if value}
         parsed, answer = self._bucket("ListObjectsV2", bucket, timeouts, prefix=prefix, MaxKeys=max_keys, **given)
-        page = list_page(parsed)
+        return self._page(list_page(parsed), answer)
+
+    def _page(self, page: P | None, answer: Answer) -> P:
         if page is None:
             raise self._asking.bad(answer)
         return page
@@ -205,7 +211,7 @@ class Boto3Transport:
         self, source_bucket: str, source_key: str, first: int, last: int, bucket: str, key: str, upload_id: str,
         number: int, *, if_match: str = "", timeouts: Timeouts,
     ) -> CopyResult:  # fmt: skip
-        source = copy_source(Answer("UploadPartCopy", source_bucket, source_key), if_match)
+        source = copy_source("UploadPartCopy", source_bucket, source_key, if_match)
         source["CopySourceRange"] = f"bytes={first}-{last}"
         parsed, answer = self._object(
             "UploadPartCopy", bucket, key, timeouts, UploadId=upload_id, PartNumber=number, **source
@@ -231,18 +237,18 @@ class Boto3Transport:
         self, bucket: str, key: str, upload_id: str, *, marker: str = "", timeouts: Timeouts
     ) -> PartsPage:
         given: dict[str, Any] = {"PartNumberMarker": int(marker)} if marker else {}
-        parsed, _ = self._object("ListParts", bucket, key, timeouts, UploadId=upload_id, **given)
-        return parts_page(parsed)
+        parsed, answer = self._object("ListParts", bucket, key, timeouts, UploadId=upload_id, **given)
+        return self._page(parts_page(parsed), answer)
 
     def list_multipart_uploads(
         self, bucket: str, prefix: str = "", *, key_marker: str = "", upload_id_marker: str = "", timeouts: Timeouts
     ) -> UploadsPage:
         optional = {"KeyMarker": key_marker, "UploadIdMarker": upload_id_marker}
         given = {name: value for name, value in optional.items() if value}
-        parsed, _ = self._bucket(
+        parsed, answer = self._bucket(
             "ListMultipartUploads", bucket, timeouts, prefix=prefix, EncodingType="url", **given
         )
-        return uploads_page(parsed)
+        return self._page(uploads_page(parsed), answer)
 
     # ---- buckets
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_plus
 
-from s3engine.errors import InvalidRequest
 from s3engine.transport import (
     CompletedPart,
     DeleteFailure,
@@ -17,33 +16,18 @@ from s3engine.transport import (
     UploadInfo,
     UploadsPage,
 )
-from s3engine_transports.common import Answer, quoted_etag
-from s3engine_transports.raw.xml import is_xml_safe
+from s3engine_transports.common import check_deletes, check_key, quoted_etag
 
 __all__ = [
-    "bare_etag", "check_key", "copy_source", "delete_failures", "list_page", "parts_page", "to_delete", "uploads_page",
+    "bare_etag", "copy_source", "delete_failures", "list_page", "parts_page", "to_delete", "uploads_page",
 ]  # fmt: skip
 
 
-def check_key(request: Answer) -> None:
-    """Raises InvalidRequest for a key that no request can carry, before anything is sent."""
-    where = request.where()
-    if not request.key:
-        # Without its key DeleteObject is DeleteBucket, and PutObject is CreateBucket.
-        raise InvalidRequest(f"{request.operation} s3://{request.bucket}/: the key is empty", **where)
-    try:
-        request.key.encode()
-    except UnicodeEncodeError:
-        raise InvalidRequest(
-            f"{request.operation}: the key {request.key!r} is not Unicode; give it another", **where
-        ) from None
-
-
-def copy_source(request: Answer, if_match: str) -> dict[str, Any]:
+def copy_source(operation: str, bucket: str, key: str, if_match: str) -> dict[str, Any]:
     """The parameters that name the source of a copy. Raises InvalidRequest."""
-    check_key(request)
+    check_key(operation, bucket, key)
     # As a dictionary: in a string boto3 takes "?versionId=" for its own.
-    source: dict[str, Any] = {"CopySource": {"Bucket": request.bucket, "Key": request.key}}
+    source: dict[str, Any] = {"CopySource": {"Bucket": bucket, "Key": key}}
     if if_match:
         source["CopySourceIfMatch"] = quoted_etag(if_match)
     return source
@@ -51,12 +35,7 @@ def copy_source(request: Answer, if_match: str) -> dict[str, Any]:
 
 def to_delete(bucket: str, keys: list[str]) -> dict[str, Any]:
     """The parameter of DeleteObjects, in its quiet form: only failures come back. Raises InvalidRequest."""
-    for key in keys:
-        request = Answer("DeleteObjects", bucket, key)
-        check_key(request)
-        if not is_xml_safe(key):
-            why = "the key cannot stand in XML; delete it by itself"
-            raise InvalidRequest(f"{request.describe()}: {why}", **request.where())
+    check_deletes(bucket, keys)
     return {"Objects": [{"Key": key} for key in keys], "Quiet": True}
 
 
@@ -97,16 +76,19 @@ def list_page(parsed: Mapping[str, Any]) -> ListPage | None:
     return ListPage(objects, prefixes, token) if token else None
 
 
-def parts_page(parsed: Mapping[str, Any]) -> PartsPage:
-    """Of ListParts."""
+def parts_page(parsed: Mapping[str, Any]) -> PartsPage | None:
+    """Of ListParts; None when more follows and no marker says how."""
     parts = [
         CompletedPart(part["PartNumber"], bare_etag(part), part.get("Size", 0)) for part in parsed.get("Parts", ())
     ]
-    return PartsPage(parts, str(parsed.get("NextPartNumberMarker", "")) if parsed.get("IsTruncated") else "")
+    if not parsed.get("IsTruncated"):
+        return PartsPage(parts, "")
+    marker = parsed.get("NextPartNumberMarker", 0)
+    return PartsPage(parts, str(marker)) if marker else None
 
 
-def uploads_page(parsed: Mapping[str, Any]) -> UploadsPage:
-    """Of ListMultipartUploads, whose keys boto3 does not decode."""
+def uploads_page(parsed: Mapping[str, Any]) -> UploadsPage | None:
+    """Of ListMultipartUploads, whose keys boto3 does not decode; None when more follows and no marker says how."""
     encoded = parsed.get("EncodingType") == "url"
 
     def plain(text: str) -> str:
@@ -118,4 +100,5 @@ def uploads_page(parsed: Mapping[str, Any]) -> UploadsPage:
     ]
     if not parsed.get("IsTruncated"):
         return UploadsPage(uploads, "", "")
-    return UploadsPage(uploads, plain(parsed.get("NextKeyMarker", "")), parsed.get("NextUploadIdMarker", ""))
+    marker = plain(parsed.get("NextKeyMarker", ""))
+    return UploadsPage(uploads, marker, parsed.get("NextUploadIdMarker", "")) if marker else None

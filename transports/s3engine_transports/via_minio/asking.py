@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import IncompleteRead
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from urllib3.exceptions import ClosedPoolError, HTTPError
 
@@ -18,12 +18,12 @@ from s3engine.credentials import Credentials
 from s3engine.errors import ConfigError, ConnectFailed, InvalidRequest, NotS3, S3EngineError, TruncatedBody
 from s3engine.transport import Body, FilePart, Headers, Timeouts
 from s3engine_transports.bodies import PartReader
-from s3engine_transports.common import Answer, quoted_etag, with_context
+from s3engine_transports.common import Answer, check_headers, check_key, with_context
 from s3engine_transports.network import amazon_host, is_dns_name
 from s3engine_transports.timers import Call, calling
 from s3engine_transports.via_minio.client import Client, CurrentCredentials, Pools
 
-__all__ = ["Asker", "copy_source"]
+__all__ = ["Asker"]
 
 _bucket_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}").fullmatch  # minio puts it into the path as it is
 
@@ -83,12 +83,12 @@ class Asker:
         request = Answer(operation, bucket, key)
         with calling(timeouts) as call:
             response = self._execute(request, call, method, key, headers=_for_minio(headers), preload_content=False)
-            whole = False
             try:
                 yield request._replace(status=response.status, headers=_lower(response.headers)), response
-                whole = not response.length_remaining
             finally:
-                if whole:
+                # Of chunks (None) nobody knows how much would have to be read first; where the end was seen, the
+                # connection is free already.
+                if response.length_remaining == 0:
                     response.drain_conn()  # the end of the body has to be seen before the connection is free
                 else:
                     response.close()
@@ -103,12 +103,17 @@ class Asker:
                 f"{request.describe()}: minio cannot address a bucket of that name", **request.where()
             )
         if key is not None:
-            _check_key(request.operation, request.bucket, key)
+            check_key(request.operation, request.bucket, key)
         self._pools.begin()
         try:
             return self._client(request.bucket)._execute(method, request.bucket, key, **keywords)
-        except S3EngineError:
-            raise
+        except S3EngineError as error:
+            raise with_context(error, request) from error.__cause__
+        except UnicodeEncodeError:
+            # Not said what it is: it may be the whole request with the session token in it.
+            raise InvalidRequest(
+                f"{request.describe()}: a parameter of the request is not Unicode", **request.where()
+            ) from None
         except Exception as error:
             if call.failure is not None:
                 raise with_context(call.failure, request) from error
@@ -158,30 +163,11 @@ def _parsed(endpoint_url: str) -> tuple[str, bool]:
     return parts.netloc, parts.scheme == "https"
 
 
-def _check_key(operation: str, bucket: str, key: str) -> None:
-    where = {"operation": operation, "bucket": bucket, "key": key}
-    if not key:
-        # Without its key DeleteObject is DeleteBucket, and PutObject is CreateBucket.
-        raise InvalidRequest(f"{operation} s3://{bucket}/: the key is empty", **where)
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        raise InvalidRequest(f"{operation}: the key {key!r} is not Unicode; give it another", **where) from None
-
-
-def copy_source(operation: str, bucket: str, key: str, if_match: str) -> Headers:
-    """The headers that name what is copied. Raises InvalidRequest."""
-    _check_key(operation, bucket, key)
-    source: Headers = (("x-amz-copy-source", f"/{quote(bucket, safe='~')}/{quote(key, safe='/~')}"),)
-    return (*source, ("x-amz-copy-source-if-match", quoted_etag(if_match))) if if_match else source
-
-
 def _for_minio(headers: Headers) -> dict[str, Any]:
-    """minio knows Content-MD5 in this spelling alone."""
+    """minio knows Content-MD5 in this spelling alone. Raises ConfigError."""
+    check_headers(headers)
     found: dict[str, Any] = {}
     for name, value in headers:
-        if "\n" in value or "\r" in value:
-            raise ConfigError(f"header {name!r} must not hold a line break")
         name = "Content-MD5" if name == "content-md5" else name  # noqa: PLW2901
         found[name] = [*found[name], value] if name in found else [value]
     return found
@@ -206,8 +192,6 @@ def _unanswered(error: Exception, request: Answer) -> Exception:
     """What it means that no whole answer came although the connection did not break, as far as it was seen."""
     if isinstance(error, ClosedPoolError):
         return ConnectFailed("the transport is closed", **request.where())
-    if isinstance(error, UnicodeEncodeError):
-        return InvalidRequest(f"{request.describe()}: {error.object!r} is not Unicode", **request.where())
     if any(isinstance(cause, IncompleteRead) for cause in (error, error.__cause__, *error.args)):
         return TruncatedBody(
             f"{request.describe()}: the connection closed before the end of the answer", **request.where()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import os
 import ssl
 import threading
@@ -19,15 +20,15 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from s3engine.config import TransportSettings
 from s3engine.credentials import Credentials
-from s3engine.errors import ConfigError
-from s3engine_transports.bodies import PartReader
+from s3engine.errors import ConfigError, NotS3
+from s3engine_transports.bodies import PartReader, read_whole
 from s3engine_transports.deadlines import pool_classes
 from s3engine_transports.network import proxy_for, proxy_login, socket_options
 
 __all__ = ["Client", "CurrentCredentials", "Pools"]
 
 _HASH_PIECE_BYTES = 1024 * 1024
-_SEND_PIECE_BYTES = 64 * 1024  # of a file at a time; urllib3's own 16 KiB would be four times as many system calls
+_PIECE_BYTES = 64 * 1024  # sent or read at a time; urllib3's own 16 KiB would be four times as many system calls
 
 
 class _Sent(threading.local):
@@ -62,7 +63,7 @@ class Pools(urllib3.PoolManager):
     def __init__(self, settings: TransportSettings, *, secure: bool) -> None:
         self._keywords: dict[str, Any] = {
             "num_pools": 256, "maxsize": settings.max_connections, "retries": False,
-            "socket_options": socket_options(), "blocksize": _SEND_PIECE_BYTES,
+            "socket_options": socket_options(), "blocksize": _PIECE_BYTES,
         }  # fmt: skip
         if secure:
             # One context for all connections: to read the CAs takes longer than a handshake.
@@ -93,7 +94,12 @@ class Pools(urllib3.PoolManager):
         _sent.url = url
         _sent.answer = None
         open_ = self._proxied_by(proxy).urlopen if proxy else super().urlopen
-        answer = open_(method, url, redirect=False, retries=False, decode_content=False, **keywords)
+        to_be_read = keywords.pop("preload_content", True)
+        answer: Any = open_(
+            method, url, redirect=False, retries=False, decode_content=False, preload_content=False, **keywords
+        )
+        if to_be_read or answer.status not in (200, 206):
+            answer = _read(answer, method)
         _sent.answer = answer
         return answer
 
@@ -121,6 +127,21 @@ class Pools(urllib3.PoolManager):
             for manager in (self, *self._proxied.values()):
                 for key in manager.pools.keys():  # noqa: SIM118  (it cannot be iterated)
                     manager.pools[key].close()
+
+
+def _read(answer: Any, method: str) -> urllib3.HTTPResponse:
+    """The same answer with its body in memory; urllib3 would read one of any size. Raises NotS3."""
+    try:
+        body = read_whole(answer.stream(_PIECE_BYTES, decode_content=False), answer.status)
+    except NotS3:
+        answer.close()
+        raise
+    finally:
+        answer.release_conn()
+    return urllib3.HTTPResponse(
+        io.BytesIO(body), headers=answer.headers, status=answer.status, version=answer.version, reason=answer.reason,
+        decode_content=False, request_method=method, enforce_content_length=False,
+    )  # fmt: skip
 
 
 def _tls(settings: TransportSettings) -> Any:

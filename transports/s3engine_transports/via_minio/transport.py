@@ -26,10 +26,10 @@ from s3engine.transport import (
     UploadsPage,
 )
 from s3engine_transports.bodies import deliver
-from s3engine_transports.common import quoted_etag
+from s3engine_transports.common import check_asked_for, check_deletes, copy_source, quoted_etag
 from s3engine_transports.raw import answers, xml
 from s3engine_transports.via_minio import values
-from s3engine_transports.via_minio.asking import Asker, copy_source
+from s3engine_transports.via_minio.asking import Asker
 
 __all__ = ["MinioTransport"]
 
@@ -84,7 +84,7 @@ class MinioTransport:
                 raise answers.failure(answer._replace(content=response.data), self._clock)
             return deliver(
                 answer, lambda size: response.read(size, decode_content=False), sink, first=first, last=last,
-                errors=(HTTPError,),
+                if_match=if_match, errors=(HTTPError,),
             )  # fmt: skip
 
     def head_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> HeadResult:
@@ -101,13 +101,14 @@ class MinioTransport:
         answers.nothing(self._ask("DeleteObject", "DELETE", bucket, key, timeouts), self._clock)
 
     def delete_objects(self, bucket: str, keys: list[str], *, timeouts: Timeouts) -> list[DeleteFailure]:
+        check_deletes(bucket, keys)
         body = xml.delete_body(keys)
         md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         headers = (("content-md5", md5), ("content-type", "application/xml"))
         answer = self._ask(
             "DeleteObjects", "POST", bucket, None, timeouts, query={"delete": ""}, headers=headers, body=body
         )
-        return answers.from_xml(answer, self._clock, values.read_deleted)
+        return check_asked_for(bucket, keys, answers.from_xml(answer, self._clock, values.read_deleted))
 
     def list_objects_v2(
         self, bucket: str, prefix: str = "", *, delimiter: str = "", continuation_token: str = "",
