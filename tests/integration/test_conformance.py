@@ -113,7 +113,7 @@ def test_the_command(
     only = ["--only", "put-get", "--only", "ranges"]
     assert run(["check", f"s3://{bucket}/p/", *only]) == 0
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["put-get", "yes"], ["ranges", "yes"]]
-    broken = ["--transport", "tests.planted:IgnoresLast", "--json"]
+    broken = ["--transport", "tests.plants:IgnoresLast", "--json"]
     assert run(["check", f"s3://{bucket}/p/", *only, *broken]) == 1
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(one["check"], one["outcome"]) for one in found] == [("put-get", "yes"), ("ranges", "no")]

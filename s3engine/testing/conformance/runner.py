@@ -40,9 +40,10 @@ def check_transport(
 
     Writes only below ``store.prefix`` (under a name of its own there), and deletes what it wrote, whatever happens;
     what it could not delete is a last finding, ``clean-up``. ``working_below`` is told that place, a URI, before
-    anything is written. Checks on the wire do not touch the store at all. ``transport``: a name or ``module:Class``. Raises
-    ConfigError when there is no such transport, when it cannot be opened, or the store cannot be used at all (no
-    connection, no such bucket, wrong credentials).
+    anything is written. Checks on the wire do not touch the store at all.
+
+    ``transport``: a name or ``module:Class``. Raises ConfigError when there is no such transport, when it cannot be
+    opened, or the store cannot be used at all (no connection, no such bucket, wrong credentials).
     """
     dotted = dotted_name(transport)
     open_transport(transport, store.settings).close()

@@ -1,0 +1,117 @@
+"""More copies of the raw transport with one guarantee broken in each: of what is sent, and of its exchanges."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from s3engine.errors import AccessDenied, InvalidRequest, RequestError
+from s3engine.sinks import MemorySink
+from s3engine.transport import DeleteFailure, FilePart, GetResult, PartsPage, PutResult
+from s3engine_transports.raw import RawTransport
+
+__all__ = ["NAMED_BY"]
+
+
+class SwallowsRefusals(RawTransport):
+    """Takes a DeleteObjects that was refused for one that deleted everything."""
+
+    def delete_objects(self, *args: Any, **keywords: Any) -> list[DeleteFailure]:
+        try:
+            return super().delete_objects(*args, **keywords)
+        except AccessDenied:
+            return []
+
+
+class SendsFirstPart(RawTransport):
+    """Sends every part of a file from the file's beginning."""
+
+    def upload_part(self, bucket: str, key: str, upload_id: str, number: int, body: Any, **keywords: Any) -> PutResult:
+        body = body._replace(offset=0) if isinstance(body, FilePart) else body
+        return super().upload_part(bucket, key, upload_id, number, body, **keywords)
+
+
+class ClockBackwards(RawTransport):
+    """Takes the offset of the clock off instead of adding it."""
+
+    def set_clock_offset(self, offset_s: float) -> None:
+        super().set_clock_offset(-offset_s)
+
+
+class KeepsItsRegion(RawTransport):
+    """Signs for one region whatever it is told."""
+
+    def set_region(self, bucket: str, region: str) -> None:
+        return
+
+
+class FirstPartsOnly(RawTransport):
+    """Takes the first page of parts for all of them."""
+
+    def list_parts(self, *args: Any, **keywords: Any) -> PartsPage:
+        return super().list_parts(*args, **keywords)._replace(next_marker="")
+
+
+class LogsSecrets(RawTransport):
+    """Writes into the log what it signs with."""
+
+    def run(self, exchange: Any, timeouts: Any) -> Any:
+        logging.getLogger("planted").info("signed with %s", getattr(self._credentials, "secret_key", ""))
+        return super().run(exchange, timeouts)
+
+
+class DropsStorageClass(RawTransport):
+    """Sends all headers but one."""
+
+    def put_object(self, bucket: str, key: str, body: Any, headers: Any, **keywords: Any) -> PutResult:
+        kept = tuple(pair for pair in headers if pair[0] != "x-amz-storage-class")
+        return super().put_object(bucket, key, body, kept, **keywords)
+
+
+class BeginsTwice(RawTransport):
+    """Begins a sink anew when the body has come."""
+
+    def get_object(self, bucket: str, key: str, sink: Any, **keywords: Any) -> GetResult:
+        kept = MemorySink()
+        result = super().get_object(bucket, key, kept, **keywords)
+        sink.begin(result)
+        sink.begin(result)
+        sink.write(memoryview(kept.body()))
+        return result
+
+
+class NamesBuckets(RawTransport):
+    """Lets an empty key mean the bucket."""
+
+    def delete_object(self, bucket: str, key: str, **keywords: Any) -> None:
+        try:
+            super().delete_object(bucket, key, **keywords)
+        except InvalidRequest:
+            self.delete_bucket(bucket, **keywords)
+
+
+class TellsNoWhere(RawTransport):
+    """Does not say in its errors what was asked of which bucket."""
+
+    def run(self, exchange: Any, timeouts: Any) -> Any:
+        try:
+            return super().run(exchange, timeouts)
+        except RequestError as error:
+            context = {name: value for name, value in error._context.items() if name not in ("bucket", "operation")}
+            raise type(error)(error.message, **context) from None
+
+
+class NoExchanges(RawTransport):
+    """Says that it can be multiplexed, and cannot."""
+
+    def open_link(self, endpoint: Any, timeout_s: float) -> Any:
+        raise NotImplementedError
+
+
+NAMED_BY: dict[type[RawTransport], str] = {
+    SwallowsRefusals: "error-classes", SendsFirstPart: "parts-of-files", ClockBackwards: "set-clock-offset",
+    KeepsItsRegion: "set-region", FirstPartsOnly: "pages", LogsSecrets: "secrets", DropsStorageClass: "headers-sent",
+    BeginsTwice: "sink-order", NamesBuckets: "unaddressable-keys", TellsNoWhere: "error-attributes",
+    NoExchanges: "exchanges-on-the-wire",
+}  # fmt: skip
+"""Which check must name it."""
