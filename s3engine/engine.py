@@ -75,7 +75,7 @@ class Engine:
 
     def _cannot(self, what: str, name: str) -> ConfigError:
         text = f"the transport {self.config.transport!r} cannot {what}: {self.capabilities.reason(name)}"
-        return ConfigError(f"{text}. Use another one, e.g. transport='raw'")
+        return ConfigError(f"{text}. Use another one: transport='raw', --transport raw")
 
     # ---- operations
 
