@@ -119,3 +119,17 @@ def test_the_command(
     assert [(one["check"], one["outcome"]) for one in found] == [("put-get", "yes"), ("ranges", "no")]
     assert run(["check", "--only", "put-get"]) == 2
     assert "need a store" in capsys.readouterr().err
+
+
+def test_the_command_tells_where_it_works(
+    seaweed: EmbeddedServer, bucket: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first line of ``s3engine check`` on standard error is the prefix that it works below; none with --quiet."""
+    from s3engine.cli.app import run
+
+    for name, value in seaweed.environment().items():
+        monkeypatch.setenv(name, value)
+    assert run(["check", f"s3://{bucket}/p", "--only", "put-get"]) == 0
+    assert f"working below s3://{bucket}/p/s3engine-check-" in capsys.readouterr().err.splitlines()[0]
+    assert run(["check", f"s3://{bucket}/p", "--only", "put-get", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
