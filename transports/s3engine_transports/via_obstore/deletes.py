@@ -11,7 +11,7 @@ from s3engine.transport import DeleteFailure
 from s3engine_transports.common import Answer
 from s3engine_transports.raw import xml
 from s3engine_transports.via_obstore.attempt import Attempt
-from s3engine_transports.via_obstore.failures import answered_body, delete_failure
+from s3engine_transports.via_obstore.failures import answered_body, delete_failure, text_of
 from s3engine_transports.via_obstore.paths import is_exact
 
 __all__ = ["delete_many"]
@@ -84,7 +84,7 @@ def _told(error: BaseException, keys: list[str]) -> _OneFailed | None:
         except xml.BadXml:
             return _OneFailed([], whole=False)
     # No key named, one named that was not asked for (that is a panic), or no message with the code.
-    if "InvalidDeleteObjectsResponse" in str(error) or type(error).__name__ == "PanicException":
+    if "InvalidDeleteObjectsResponse" in text_of(error) or type(error).__name__ == "PanicException":
         return _OneFailed([], whole=False)
     return None
 

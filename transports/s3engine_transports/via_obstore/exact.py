@@ -10,9 +10,9 @@ from s3engine.errors import InvalidRequest, NotFound, RequestError, ServerFault
 from s3engine_transports.common import failure_of
 from s3engine_transports.raw import xml
 from s3engine_transports.via_obstore.attempt import Attempt
-from s3engine_transports.via_obstore.paths import after_all_before_slash
+from s3engine_transports.via_obstore.paths import after_all_before_slash, after_all_names
 
-__all__ = ["expect_none_before_slash", "is_marker", "verify_empty"]
+__all__ = ["bucket_answers", "expect_none_before_slash", "expect_none_behind", "is_marker", "verify_empty"]
 
 _PAGE_BYTES = 4 * 1024 * 1024  # no page of 1000 keys is larger
 _TURNS = 3
@@ -26,6 +26,17 @@ def _first_path(store: Any, folder: str, offset: str) -> str:
 def is_marker(attempt: Attempt, path: str) -> bool:
     """Whether there is a key ``path/``: it is the first of all that begin so, and the only one listed without it."""
     return attempt.ask(_first_path, path, "") == path
+
+
+def expect_none_behind(attempt: Attempt, folder: str, last: str) -> None:
+    """Raise ServerFault when a listing goes on behind the one that obstore took for its last, a path or ``folder/``."""
+    behind = attempt.ask(_first_path, folder, last + after_all_names if last.endswith("/") else last)
+    # One that is not behind it comes from a store that lists in another order or starts where it likes.
+    if behind.encode() > last.encode() and not behind.startswith(last.rstrip("/") + "/"):
+        raise ServerFault(
+            f"{attempt.request.describe()}: the listing ended at {last!r}, and there are keys behind it",
+            **attempt.request.where(),
+        )  # fmt: skip
 
 
 def expect_none_before_slash(attempt: Attempt, first_path: str) -> str:

@@ -31,12 +31,13 @@ from s3engine.transport import DeleteFailure
 from s3engine_transports.common import Answer, failure_of
 from s3engine_transports.raw import xml
 
-__all__ = ["GUARD", "answered_body", "delete_failure", "failure", "is_unranged"]
+__all__ = ["GUARD", "answered_body", "delete_failure", "failure", "is_unranged", "text_of"]
 
 GUARD = "127.0.0.1:1"
 """Where requests are sent that a redirect would take to another host: nobody listens there."""
 
-_QUOTED = r'"((?:[^"\\]|\\.)*)"'
+_QUOTE_CHARS = 64 * 1024
+_QUOTED = r'"([^"\\]*(?:\\.[^"\\]*)*)"'
 _answered = re.compile(
     r"\n +inner: (?:Status|Response) \{\n +status: (\d{3}),\n +body: (?:None|(?:Some\(\n +)?" + _QUOTED + ")"
 ).search
@@ -59,25 +60,43 @@ _BY_CLASS: Mapping[str, int] = {
 _IS_IT_S3 = "Is the endpoint an S3 endpoint, with the right scheme and port?"
 
 
+def text_of(error: BaseException) -> str:
+    """What obstore says of an error, cut where it is long: it quotes whole answers, twice, and all keys of a delete.
+
+    Not cut are the lines of the second part, but for what they quote.
+    """
+    text = str(error)
+    if len(text) <= _QUOTE_CHARS:
+        return text
+    words, mark, fields = text.rpartition("\n\nDebug source:\n")
+    if not mark:
+        return text[:_QUOTE_CHARS]
+    cut = [
+        line if len(line) <= _QUOTE_CHARS else line[:_QUOTE_CHARS].rstrip("\\") + '",' for line in fields.split("\n")
+    ]
+    # A line break of the words could begin what looks like a field.
+    return "".join((words.partition("\n")[0][:_QUOTE_CHARS], mark, "\n".join(cut)))
+
+
 def _unescaped(text: str) -> str:
     return _escape.sub(lambda found: chr(int(found[1], 16)) if found[1] else _SHORT.get(found[2], found[2]), text)
 
 
 def answered_body(error: BaseException) -> tuple[int, bytes]:
     """Status and body of the answer that an exception tells of; (0, b"") when it tells of none."""
-    found = _answered(str(error))
+    found = _answered(text_of(error))
     return (int(found[1]), _unescaped(found[2] or "").encode()) if found else (0, b"")
 
 
 def delete_failure(error: BaseException) -> DeleteFailure | None:
     """The one key of a DeleteObjects that an exception names, the first in order that was not deleted."""
-    found = _deleted(str(error))
+    found = _deleted(text_of(error))
     return DeleteFailure(_unescaped(found[1]), _unescaped(found[2]), _unescaped(found[3])) if found else None
 
 
 def is_unranged(error: BaseException) -> bool:
     """The store answered 200 to a range, which obstore does not take."""
-    found = _source(str(error))
+    found = _source(text_of(error))
     return found is not None and found[1] == "NotPartial"
 
 
@@ -94,7 +113,7 @@ def failure(
         attempt_over: The attempt's time was up when it was raised.
         read_s: The read timer of the client, which stands in for two of the engine's (0: none).
     """
-    text = str(error)
+    text = text_of(error)
     where = request.where()
     name = request.describe()
     status, body = answered_body(error)
@@ -170,7 +189,7 @@ def _of_content(source: str, error: BaseException, name: str, where: dict[str, A
         )
     if source.startswith("Invalid") and source.endswith("Response"):
         return ServerFault(f"{name}: a 200 with an empty, cut or unreadable body", status=200, **where)
-    short = _short(str(error))
+    short = _short(text_of(error))
     if short is not None and int(short["came"]) < int(short["end"]):
         return TruncatedBody(
             f"{name}: bytes up to {short['end']} were asked for, those up to {short['came']} came", status=206, **where
@@ -178,7 +197,7 @@ def _of_content(source: str, error: BaseException, name: str, where: dict[str, A
     if source in ("NotPartial", "NoContentRange", "ParseContentRange", "UnexpectedRange", "InvalidLastModified"):
         return NotS3(f"{name}: the answer is not what was asked for ({source}). {_IS_IT_S3}", **where)
     kind = type(error).__name__
-    if kind in ("InvalidPathError", "ValueError") and "path" in str(error):
+    if kind in ("InvalidPathError", "ValueError") and "path" in text_of(error):
         return InvalidRequest(
             f"{name}: there are keys that obstore cannot represent (empty segment, '.', '..', or a control character): "
             f"{_named(error)}; use another transport, e.g. raw",
@@ -190,10 +209,10 @@ def _of_content(source: str, error: BaseException, name: str, where: dict[str, A
         return NotSupported(f"{name}: obstore does not have this", **where)
     if kind == "PanicException":
         return InvalidRequest(f"{name}: obstore broke down over the request or its answer", **where)
-    first = re.sub(r"\S+://\S+", "(URL)", str(error).split("\n", 1)[0])
+    first = re.sub(r"\S+://\S+", "(URL)", text_of(error).split("\n", 1)[0])
     return RequestError(f"{name}: {kind}: {first[:300]}", **where)
 
 
 def _named(error: BaseException) -> str:
-    found = re.search(r"\n +path: " + _QUOTED, str(error))
+    found = re.search(r"\n +path: " + _QUOTED, text_of(error))
     return repr(_unescaped(found[1])) if found else "one of them"

@@ -10,9 +10,13 @@ Three things stand between obstore's listing and S3's, and are gone around here:
   number. The page of a token can be asked for again. A stream is dead after an error; the next one starts behind a key
   that is no folder, and what comes again is left out.
 - *Keys.* Obstore takes a "/" off either end of a listed key, and says nothing. A key that may have been "a/" (it is
-  empty, or right before keys of a folder with its name) costs one more request, which asks for "a/", and is given as it
-  is. Keys that begin with "/" stand together in S3's order: a listing of the whole bucket asks whether there are any,
-  and raises InvalidRequest. What is not found out: "a/" with a body and no keys below it comes as "a".
+  empty, right before keys of a folder with its name, or out of order) costs one more request, which asks for "a/", and
+  is given as it is. Keys that begin with "/" stand together in S3's order: a listing of the whole bucket asks whether
+  there are any, and raises InvalidRequest. What is not found out: "a/" with a body and no keys below it comes as "a",
+  if there is no "a" (so that none is read or deleted in its stead).
+
+Obstore also takes a page that says that more follows, but not where, for the last. So a listing that ends with a full
+page costs one more request, and keys behind its end are ServerFault. After a shorter page that is not noticed.
 """
 
 from __future__ import annotations
@@ -29,8 +33,8 @@ from s3engine.errors import InvalidRequest, NotFound, NotSupported
 from s3engine.transport import ListPage, ObjectInfo
 from s3engine_transports.common import Answer
 from s3engine_transports.via_obstore.attempt import Attempt
-from s3engine_transports.via_obstore.exact import expect_none_before_slash, is_marker, verify_empty
-from s3engine_transports.via_obstore.paths import folder_of, is_exact
+from s3engine_transports.via_obstore.exact import expect_none_before_slash, expect_none_behind, is_marker, verify_empty
+from s3engine_transports.via_obstore.paths import folder_of, is_exact, is_surrogate
 
 __all__ = ["Listings"]
 
@@ -56,11 +60,17 @@ class _Cursor:
         self.ended = False
         self.leave_out = b"" if is_exact(start_after) else start_after.encode()
         """Keys up to this one are left out here, because obstore cannot start behind it."""
+        self._start_after = start_after.encode()
         self._offset = "" if self.leave_out else start_after
         self._since: list[str] = []
         """The paths that were given after ``_offset``, behind which another stream can start."""
         self._last_key = ""
         self._again: set[str] = set()
+        self._previous = b""
+        """The path that the stream gave last."""
+        self._highest = ""
+        self._streamed = 0
+        """How many it gave."""
         self._stream: Iterator[Any] | None = None
         self._limits: Any = None
         self._witness = ""
@@ -73,24 +83,42 @@ class _Cursor:
             self._stream = attempt.go_on(_stream, store, self.folder, self._offset)
             self._limits = attempt.limits
             self._again = set(self._since)
+            self._previous = b""
+            self._streamed = 0
         try:
             chunk = attempt.go_on(next, self._stream, None)
         except BaseException:
             self._stream = None
             raise
-        self.ended = chunk is None or len(chunk) < _CHUNK
+        ended = chunk is None or len(chunk) < _CHUNK
         paths = [meta["path"] for meta in chunk or ()]
+        self._streamed += len(paths)
+        self._highest = max((self._highest, *paths), key=str.encode)  # the last one may be "a/", and before "a.b"
+        if ended and self._streamed and not self._streamed % _CHUNK:
+            self._expect_none_behind(attempt)
+        self.ended = ended
         for number, meta in enumerate(chunk or ()):
             path = paths[number]
+            place = path.encode()
+            # Stores that list by bytes give "a/" behind all between it and "a", and nothing up to start_after.
+            out_of_order = place <= self._previous or place <= self._start_after
+            self._previous = place
             if path in self._again:
                 self._again.discard(path)  # another key that obstore lists alike is none of these
                 continue
             following = paths[number + 1] if number + 1 < len(paths) else None
             # The last one of a chunk cannot be judged by the one after it.
             doubtful = not meta["size"] or (not self.ended if following is None else following.startswith(path + "/"))
-            self.pending.append((meta, doubtful))
+            self.pending.append((meta, doubtful or out_of_order))
             self._witnessed += path == self._witness
         self._check_witness(attempt)
+
+    def _expect_none_behind(self, attempt: Attempt) -> None:
+        try:
+            expect_none_behind(attempt, self.folder, self._highest)
+        except BaseException:
+            self._stream = None
+            raise
 
     def give(self, key: str) -> None:
         """The first of ``pending`` is given, and this is its key."""
@@ -138,6 +166,10 @@ class Listings:
                 f"{request.describe()}: obstore cannot list with {what}; use another transport, e.g. raw",
                 **request.where(),
             )  # fmt: skip
+        if is_surrogate(start_after):
+            raise InvalidRequest(
+                f"{request.describe()}: start_after {start_after!r} is not Unicode; give another", **request.where()
+            )
         most = min(max(max_keys, 1), _CHUNK)
         if token:
             name, _, number = token.rpartition(".")
@@ -178,6 +210,9 @@ def _fold(attempt: Attempt, cursor: _Cursor) -> None:
     folder, prefix = cursor.folder, cursor.prefix
     found = attempt.in_time(lambda store: obstore.list_with_delimiter_async(store, folder or None))
     # Nothing is in doubt: a key with a "/" further on is folded, so it is the folder's own marker or ends without.
+    together = [meta["path"] for meta in found["objects"]] + [path + "/" for path in found["common_prefixes"]]
+    if together and not len(together) % _CHUNK:
+        expect_none_behind(attempt, folder, max(together, key=str.encode))
     objects = [_info(meta, _certain_key(folder, meta["path"])) for meta in found["objects"]]
     prefixes = [path + "/" for path in found["common_prefixes"]]
     if not objects and not prefixes:

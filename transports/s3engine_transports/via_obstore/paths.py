@@ -11,9 +11,14 @@ import re
 from s3engine.errors import InvalidRequest
 from s3engine_transports.common import Answer
 
-__all__ = ["after_all_before_slash", "check_key", "folder_of", "is_exact"]
+__all__ = ["after_all_before_slash", "after_all_names", "check_key", "folder_of", "is_exact", "is_surrogate"]
 
 _odd = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]|(?:^|/)\.{0,2}(?:/|\Z)").search
+is_surrogate = re.compile(r"[\ud800-\udfff]").search
+"""Whether a text cannot be sent as UTF-8."""
+
+after_all_names = "\U0010ffff"
+"""In byte order: behind every name in a folder, but for those nobody makes."""
 
 after_all_before_slash = ".\U0010ffff"
 """In byte order: behind every key that begins with a character below ``/``, but for those nobody makes."""
@@ -30,7 +35,7 @@ def check_key(request: Answer, key: str) -> None:
         return
     if not key:
         why = "the key is empty"
-    elif any("\ud800" <= char <= "\udfff" for char in key):
+    elif is_surrogate(key):
         why = f"the key {key!r} is not Unicode; give it another"
     else:
         why = (
@@ -46,6 +51,10 @@ def folder_of(request: Answer, prefix: str) -> str:
     Raises InvalidRequest when obstore cannot list it.
     """
     folder, slash, _ = prefix.rpartition("/")
+    if is_surrogate(prefix):
+        raise InvalidRequest(
+            f"{request.describe()}: the prefix {prefix!r} is not Unicode; give another", **request.where()
+        )
     if slash and not is_exact(folder):
         raise InvalidRequest(
             f"{request.describe()}: obstore cannot list the prefix {prefix!r} (empty segment, '.', '..', or a control "

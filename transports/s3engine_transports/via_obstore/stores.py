@@ -33,17 +33,14 @@ from s3engine.credentials import Credentials
 from s3engine.errors import ConfigError, ConnectFailed, InvalidRequest, NotSupported
 from s3engine.transport import Timeouts
 from s3engine_transports.common import Answer
-from s3engine_transports.network import MAX_IDLE_S, proxy_for
+from s3engine_transports.network import MAX_IDLE_S, amazon_host, is_dns_name, proxy_for
 from s3engine_transports.via_obstore.failures import GUARD
 
 __all__ = ["FORKED", "Limits", "Stores", "round_up"]
 
 _KEPT = 32
 _STEPS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.1, 4.0, 5.0, 6.0, 8.0, 10.0)
-_dns_name = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]").fullmatch
 _bucket_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}").fullmatch
-# https://docs.aws.amazon.com/general/latest/gr/rande.html: partitions whose hosts do not end in amazonaws.com
-_SUFFIXES = {"cn-": "amazonaws.com.cn", "us-iso-": "c2s.ic.gov", "us-isob-": "sc2s.sgov.gov"}
 # There is no value for "none" of these, and each changes what is sent.
 _NOT_OVERRULED = frozenset(("aws_checksum_algorithm", "aws_server_side_encryption"))
 _NEUTRAL = {
@@ -159,14 +156,17 @@ class Stores:
             if found is not None:
                 self._stores.move_to_end(key)
                 return found
-            if not _bucket_name(request.bucket):
-                raise InvalidRequest(
-                    f"{request.describe()}: {request.bucket!r} is no name of a bucket", **request.where()
-                )
+            self.check_bucket(request)
             found = self._stores[key] = self._make(request.bucket, limits, one_by_one)
             if len(self._stores) > _KEPT:
                 self._stores.popitem(last=False)
         return found
+
+    @staticmethod
+    def check_bucket(request: Answer) -> None:
+        """Raise InvalidRequest for a name that no bucket has and that cannot stand in a URL."""
+        if not _bucket_name(request.bucket):
+            raise InvalidRequest(f"{request.describe()}: {request.bucket!r} is no name of a bucket", **request.where())
 
     def _make(self, bucket: str, limits: Limits, one_by_one: bool) -> Any:
         settings = self._settings
@@ -174,9 +174,9 @@ class Stores:
             if name.startswith("AWS_") and name.lower() in _NOT_OVERRULED:
                 raise ConfigError(f"{name} is set in the environment, and obstore would follow it; unset it")
         region = self._regions.get(bucket) or settings.region or "us-east-1"
-        netloc = self._netloc or f"s3.{region}.{_suffix(region)}"
+        netloc = self._netloc or amazon_host(region)
         style = settings.addressing_style
-        virtual = bool(_dns_name(bucket)) and (style == "virtual" or (style == "auto" and not self._netloc))
+        virtual = is_dns_name(bucket) and (style == "virtual" or (style == "auto" and not self._netloc))
         endpoint = f"{self._scheme}://{bucket + '.' if virtual else ''}{netloc}{self._base}"
         signing = settings.payload_signing
         config = {
@@ -242,10 +242,6 @@ class Stores:
         with self._lock:
             self._closed = True
             self._stores.clear()
-
-
-def _suffix(region: str) -> str:
-    return next((suffix for start, suffix in _SUFFIXES.items() if region.startswith(start)), "amazonaws.com")
 
 
 def _parsed(url: str) -> tuple[str, str, str]:

@@ -152,7 +152,9 @@ class ObstoreTransport:
     # ---- buckets
 
     def head_bucket(self, bucket: str, *, timeouts: Timeouts) -> None:
-        bucket_answers(self._attempt("HeadBucket", bucket, "", timeouts))
+        attempt = self._attempt("HeadBucket", bucket, "", timeouts)
+        Stores.check_bucket(attempt.request)
+        bucket_answers(attempt)
 
     def create_bucket(self, bucket: str, *, timeouts: Timeouts) -> None:
         _refuse_bucket(Answer("CreateBucket", bucket, ""))
