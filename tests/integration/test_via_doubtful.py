@@ -132,9 +132,9 @@ def test_pages_that_do_not_say_what_follows(name: str) -> None:
 @pytest.mark.parametrize("status", [200, 403])
 def test_answers_without_end(name: str, status: int) -> None:
     """A body that goes to no sink is read up to 64 MiB, then it is no S3 answer."""
-    with Scripted(answer(status, b"x" * (65 * MIB))) as server:
-        with pytest.raises(NotS3, match=r"s3://bucket/: the answer is larger") as caught:
-            _ask(name, server, lambda api: api.list_objects_v2("bucket", timeouts=T))
+    large = pytest.raises(NotS3, match=r"s3://bucket/: the answer is larger")
+    with Scripted(answer(status, b"x" * (65 * MIB))) as server, large as caught:
+        _ask(name, server, lambda api: api.list_objects_v2("bucket", timeouts=T))
     assert caught.value.status == status
 
 
@@ -142,9 +142,9 @@ def test_answers_without_end(name: str, status: int) -> None:
 def test_an_error_without_end_in_answer_to_a_get(name: str) -> None:
     """The same for the refusal of a download, whose sink gets nothing of it."""
     sink = MemorySink()
-    with Scripted(answer(403, b"x" * (65 * MIB))) as server:
-        with pytest.raises(NotS3, match=r"s3://bucket/k: the answer is larger"):
-            _ask(name, server, lambda api: api.get_object("bucket", "k", sink, timeouts=T))
+    large = pytest.raises(NotS3, match=r"s3://bucket/k: the answer is larger")
+    with Scripted(answer(403, b"x" * (65 * MIB))) as server, large:
+        _ask(name, server, lambda api: api.get_object("bucket", "k", sink, timeouts=T))
     assert sink.info is None
 
 
