@@ -19,11 +19,20 @@ __all__ = ["AwsSettings", "CredentialSource", "Credentials", "load_settings"]
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """An access key with its secret and, for temporary ones, the session token. ``repr`` shows no secret."""
+    """An access key with its secret and, for temporary ones, the session token. ``repr`` shows no secret.
+
+    Raises ConfigError, without the value, when one holds a line break or the like: HTTP clients would tell the token.
+    """
 
     access_key: str
     secret_key: str
     token: str = ""
+
+    def __post_init__(self) -> None:
+        named = (("access key", self.access_key), ("secret key", self.secret_key), ("session token", self.token))
+        for name, value in named:
+            if not value.isprintable():
+                raise ConfigError(f"the {name} must not hold a line break or another character that cannot be printed")
 
     def __repr__(self) -> str:
         return f"Credentials(access_key={self.access_key[:4]}..., secret hidden)"

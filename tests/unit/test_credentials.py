@@ -199,6 +199,15 @@ def test_secrets_are_never_shown(home: Path) -> None:
         assert "my-token" not in text
 
 
+@pytest.mark.parametrize("value", ["top-secret\n", "top-secret\r\nx: y", "\udc80top-secret"])
+@pytest.mark.parametrize("field", ["access_key", "secret_key", "token"])
+def test_values_that_no_header_can_carry(field: str, value: str) -> None:
+    """A line break or a surrogate in a key or token raises ConfigError that names it and does not show it."""
+    with pytest.raises(ConfigError, match=r"the (access key|secret key|session token) must not") as caught:
+        Credentials(**{"access_key": "a", "secret_key": "b", field: value})
+    assert "top-secret" not in str(caught.value)
+
+
 def test_settings_from_variables() -> None:
     """Region, endpoint and CA bundle from variables; the S3 one before the general one."""
     environ = {"AWS_DEFAULT_REGION": "r1", "AWS_ENDPOINT_URL": "http://a", "AWS_CA_BUNDLE": "/ca"}
