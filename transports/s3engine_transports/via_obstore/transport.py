@@ -52,9 +52,13 @@ _CAPABILITIES = Capabilities(
         ("copy_between_buckets", "a store of obstore is one bucket, and it copies inside one store"),
         ("exact_keys", "obstore refuses or changes keys with an empty segment, '.', '..', '/' at an end, or a control "
                        "character; a listing with such a key raises InvalidRequest or, where that can be found out, "
-                       "gives 'a/' as it is (not when it has a body and no keys below it)"),
+                       "gives 'a/' as it is (not when it has a body and no keys below it: then it comes as 'a'). "
+                       "Delimiters other than '/', and start_after with one, are refused. A page that says that more "
+                       "follows but not where is taken for the last, which is found out when it is full"),
         ("error_details", "obstore's errors tell no headers: no Retry-After, no request id of answers without a body, "
-                          "no region of a redirect, nothing of the connection"),
+                          "no region of a redirect, nothing of the connection; neither do its results: no request id, "
+                          "no storage class, the status that is due, few headers. An error's body is read into memory "
+                          "whole, and what it says is not found beyond 64 KiB"),
         ("refuses_redirects", "obstore's HTTP client follows redirects of reads and deletes, without the signature but "
                               "with the session token; this transport keeps it from other hosts when no proxy is set, "
                               "not from other ports of the endpoint's host; what is read there, or said to be deleted, "
@@ -77,7 +81,12 @@ class ObstoreTransport:
     object's beginning, if that is less than 64 MiB away).
 
     What is read of files to be sent holds at most 256 MiB in all; an upload that needs more waits its turn before its
-    attempt begins.
+    attempt begins. A call under way cannot be ended but by its timers: cancelling a batch waits for them, with a store
+    that hangs up to ``attempt_s`` (some 30 s by default), rounded up.
+
+    What obstore keeps to itself is not made up for: results have no request id and no storage class, ``status`` is the
+    one that is due, and ``headers`` are the content headers, metadata, ETag, length, date and version only. A PutObject
+    with headers other than those, tags and conditions is NotSupported.
 
     ``connect_s`` and ``attempt_s`` are kept by obstore's client, rounded up by at most a third. The blocking calls are
     used because they cost less than half: 175 to 220 us of a core for a PUT of 1 KiB and 140 to 165 us for a GET,
@@ -208,8 +217,9 @@ class ObstoreTransport:
         self._stores.set_region(bucket, region)
 
     def close(self) -> None:
-        """Drop all stores. Calls after it raise ConnectFailed; of those under way, uploads in parts do so too."""
+        """Drop all stores. Calls after it raise ConnectFailed, and so do uploads in parts or waiting for room."""
         self._stores.close()
+        self._room.close()
         self._background.close()
 
 

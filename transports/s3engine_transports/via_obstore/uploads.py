@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from urllib.parse import parse_qsl
 
 import obstore
 
-from s3engine.errors import ConfigError, NotSupported, RequestError, S3EngineError
+from s3engine.errors import ConfigError, ConnectFailed, NotSupported, RequestError, S3EngineError
 from s3engine.transport import Body, FilePart, Headers, PutResult
 from s3engine_transports.bodies import PartReader
 from s3engine_transports.common import Answer
@@ -35,20 +36,26 @@ _control = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]").search
 
 
 class Room:
-    """Memory for bodies that are on their way: who needs more than there is waits. Safe to use from several threads."""
+    """Memory for bodies that are on their way. Safe to use from several threads.
+
+    Who needs more than there is waits, and so does who comes later: a large body is not passed by small ones for ever.
+    """
 
     def __init__(self, room_bytes: int = 256 * MIB) -> None:
         self._all = self._free = room_bytes
         self._changed = threading.Condition()
+        self._waiting: deque[object] = deque()
+        self._closed = False
 
     @contextmanager
-    def take(self, size_bytes: int) -> Iterator[None]:
-        """Hold so many bytes; all there are for what is larger. A few do not count."""
+    def take(self, request: Answer, size_bytes: int) -> Iterator[None]:
+        """Hold so many bytes; all there are for what is larger. A few do not count.
+
+        Raises ConnectFailed when it is closed before there is room.
+        """
         taken = min(size_bytes, self._all) if size_bytes > _SMALL_BYTES else 0
         if taken:
-            with self._changed:
-                self._changed.wait_for(lambda: self._free >= taken)
-                self._free -= taken
+            self._wait(request, taken)
         try:
             yield
         finally:
@@ -56,6 +63,27 @@ class Room:
                 with self._changed:
                     self._free += taken
                     self._changed.notify_all()
+
+    def _wait(self, request: Answer, taken: int) -> None:
+        place = object()
+        with self._changed:
+            self._waiting.append(place)
+            try:
+                self._changed.wait_for(
+                    lambda: self._closed or (self._waiting[0] is place and self._free >= taken)
+                )  # fmt: skip
+                if self._closed:
+                    raise ConnectFailed(f"{request.describe()}: the transport is closed", **request.where())
+                self._free -= taken
+            finally:
+                self._waiting.remove(place)
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Who waits is told; nobody gets room any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
 
 class _Given(NamedTuple):
@@ -129,10 +157,10 @@ def upload(begin: Callable[[], Attempt], request: Answer, body: Body, headers: H
         )  # fmt: skip
     if size_bytes <= _WHOLE_BYTES or given.mode is not None:
         # Obstore sends bytes from where they are. Of what is read from a file the allocator keeps about as much again.
-        with room.take(2 * size_bytes if type(body) is FilePart else 0):
+        with room.take(request, 2 * size_bytes if type(body) is FilePart else 0):
             return _whole(begin(), body, given)
     part_bytes = max(_PART_BYTES, -(-size_bytes // (_MAX_PARTS * MIB)) * MIB)
-    with room.take(part_bytes * (_PARTS_AT_ONCE + 2)):
+    with room.take(request, part_bytes * (_PARTS_AT_ONCE + 2)):
         return _in_parts(begin(), body, given, part_bytes)
 
 
