@@ -42,8 +42,8 @@ LISTING_BUCKET = "listing"
 PAGE_BUCKET = "page"
 DELETES_BUCKET = "deletes"
 LARGE_BUCKET = "large"
-PAGE_KEYS = tuple(f"p/f{number % 20:03}/{number:06}.bin" for number in range(1000))
-"""What the page of PAGE_BUCKET holds."""
+PAGE_KEYS = tuple(sorted(f"p/f{number % 20:03}/{number:06}.bin" for number in range(1000)))
+"""What the page of PAGE_BUCKET holds, in the order of stores."""
 
 _REQUEST_ID = "18EA6C7D468B86E1"
 _INSTALL = "install it with: apt install nginx-extras (Debian, Ubuntu)"
@@ -65,7 +65,7 @@ _PAGE = (
     f"<Name>{PAGE_BUCKET}</Name><Prefix>p/</Prefix><KeyCount>{len(PAGE_KEYS)}</KeyCount><MaxKeys>1000</MaxKeys>"
     "<EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>"
     + "".join(
-        f"<Contents><Key>{key.replace('/', '%2F')}</Key><LastModified>2020-01-01T00:00:00.000Z</LastModified>"
+        f"<Contents><Key>{key}</Key><LastModified>2020-01-01T00:00:00.000Z</LastModified>"
         f"<ETag>&quot;{ETAG}&quot;</ETag><Size>1024</Size><StorageClass>STANDARD</StorageClass></Contents>"
         for key in PAGE_KEYS
     )

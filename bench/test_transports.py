@@ -255,8 +255,10 @@ def test_delete_many(transport: tuple[str, Any], target: Target, run: Run) -> No
 
 
 def test_put_large(transport: tuple[str, Any], target: Target, run: Run) -> None:
-    """PutObject of a file of 64 MiB in one request."""
-    _, api = transport
+    """PutObject of a file of 64 MiB in one request; not obstore on the sink, which has no uploads in parts."""
+    name, api = transport
+    if name == "obstore" and target.large == LARGE_BUCKET:
+        pytest.skip("obstore sends a body of 64 MiB in parts, and the sink takes none")
     with tempfile.NamedTemporaryFile(prefix="s3engine-bench-", dir=memory_folder(LARGE_BYTES)) as file:
         file.write(body(LARGE_KEY, LARGE_BYTES))
         file.flush()
