@@ -16,10 +16,12 @@ from typing import Any
 import pytest
 
 from s3engine import BytesSource, Engine
+from s3engine.config import TransportSettings
 from s3engine.embedded import EmbeddedServer
-from s3engine.errors import S3EngineError, WorkerCrashed
+from s3engine.errors import ConfigError, S3EngineError, WorkerCrashed
 from s3engine.pool.worker import WorkerSettings
 from s3engine.testing import Fault, with_faults
+from s3engine.transport import Capabilities
 from tests.helpers import S3Probe, eventually
 
 FAULTY = "s3engine.testing:FaultyTransport"
@@ -260,12 +262,39 @@ def test_workers_that_die_before_they_are_ready(seaweed: EmbeddedServer, bucket:
 
 
 @pytest.mark.timeout(40)
+class Unwilling:
+    """Cannot be opened."""
+
+    capabilities = Capabilities()
+
+    def __init__(self, settings: TransportSettings) -> None:
+        raise OSError("no such device")
+
+
+class Half:
+    """Knows no operation."""
+
+    capabilities = Capabilities()
+
+    def __init__(self, settings: TransportSettings) -> None:
+        self.settings = settings
+
+
 def test_transport_that_cannot_be_called(bucket: str) -> None:
     """A transport whose opening raises what is no error of ours fails each object with the reason."""
-    with Engine(workers=2, concurrency=8, transport="os:getpid") as engine:
+    with Engine(workers=2, concurrency=8, transport=f"{__name__}:Unwilling") as engine:
         reports = list(engine.upload(bucket, [BytesSource(b"x", f"k{n}") for n in range(10)]))
-    assert all("os:getpid" in str(report.error) for report in reports)
+    assert all("Unwilling" in str(report.error) for report in reports)
+    assert all("OSError: no such device" in str(report.error) for report in reports)
     assert len(reports) == 10
+
+
+def test_what_is_no_transport(bucket: str) -> None:
+    """A class without capabilities is refused before anything is begun; one without an operation when it is opened."""
+    with Engine(transport="os:getpid") as engine, pytest.raises(ConfigError, match="has no `capabilities`"):
+        engine.upload(bucket, [BytesSource(b"x", "k")])
+    with Engine(transport=f"{__name__}:Half") as engine, pytest.raises(ConfigError, match="has no .*list_objects_v2"):
+        engine.head(bucket, "k")
 
 
 def test_no_secret_in_sight(seaweed: EmbeddedServer, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

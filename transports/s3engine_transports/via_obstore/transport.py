@@ -41,7 +41,8 @@ __all__ = ["ObstoreTransport"]
 _CAPABILITIES = Capabilities(
     timers=frozenset(("connect", "attempt")),
     if_match_copy=False, multipart=False, copy_parts=False, copy_headers=False, copy_between_buckets=False,
-    exact_keys=False, error_details=False, refuses_redirects=False, buckets=False, clock_offset=False, fork=False,
+    exact_keys=False, error_details=False, refuses_redirects=False,
+    complete_listings=False, buckets=False, clock_offset=False, fork=False,
     reasons=(
         ("timers", "obstore's client counts sending a body as waiting, so its read timer is used for requests without "
                    "one only, and is late by the connect timeout; timeouts belong to a store, so they are rounded up"),
@@ -63,6 +64,8 @@ _CAPABILITIES = Capabilities(
                               "with the session token; this transport keeps it from other hosts when no proxy is set, "
                               "not from other ports of the endpoint's host; what is read there, or said to be deleted, "
                               "is taken for the store's"),
+        ("complete_listings", "obstore takes a page without a token for the last one; only after a full page of 1000 "
+                              "can it be seen that keys are missing. And it takes any 200 for a delete that was done"),
         ("buckets", "obstore makes and deletes no buckets"),
         ("clock_offset", "obstore signs with the machine's clock"),
         ("fork", FORKED),
