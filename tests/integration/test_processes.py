@@ -293,7 +293,7 @@ def test_what_is_no_transport(bucket: str) -> None:
     """A class without capabilities is refused before anything is begun; one without an operation when it is opened."""
     with Engine(transport="os:getpid") as engine, pytest.raises(ConfigError, match="has no `capabilities`"):
         engine.upload(bucket, [BytesSource(b"x", "k")])
-    with Engine(transport=f"{__name__}:Half") as engine, pytest.raises(ConfigError, match="has no .*list_objects_v2"):
+    with Engine(transport=f"{__name__}:Half") as engine, pytest.raises(ConfigError, match=r"has no .*list_objects_v2"):
         engine.head(bucket, "k")
 
 
