@@ -105,7 +105,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.write_line(f"\nPer object of {SIZE_BYTES} bytes, all processes of the client:\n\n{summary}")
     into = config.getoption("--keep")
     if into:
-        folder = keep_run(into, "small_objects", "python -m pytest bench", summary, _rows)
+        given = " ".join(arg for arg in config.invocation_params.args if not str(arg).startswith("--benchmark-json"))
+        folder = keep_run(into, "calls", f"python -m pytest {given}", summary, _rows)
         terminalreporter.write_line(f"\nkept in {folder}")
         if _saved:
             number = len(list(folder.glob("benchmark*.json"))) + 1

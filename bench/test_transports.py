@@ -244,7 +244,9 @@ def test_list_page(transport: tuple[str, Any], target: Target, run: Run) -> None
 
 def test_delete_many(transport: tuple[str, Any], target: Target, run: Run) -> None:
     """DeleteObjects of 1000 keys."""
-    _, api = transport
+    name, api = transport
+    if name == "obstore" and target.deletes == DELETES_BUCKET:
+        pytest.skip("obstore wants every deleted key named in the answer, and the sink names none, as stores do if asked")
     keys = list(PAGE_KEYS)
 
     def call() -> Any:

@@ -251,7 +251,10 @@ class Transport(Protocol):
         """Delete one key; a key that is not there is no error."""
 
     def delete_objects(self, bucket: str, keys: list[str], *, timeouts: Timeouts) -> list[DeleteFailure]:
-        """Delete up to 1000 keys; returns those that failed. Keys must not hold control characters (XML 1.0)."""
+        """Delete up to 1000 keys; returns those that failed. Keys must not hold control characters (XML 1.0).
+
+        An answer that names a key which was not asked for raises ServerFault.
+        """
 
     def list_objects_v2(
         self, bucket: str, prefix: str = "", *,
