@@ -54,6 +54,7 @@ def compare_command(src: str, dst: str, quiet: bool, **values: Any) -> int:
     from s3engine.compare.rounds import compare
     from s3engine.compare.table import report
     from s3engine.compare.values import Plan
+    from s3engine.config import Config
 
     settings = settings_from(values)
     settings.pop("transport", None)
@@ -69,6 +70,8 @@ def compare_command(src: str, dst: str, quiet: bool, **values: Any) -> int:
         outcome = compare(plan, _silent if quiet else complain, complain, lambda: bool(interrupts.number))
     if any(run.round for run in outcome.runs):
         try:
+            used = Config.from_mapping(plan.settings, "settings")
+            write(f"up to {used.concurrency} requests in flight in {used.workers} workers, with each transport\n\n")
             write(report(outcome.runs, plan.transports))
         finally:  # also when nobody reads the text to its end
             _keep(plan, outcome.runs, values)
