@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 from s3engine.config import TransportSettings
-from s3engine.errors import S3EngineError
+from s3engine.errors import NetworkError, S3EngineError, ServerFault, Throttled
 from s3engine.pool.load import open_transport
 from s3engine.sinks import MemorySink
 from s3engine.testing import witness
@@ -222,7 +222,10 @@ def run_check(one: Check, transport: str, store: Store, run: str, timeout_s: flo
     return found[0] if found else Finding(one.name, "no", f"it hangs: no end after {timeout_s:.0f} s", timeout_s)
 
 
-def _run_check(one: Check, transport: str, store: Store, run: str) -> Finding:
+_PASSING = (NetworkError, ServerFault, Throttled)
+
+
+def _run_check(one: Check, transport: str, store: Store, run: str, *, again: bool = False) -> Finding:
     started = time.monotonic()
     case = Case(transport, store, one.name, run=run)
 
@@ -241,8 +244,13 @@ def _run_check(one: Check, transport: str, store: Store, run: str) -> Finding:
     except Skipped as error:
         return finding("skipped", str(error))
     except Broken as error:
+        if one.on == "store" and isinstance(error.__cause__, _PASSING) and not again:
+            return _run_check(one, transport, store, f"{run}/again", again=True)
         return finding("no", str(error))
     except Exception as error:  # noqa: BLE001  (whatever a transport raises against its promise is the finding)
+        if one.on == "store" and isinstance(error, _PASSING) and not again:
+            # A store may fail once, and a transport makes one attempt: retries are the engine's.
+            return _run_check(one, transport, store, f"{run}/again", again=True)
         if _of_the_witness(error):
             return finding("store", f"the independent client met {type(error).__name__}: {error}")
         kind = "" if isinstance(error, S3EngineError) else " (not an error of s3engine)"

@@ -287,6 +287,6 @@ def exchanges_on_the_wire(case: Case) -> str:
     """The exchanges of a multiplexable transport fail as its calls do: classes, cuts, timers, one attempt."""
     return _by_exchanges(case, (
         answers.error_classes, answers.one_attempt, answers.error_in_200, answers.delete_errors, network.reset,
-        network.truncated, network.trailing_garbage, network.not_http, network.sink_errors, timers.first_byte_timer,
-        timers.stall_timer_down, timers.stall_timer_up, timers.attempt_timer,
+        network.truncated, network.trailing_garbage, network.not_http, network.sink_errors, timers.stall_timer_down,
+        timers.stall_timer_up, timers.timeouts_per_call, timers.usable_after_timeouts,
     ))  # fmt: skip

@@ -20,8 +20,8 @@ from s3engine.transport import FilePart, Timeouts
 
 __all__: list[str] = []
 
-LONG_S = 8.0
-SHORT_S = 0.3
+LONG_S = 5.0
+SHORT_S = 0.2
 LATE_S = 2.0  # a timer that is later than this does not bound what it says
 
 
