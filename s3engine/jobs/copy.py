@@ -178,8 +178,11 @@ class CopyJob(Job):
             headers = self.context.headers if own is None else own
             self.add_composite(_CopyInParts(self, one, plan, headers, self._parted))
         else:
-            pin = one.etag if self._pinned else ""
-            self.request(Kind.COPY, one.target, one.size_bytes, (one.key, pin, own), self._copied, one)
+            self.request(Kind.COPY, one.target, one.size_bytes, (one.key, self._pin(one), own), self._copied, one)
+
+    def _pin(self, one: _Copied) -> str:
+        """The ETag that the source must still have; "" for whatever is there."""
+        return one.etag if self._pinned else ""
 
     def _parted(self, transfer: Any, outcome: tuple[Any, ...]) -> None:
         self._copied(transfer.one, (), outcome)
@@ -231,7 +234,7 @@ class CopyJob(Job):
 
 
 class _CopyInParts(MultipartTransfer):
-    __slots__ = ("_headers", "one")
+    __slots__ = ("_headers", "_pin", "one")
 
     def __init__(
         self, job: CopyJob, one: _Copied, plan: PartPlan, headers: Headers,
@@ -240,6 +243,7 @@ class _CopyInParts(MultipartTransfer):
         super().__init__(job, one.seq, one.target, plan, finished)
         self.one = one
         self._headers = headers
+        self._pin = job._pin(one)
 
     def begin(self) -> None:
         self.started_at = self.job.clock()
@@ -261,8 +265,7 @@ class _CopyInParts(MultipartTransfer):
 
     def part_task(self, index: int) -> Task:
         first, last = self.plan.span(index)
-        pin = self.one.etag if self.job._pinned else ""  # type: ignore[attr-defined]  # it is a CopyJob's
-        arg = (self.upload_id, index + 1, self.one.key, first, last, pin)
+        arg = (self.upload_id, index + 1, self.one.key, first, last, self._pin)
         return self.job.task(Kind.PART_COPY, self.key, last + 1 - first, arg, self.part_done, index)
 
 

@@ -350,6 +350,9 @@ def test_killed_comparison_ends_its_process(compare: Compare, probe: S3Probe) ->
         process.kill()
         process.communicate()
     eventually(lambda: not compare.processes())
+    left = probe.list_keys(compare.bucket)
+    time.sleep(1.0)  # longer than a worker needs for its next object
+    assert probe.list_keys(compare.bucket) == left
 
 
 def test_store_that_cannot_be_used(compare: Compare) -> None:
