@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
-    "AccessDenied", "AttemptTimeout", "Cancelled", "ClockSkewed", "ConfigError", "Conflict", "ConnectFailed",
-    "ConnectTimeout", "ConnectionLost", "CredentialsExpired", "DuplicateKey", "EngineClosed", "FirstByteTimeout",
-    "InvalidRequest", "NetworkError", "NoCredentials", "NotFound", "NotS3", "NotSupported", "PreconditionFailed",
-    "RangeNotSatisfiable", "RequestError", "RequestTimeout", "S3EngineError", "ServerFault", "SinkError",
-    "SourceChanged", "SourceError", "StallTimeout", "Throttled", "TooSlow", "TransferError", "TruncatedBody",
-    "UnsafeKey", "WorkerCrashed", "WrongRegion",
+    "AccessDenied", "AttemptTimeout", "Cancelled", "ChecksumMismatch", "ClockSkewed", "ConfigError", "Conflict",
+    "ConnectFailed", "ConnectTimeout", "ConnectionLost", "CredentialsExpired", "DuplicateKey", "EngineClosed",
+    "FirstByteTimeout", "InvalidRequest", "NetworkError", "NoCredentials", "NotFound", "NotS3", "NotSupported",
+    "PreconditionFailed", "RangeNotSatisfiable", "RequestError", "RequestTimeout", "S3EngineError", "ServerFault",
+    "SinkError", "SourceChanged", "SourceError", "StallTimeout", "Throttled", "TooSlow", "TransferError",
+    "TruncatedBody", "UnsafeKey", "WorkerCrashed", "WrongRegion",
 ]  # fmt: skip
 
 
@@ -167,6 +167,10 @@ class ConnectionLost(NetworkError):
 
 class TruncatedBody(NetworkError):
     """The body ended before its announced length."""
+
+
+class ChecksumMismatch(NetworkError):
+    """Bytes that came, or that the store says it has, are not the ones that were sent. Retried like a lost answer."""
 
 
 class RequestTimeout(NetworkError):

@@ -41,6 +41,9 @@ class RequestReport(NamedTuple):
     error: S3EngineError | None
     target: str = ""
     """Where a download, copy or move went: a path, or s3://bucket/key."""
+    verified: str = ""
+    """By what the bytes are known to be right: "crc64nvme", "crc32c", "crc32", "sha256" or "md5" (a checksum that both
+    sides computed), "etag" (a copy with the ETag of its source), "length only"; "" for what failed, and for deletes."""
 
     @property
     def ok(self) -> bool:

@@ -10,6 +10,7 @@ with lower-case names. Bodies are bytes or a :class:`FilePart`; a transport neve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -65,12 +66,17 @@ class Sink(Protocol):
 
 
 class PutResult(NamedTuple):
-    """Answer of PutObject, UploadPart and CompleteMultipartUpload."""
+    """Answer of PutObject, UploadPart and CompleteMultipartUpload.
+
+    ``checksum`` is what the transport computed for a ``trailer``, else what the answer says the store computed:
+    ``"crc32:" + base64`` (see :mod:`s3engine.checksums`), "" when there is none.
+    """
 
     etag: str
     request_id: str = ""
     status: int = 200
     version_id: str = ""
+    checksum: str = ""
 
 
 class GetResult(NamedTuple):
@@ -134,11 +140,15 @@ class ListPage(NamedTuple):
 
 
 class CompletedPart(NamedTuple):
-    """What CompleteMultipartUpload needs of one part; ``size_bytes`` as ListParts knows it, 0 when not asked."""
+    """What CompleteMultipartUpload needs of one part; ``size_bytes`` as ListParts knows it, 0 when not asked.
+
+    ``checksum`` (``"crc32:" + base64``) is told to the store when it is there.
+    """
 
     number: int
     etag: str
     size_bytes: int = 0
+    checksum: str = ""
 
 
 class PartsPage(NamedTuple):
@@ -202,6 +212,14 @@ class Capabilities:
     """A redirect is never followed. Without: data may come from, or go to, whatever host the endpoint names."""
     buckets: bool = True
     """create_bucket and delete_bucket."""
+    if_match_delete: bool = True
+    """``if_match`` of delete_object, ``etags`` of delete_objects. Whether the *store* heeds them is another matter."""
+    checksums: bool = True
+    """put_object and upload_part take ``content-md5`` and ``x-amz-checksum-*`` headers, complete_multipart_upload sends
+    what its parts and headers say, get_object and head_object can ask for stored checksums. Without: the engine checks
+    uploads by the ETag that comes back."""
+    trailers: bool = False
+    """put_object and upload_part compute a checksum while they send (``trailer``)."""
     clock_offset: bool = True
     """set_clock_offset is heeded. Without: a machine whose clock is wrong fails with ClockSkewed."""
     fork: bool = True
@@ -226,20 +244,32 @@ class Transport(Protocol):
 
     capabilities: Capabilities
 
-    def put_object(self, bucket: str, key: str, body: Body, headers: Headers, *, timeouts: Timeouts) -> PutResult:
-        """Store an object, atomically: readers see the old or the new one, never half."""
+    def put_object(
+        self, bucket: str, key: str, body: Body, headers: Headers, *, trailer: str = "", timeouts: Timeouts
+    ) -> PutResult:
+        """Store an object, atomically: readers see the old or the new one, never half.
+
+        ``headers`` may hold ``if-match``, ``if-none-match``, ``content-md5`` and ``x-amz-checksum-*``. ``trailer``
+        names an algorithm of :mod:`s3engine.checksums` whose value is computed while the body is sent and follows it.
+        """
 
     def get_object(
         self, bucket: str, key: str, sink: Sink, *,
-        first: int = 0, last: int = -1, if_match: str = "", timeouts: Timeouts,
+        first: int = 0, last: int = -1, if_match: str = "", headers: Headers = (), timeouts: Timeouts,
     ) -> GetResult:  # fmt: skip
         """Read bytes ``first`` to ``last`` (inclusive, -1: the end) into ``sink``.
 
-        Raises NotFound, PreconditionFailed when the ETag is not ``if_match``, RangeNotSatisfiable, TruncatedBody.
+        ``headers`` may hold ``x-amz-checksum-mode: ENABLED``. Raises NotFound, PreconditionFailed when the ETag is not
+        ``if_match``, RangeNotSatisfiable, TruncatedBody.
         """
 
-    def head_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> HeadResult:
-        """Metadata of an object. Raises NotFound (with code "NoSuchKey" for want of a body in the answer)."""
+    def head_object(
+        self, bucket: str, key: str, *, part_number: int = 0, headers: Headers = (), timeouts: Timeouts
+    ) -> HeadResult:
+        """Metadata of an object, or of its part ``part_number`` where the store can tell (its size, then).
+
+        Raises NotFound (with code "NoSuchKey" for want of a body in the answer).
+        """
 
     def copy_object(
         self, source_bucket: str, source_key: str, bucket: str, key: str, headers: Headers, *,
@@ -247,13 +277,20 @@ class Transport(Protocol):
     ) -> CopyResult:  # fmt: skip
         """Copy inside the store, at most 5 GiB. A 200 with an error in its body is raised as that error."""
 
-    def delete_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> None:
-        """Delete one key; a key that is not there is no error."""
+    def delete_object(self, bucket: str, key: str, *, if_match: str = "", timeouts: Timeouts) -> None:
+        """Delete one key; a key that is not there is no error. With ``if_match`` only what still has that ETag.
 
-    def delete_objects(self, bucket: str, keys: list[str], *, timeouts: Timeouts) -> list[DeleteFailure]:
+        Raises PreconditionFailed when the store finds another ETag. Stores that do not know the condition delete.
+        """
+
+    def delete_objects(
+        self, bucket: str, keys: list[str], *, etags: Sequence[str] = (), timeouts: Timeouts
+    ) -> list[DeleteFailure]:
         """Delete up to 1000 keys; returns those that failed. Keys must not hold control characters (XML 1.0).
 
-        An answer that names a key which was not asked for raises ServerFault.
+        ``etags`` stand beside the keys ("": whatever is there), or there are none; a key whose object has another ETag
+        is a failure of code PreconditionFailed where the store knows the condition. An answer that names a key which
+        was not asked for raises ServerFault.
         """
 
     def list_objects_v2(
@@ -267,9 +304,10 @@ class Transport(Protocol):
         """Begin an upload in parts; returns its upload id. Not idempotent: a lost answer leaves an orphan."""
 
     def upload_part(
-        self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, timeouts: Timeouts
-    ) -> PutResult:
-        """Send part ``number`` (1 to 10 000); sending it again replaces it."""
+        self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, headers: Headers = (),
+        trailer: str = "", timeouts: Timeouts,
+    ) -> PutResult:  # fmt: skip
+        """Send part ``number`` (1 to 10 000); sending it again replaces it. Checksums as in put_object."""
 
     def upload_part_copy(
         self, source_bucket: str, source_key: str, first: int, last: int,
@@ -278,8 +316,9 @@ class Transport(Protocol):
         """Fill part ``number`` from bytes ``first`` to ``last`` of another object of the store."""
 
     def complete_multipart_upload(
-        self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, timeouts: Timeouts
-    ) -> PutResult:
+        self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, headers: Headers = (),
+        timeouts: Timeouts,
+    ) -> PutResult:  # fmt: skip
         """Make the object out of its parts, atomically. A 200 with an error in its body is raised as that error."""
 
     def abort_multipart_upload(self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts) -> None:

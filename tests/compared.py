@@ -6,6 +6,7 @@ import dataclasses
 import os
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from s3engine.errors import NotSupported, RequestError
@@ -42,7 +43,7 @@ class Liar(Blocking):
 
     def get_object(
         self, bucket: str, key: str, sink: Sink, *, first: int = 0, last: int = -1, if_match: str = "",
-        timeouts: Timeouts,
+        headers: Headers = (), timeouts: Timeouts,
     ) -> GetResult:  # fmt: skip
         return super().get_object(
             bucket, key, _Flipped(sink), first=first, last=last, if_match=if_match, timeouts=timeouts
@@ -52,10 +53,12 @@ class Liar(Blocking):
 class Forgetful(Blocking):
     """Says that keys were deleted, and deletes none."""
 
-    def delete_objects(self, bucket: str, keys: list[str], *, timeouts: Timeouts) -> list[DeleteFailure]:
+    def delete_objects(
+        self, bucket: str, keys: list[str], *, etags: Sequence[str] = (), timeouts: Timeouts
+    ) -> list[DeleteFailure]:
         return []
 
-    def delete_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> None:
+    def delete_object(self, bucket: str, key: str, *, if_match: str = "", timeouts: Timeouts) -> None:
         return
 
 
@@ -92,8 +95,9 @@ class Stuck(Blocking):
     """Never comes back from the third part of a large upload."""
 
     def upload_part(
-        self, bucket: str, key: str, upload_id: str, number: int, body: Any, *, timeouts: Timeouts
-    ) -> PutResult:
+        self, bucket: str, key: str, upload_id: str, number: int, body: Any, *, headers: Headers = (),
+        trailer: str = "", timeouts: Timeouts,
+    ) -> PutResult:  # fmt: skip
         if number > 1:
             time.sleep(600)
         return super().upload_part(bucket, key, upload_id, number, body, timeouts=timeouts)
@@ -120,7 +124,9 @@ class CopyLess(Blocking):
 class Choosy(Blocking):
     """Uploads no key that ends in 3."""
 
-    def put_object(self, bucket: str, key: str, body: Any, headers: Headers, *, timeouts: Timeouts) -> PutResult:
+    def put_object(
+        self, bucket: str, key: str, body: Any, headers: Headers, *, trailer: str = "", timeouts: Timeouts
+    ) -> PutResult:
         if key.endswith("3"):
             raise RequestError("it does not like threes", operation="PutObject", bucket=bucket, key=key)
         return super().put_object(bucket, key, body, headers, timeouts=timeouts)

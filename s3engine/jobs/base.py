@@ -219,7 +219,7 @@ class Job:
                 error = Cancelled(f"cancelled before {task[3]!r} was begun", key=task[3])
                 detail = [(key, error) for key in task[5]] if task[2] == Kind.DELETE else None
                 failure = None if task[2] == Kind.DELETE else error
-                self.done(task, (task[0], 0, 0.0, 0.0, 0.0, 0.0, 0, "", max(task[4], 0), "", detail, failure))
+                self.done(task, (task[0], 0, 0.0, 0.0, 0.0, 0.0, 0, "", max(task[4], 0), "", detail, failure, "", ""))
         while self._queue:
             seq = self.seq
             self.seq = seq + 1
@@ -288,11 +288,13 @@ class Job:
         size_bytes: int = -1,
     ) -> None:  # fmt: skip
         """Emit the report for an object from the outcome of its task."""
-        _, attempts, success_s, total_s, estimate, timeout_s, status, request_id, size, etag, _, failure = outcome
+        _, attempts, success_s, total_s, estimate, timeout_s, status, request_id, size, etag = outcome[:10]
+        failure, _, verified = outcome[11:]
         self.emit(
             RequestReport(
                 seq, self.operation, self.context.bucket, key, size if size_bytes < 0 else size_bytes, attempts,
                 success_s, total_s, estimate, timeout_s, status, request_id, etag, error or failure, target,
+                "" if error or failure else verified,
             )
         )  # fmt: skip
 

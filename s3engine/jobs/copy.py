@@ -52,7 +52,7 @@ def _with_overlaps(items: Iterable[Any], key: Callable[[ObjectInfo], str]) -> It
         yield _Overlap(info.key, target) if target in sources and target != info.key else info
 
 
-_NO_OUTCOME = (0, 0, 0.0, 0.0, 0.0, 0.0, 0, "", 0, "", None, None)
+_NO_OUTCOME = (0, 0, 0.0, 0.0, 0.0, 0.0, 0, "", 0, "", None, None, "", "")
 
 
 class _Copied:
@@ -223,12 +223,12 @@ class CopyJob(Job):
             super().request(kind, key, size_bytes, arg, handler, state)
 
     def _finish(self, one: _Copied, outcome: tuple[Any, ...], error: S3EngineError | None) -> None:
-        _, attempts, success_s, total_s, estimate, timeout_s, status, request_id, _, etag, _, _ = outcome
+        _, attempts, success_s, total_s, estimate, timeout_s, status, request_id, _, etag, _, _, _, verified = outcome
         self.emit(
             RequestReport(
                 one.seq, self.operation, self._source.bucket, one.key, max(one.size_bytes, 0), attempts, success_s,
                 total_s, estimate, timeout_s, status, request_id, etag, error,
-                f"s3://{self.context.bucket}/{one.target}",
+                f"s3://{self.context.bucket}/{one.target}", "" if error else verified,
             )
         )  # fmt: skip
 

@@ -21,7 +21,7 @@ class PartsTransfer:
 
     __slots__ = (
         "_completing", "_ended", "_in_flight", "_next", "attempts", "error", "estimate", "etag", "job", "key", "plan",
-        "request_id", "seq", "started_at", "status", "timeout_s",
+        "request_id", "seq", "started_at", "status", "timeout_s", "verified",
     )  # fmt: skip
 
     def __init__(self, job: Job, seq: int, key: str, plan: PartPlan) -> None:
@@ -37,6 +37,7 @@ class PartsTransfer:
         self.request_id = ""
         self.etag = ""
         self.started_at = 0.0
+        self.verified = ""
         self._next = 0
         self._in_flight = 0
         self._completing = False
@@ -80,7 +81,7 @@ class PartsTransfer:
 
     def note(self, outcome: tuple[Any, ...]) -> None:
         """Keep of a request what the report tells."""
-        _, attempts, _, _, estimate, timeout_s, status, request_id, _, _, _, _ = outcome
+        _, attempts, _, _, estimate, timeout_s, status, request_id, *_ = outcome
         self.attempts += attempts
         self.estimate = estimate or self.estimate
         self.timeout_s = timeout_s or self.timeout_s
@@ -134,7 +135,7 @@ class PartsTransfer:
         attempts = 1 + retries if self.attempts else 0
         return (
             0, attempts, elapsed_s, elapsed_s, self.estimate, self.timeout_s, self.status, self.request_id,
-            self.plan.size_bytes, self.etag, None, error,
+            self.plan.size_bytes, self.etag, None, error, "", self.verified,
         )  # fmt: skip
 
 

@@ -98,7 +98,7 @@ class UploadJob(Job):
             self._over(seq, source, outcome)
 
     def _parted(self, transfer: Any, outcome: tuple[Any, ...]) -> None:
-        self._over(transfer.seq, transfer.source, (*outcome[:10], transfer.mtime_ns, outcome[11]))
+        self._over(transfer.seq, transfer.source, (*outcome[:10], transfer.mtime_ns, *outcome[11:]))
 
     def _over(self, seq: int, source: Any, outcome: tuple[Any, ...]) -> None:
         error = outcome[11]

@@ -89,6 +89,8 @@ class Ended(NamedTuple):
     request_id: str = ""
     status: int = 200
     detail: Any = None
+    checksum: str = ""
+    verified: str = ""
 
 
 class Action(NamedTuple):

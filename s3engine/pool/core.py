@@ -102,7 +102,8 @@ class Core:
             (
                 item.task_id, item.attempts, now - item.started_at, now - item.first_at,
                 item.bytes_per_s, timeouts.attempt_s if timeouts else 0.0, ended.status,
-                ended.request_id, item.size_bytes, ended.etag, ended.detail, None,
+                ended.request_id, item.size_bytes, ended.etag, ended.detail, None, ended.checksum,
+                ended.verified,
             )
         )  # fmt: skip
 
@@ -199,7 +200,7 @@ class Core:
             (
                 item.task_id, item.attempts, now - started, now - (item.first_at or now), item.bytes_per_s,
                 timeouts.attempt_s if timeouts else 0.0, status, request_id, max(item.size_bytes, 0), "", detail,
-                failure,
+                failure, "", "",
             )
         )  # fmt: skip
 

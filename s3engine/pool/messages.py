@@ -63,6 +63,10 @@ class Outcome(NamedTuple):
     etag: str
     detail: Any
     error: S3EngineError | None
+    checksum: str = ""
+    """Of the bytes that were sent or received: ``"crc32:" + base64``; "" when none was computed."""
+    verified: str = ""
+    """See RequestReport.verified."""
 
 
 class NeedsParts(S3EngineError):

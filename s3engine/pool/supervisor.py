@@ -526,5 +526,5 @@ def _cancelled(task: Task) -> S3EngineError:
 def _failed_outcome(task: Task, error: S3EngineError) -> tuple[Any, ...]:
     detail = [(key, error) for key in task[5]] if task[2] == Kind.DELETE else None
     failure = None if task[2] == Kind.DELETE else error
-    return (task[0], 0, 0.0, 0.0, 0.0, 0.0, 0, "", max(task[4], 0), "", detail, failure)
+    return (task[0], 0, 0.0, 0.0, 0.0, 0.0, 0, "", max(task[4], 0), "", detail, failure, "", "")
 

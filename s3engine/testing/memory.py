@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from s3engine.config import TransportSettings
-from s3engine.errors import InvalidRequest, NotFound, PreconditionFailed, RangeNotSatisfiable, SourceError
+from s3engine.errors import InvalidRequest, NotFound, NotSupported, PreconditionFailed, RangeNotSatisfiable, SourceError
 from s3engine.transport import (
     Body,
     Capabilities,
@@ -72,6 +73,11 @@ class _Store:
 _stores: dict[str, _Store] = {}
 
 
+def _refuse_trailer(trailer: str) -> None:
+    if trailer:
+        raise NotSupported("this transport computes no checksum while it sends")
+
+
 class MemoryTransport:
     """A blocking transport that keeps buckets in the memory of its process, one store per ``endpoint_url``.
 
@@ -96,8 +102,11 @@ class MemoryTransport:
 
     # ---- objects
 
-    def put_object(self, bucket: str, key: str, body: Body, headers: Headers, *, timeouts: Timeouts) -> PutResult:
+    def put_object(
+        self, bucket: str, key: str, body: Body, headers: Headers, *, trailer: str = "", timeouts: Timeouts
+    ) -> PutResult:
         """Store an object."""
+        _refuse_trailer(trailer)
         made = _object(_read(body), headers)
         with self._store.lock:
             self._bucket(bucket, key).objects[key] = made
@@ -105,7 +114,7 @@ class MemoryTransport:
 
     def get_object(
         self, bucket: str, key: str, sink: Sink, *, first: int = 0, last: int = -1, if_match: str = "",
-        timeouts: Timeouts,
+        headers: Headers = (), timeouts: Timeouts,
     ) -> GetResult:  # fmt: skip
         """Give a range to the sink, in pieces."""
         found = self._find(bucket, key, if_match)
@@ -123,7 +132,9 @@ class MemoryTransport:
             sink.write(view[start : start + _PIECE_BYTES])
         return result
 
-    def head_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> HeadResult:
+    def head_object(
+        self, bucket: str, key: str, *, part_number: int = 0, headers: Headers = (), timeouts: Timeouts
+    ) -> HeadResult:
         """Metadata of an object."""
         found = self._find(bucket, key)
         kind = _value(found.headers, "content-type")
@@ -141,20 +152,29 @@ class MemoryTransport:
             self._bucket(bucket, key).objects[key] = made
         return CopyResult(made.etag)
 
-    def delete_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> None:
+    def delete_object(self, bucket: str, key: str, *, if_match: str = "", timeouts: Timeouts) -> None:
         """Delete one key."""
         with self._store.lock:
-            self._bucket(bucket, key).objects.pop(key, None)
+            objects = self._bucket(bucket, key).objects
+            if if_match and key in objects and objects[key].etag != if_match:
+                raise PreconditionFailed(f"{key!r} has another ETag", bucket=bucket, key=key, status=412)
+            objects.pop(key, None)
 
-    def delete_objects(self, bucket: str, keys: list[str], *, timeouts: Timeouts) -> list[DeleteFailure]:
+    def delete_objects(
+        self, bucket: str, keys: list[str], *, etags: Sequence[str] = (), timeouts: Timeouts
+    ) -> list[DeleteFailure]:
         """Delete many."""
         if len(keys) > _MAX_KEYS:
             raise InvalidRequest(f"{len(keys)} keys in one request", bucket=bucket, status=400, code="MalformedXML")
         with self._store.lock:
             objects = self._bucket(bucket, "").objects
-            for key in keys:
-                objects.pop(key, None)
-        return []
+            failures = []
+            for key, etag in zip_longest(keys, etags, fillvalue=""):
+                if etag and key in objects and objects[key].etag != etag:
+                    failures.append(DeleteFailure(key, "PreconditionFailed", "the object has another ETag"))
+                else:
+                    objects.pop(key, None)
+        return failures
 
     def list_objects_v2(
         self, bucket: str, prefix: str = "", *, delimiter: str = "", continuation_token: str = "",
@@ -195,9 +215,11 @@ class MemoryTransport:
         return upload_id
 
     def upload_part(
-        self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, timeouts: Timeouts
-    ) -> PutResult:
+        self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, headers: Headers = (),
+        trailer: str = "", timeouts: Timeouts,
+    ) -> PutResult:  # fmt: skip
         """Keep a part."""
+        _refuse_trailer(trailer)
         data = _read(body)
         with self._store.lock:
             self._upload(bucket, key, upload_id).parts[number] = data
@@ -214,8 +236,9 @@ class MemoryTransport:
         return CopyResult(_md5(data))
 
     def complete_multipart_upload(
-        self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, timeouts: Timeouts
-    ) -> PutResult:
+        self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, headers: Headers = (),
+        timeouts: Timeouts,
+    ) -> PutResult:  # fmt: skip
         """Put the named parts together."""
         with self._store.lock:
             upload = self._upload(bucket, key, upload_id)

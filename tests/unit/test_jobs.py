@@ -46,7 +46,7 @@ def outcome(
     attempts: int = 1,
 ) -> tuple[Any, ...]:  # fmt: skip
     """What a worker would say of a task."""
-    return (task[0], attempts, 0.1, 0.2, 1e6, 30.0, 200, "id", size_bytes, etag, detail, error)
+    return (task[0], attempts, 0.1, 0.2, 1e6, 30.0, 200, "id", size_bytes, etag, detail, error, "", "")
 
 
 class Bench:

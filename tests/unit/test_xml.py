@@ -150,8 +150,8 @@ def test_parts_and_uploads() -> None:
     part = "<Part><PartNumber>3</PartNumber><ETag>&quot;e&quot;</ETag><Size>7</Size></Part>"
     more = "<NextPartNumberMarker>3</NextPartNumberMarker><IsTruncated>{}</IsTruncated>"
     body = f"<ListPartsResult>{part}{more}</ListPartsResult>"
-    assert xml.read_parts(body.format("true").encode()) == ([(3, "e", 7)], "3")
-    assert xml.read_parts(body.format("false").encode()) == ([(3, "e", 7)], "")
+    assert xml.read_parts(body.format("true").encode()) == ([(3, "e", 7, "")], "3")
+    assert xml.read_parts(body.format("false").encode()) == ([(3, "e", 7, "")], "")
     upload = "<Upload><Key>a+b%2B</Key><UploadId>U</UploadId><Initiated>t</Initiated></Upload>"
     markers = (
         "<NextKeyMarker>a%2F</NextKeyMarker><NextUploadIdMarker>U</NextUploadIdMarker><IsTruncated>true</IsTruncated>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -50,26 +51,30 @@ class RawExchanges:
         self._clock = transport.clock
 
     def put_object(
-        self, bucket: str, key: str, body: Body, headers: Headers, *, timeouts: Timeouts | None = None
-    ) -> RawExchange[PutResult]:
+        self, bucket: str, key: str, body: Body, headers: Headers, *, trailer: str = "",
+        timeouts: Timeouts | None = None,
+    ) -> RawExchange[PutResult]:  # fmt: skip
         return self._build("PutObject", "PUT", bucket, key, self._put, headers=headers, body=body)
 
     def get_object(
         self, bucket: str, key: str, sink: Sink, *, first: int = 0, last: int = -1, if_match: str = "",
-        timeouts: Timeouts | None = None,
+        headers: Headers = (), timeouts: Timeouts | None = None,
     ) -> RawExchange[GetResult]:  # fmt: skip
-        headers: Headers = ()
+        own = headers
         if first or last >= 0:
-            headers = (("range", f"bytes={first}-{last if last >= 0 else ''}"),)
+            own = (*own, ("range", f"bytes={first}-{last if last >= 0 else ''}"))
         if if_match:
-            headers = (*headers, ("if-match", quoted_etag(if_match)))
+            own = (*own, ("if-match", quoted_etag(if_match)))
         return self._build(
-            "GetObject", "GET", bucket, key, self._get, headers=headers, sink=sink, first=first, last=last,
+            "GetObject", "GET", bucket, key, self._get, headers=own, sink=sink, first=first, last=last,
             if_match=if_match,
         )  # fmt: skip
 
-    def head_object(self, bucket: str, key: str, *, timeouts: Timeouts | None = None) -> RawExchange[HeadResult]:
-        return self._build("HeadObject", "HEAD", bucket, key, self._head)
+    def head_object(
+        self, bucket: str, key: str, *, part_number: int = 0, headers: Headers = (), timeouts: Timeouts | None = None
+    ) -> RawExchange[HeadResult]:
+        query = _query([("partNumber", str(part_number))], bucket) if part_number else ""
+        return self._build("HeadObject", "HEAD", bucket, key, self._head, query=query, headers=headers)
 
     def copy_object(
         self, source_bucket: str, source_key: str, bucket: str, key: str, headers: Headers, *, if_match: str = "",
@@ -78,14 +83,17 @@ class RawExchanges:
         extra: Headers = (*copy_source("CopyObject", source_bucket, source_key, if_match), *headers)
         return self._build("CopyObject", "PUT", bucket, key, self._copy, headers=extra)
 
-    def delete_object(self, bucket: str, key: str, *, timeouts: Timeouts | None = None) -> RawExchange[None]:
-        return self._build("DeleteObject", "DELETE", bucket, key, self._nothing)
+    def delete_object(
+        self, bucket: str, key: str, *, if_match: str = "", timeouts: Timeouts | None = None
+    ) -> RawExchange[None]:
+        headers: Headers = (("if-match", quoted_etag(if_match)),) if if_match else ()
+        return self._build("DeleteObject", "DELETE", bucket, key, self._nothing, headers=headers)
 
     def delete_objects(
-        self, bucket: str, keys: list[str], *, timeouts: Timeouts | None = None
+        self, bucket: str, keys: list[str], *, etags: Sequence[str] = (), timeouts: Timeouts | None = None
     ) -> RawExchange[list[DeleteFailure]]:
         check_deletes(bucket, keys)
-        body = xml.delete_body(keys)
+        body = xml.delete_body(keys, etags)
         # Content-MD5 always: some stores refuse without, none minds it.
         md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         headers = (("content-md5", md5), ("content-type", "application/xml"))
@@ -114,10 +122,11 @@ class RawExchanges:
         )
 
     def upload_part(
-        self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, timeouts: Timeouts | None = None
-    ) -> RawExchange[PutResult]:
+        self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, headers: Headers = (),
+        trailer: str = "", timeouts: Timeouts | None = None,
+    ) -> RawExchange[PutResult]:  # fmt: skip
         query = _query([("partNumber", str(number)), ("uploadId", upload_id)], bucket)
-        return self._build("UploadPart", "PUT", bucket, key, self._put, query=query, body=body)
+        return self._build("UploadPart", "PUT", bucket, key, self._put, query=query, headers=headers, body=body)
 
     def upload_part_copy(
         self, source_bucket: str, source_key: str, first: int, last: int, bucket: str, key: str, upload_id: str,
@@ -129,12 +138,13 @@ class RawExchanges:
         return self._build("UploadPartCopy", "PUT", bucket, key, self._copy, query=query, headers=headers)
 
     def complete_multipart_upload(
-        self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, timeouts: Timeouts | None = None
-    ) -> RawExchange[PutResult]:
+        self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, headers: Headers = (),
+        timeouts: Timeouts | None = None,
+    ) -> RawExchange[PutResult]:  # fmt: skip
         query = _query([("uploadId", upload_id)], bucket)
         return self._build(
             "CompleteMultipartUpload", "POST", bucket, key, self._completed, query=query,
-            headers=(("content-type", "application/xml"),), body=xml.complete_body(parts),
+            headers=(*headers, ("content-type", "application/xml")), body=xml.complete_body(parts),
         )  # fmt: skip
 
     def abort_multipart_upload(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -249,18 +249,24 @@ class RawTransport:
 
     # ---- the blocking face: one exchange each
 
-    def put_object(self, bucket: str, key: str, body: Body, headers: Headers, *, timeouts: Timeouts) -> PutResult:
-        return self.run(self.exchanges.put_object(bucket, key, body, headers), timeouts)
+    def put_object(
+        self, bucket: str, key: str, body: Body, headers: Headers, *, trailer: str = "", timeouts: Timeouts
+    ) -> PutResult:
+        return self.run(self.exchanges.put_object(bucket, key, body, headers, trailer=trailer), timeouts)
 
     def get_object(
         self, bucket: str, key: str, sink: Sink, *, first: int = 0, last: int = -1, if_match: str = "",
-        timeouts: Timeouts,
+        headers: Headers = (), timeouts: Timeouts,
     ) -> GetResult:  # fmt: skip
-        exchange = self.exchanges.get_object(bucket, key, sink, first=first, last=last, if_match=if_match)
+        exchange = self.exchanges.get_object(
+            bucket, key, sink, first=first, last=last, if_match=if_match, headers=headers
+        )
         return self.run(exchange, timeouts)
 
-    def head_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> HeadResult:
-        return self.run(self.exchanges.head_object(bucket, key), timeouts)
+    def head_object(
+        self, bucket: str, key: str, *, part_number: int = 0, headers: Headers = (), timeouts: Timeouts
+    ) -> HeadResult:
+        return self.run(self.exchanges.head_object(bucket, key, part_number=part_number, headers=headers), timeouts)
 
     def copy_object(
         self, source_bucket: str, source_key: str, bucket: str, key: str, headers: Headers, *, if_match: str = "",
@@ -269,11 +275,13 @@ class RawTransport:
         exchange = self.exchanges.copy_object(source_bucket, source_key, bucket, key, headers, if_match=if_match)
         return self.run(exchange, timeouts)
 
-    def delete_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> None:
-        return self.run(self.exchanges.delete_object(bucket, key), timeouts)
+    def delete_object(self, bucket: str, key: str, *, if_match: str = "", timeouts: Timeouts) -> None:
+        return self.run(self.exchanges.delete_object(bucket, key, if_match=if_match), timeouts)
 
-    def delete_objects(self, bucket: str, keys: list[str], *, timeouts: Timeouts) -> list[DeleteFailure]:
-        return self.run(self.exchanges.delete_objects(bucket, keys), timeouts)
+    def delete_objects(
+        self, bucket: str, keys: list[str], *, etags: Sequence[str] = (), timeouts: Timeouts
+    ) -> list[DeleteFailure]:
+        return self.run(self.exchanges.delete_objects(bucket, keys, etags=etags), timeouts)
 
     def list_objects_v2(
         self, bucket: str, prefix: str = "", *, delimiter: str = "", continuation_token: str = "",
@@ -289,9 +297,13 @@ class RawTransport:
         return self.run(self.exchanges.create_multipart_upload(bucket, key, headers), timeouts)
 
     def upload_part(
-        self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, timeouts: Timeouts
-    ) -> PutResult:
-        return self.run(self.exchanges.upload_part(bucket, key, upload_id, number, body), timeouts)
+        self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, headers: Headers = (),
+        trailer: str = "", timeouts: Timeouts,
+    ) -> PutResult:  # fmt: skip
+        exchange = self.exchanges.upload_part(
+            bucket, key, upload_id, number, body, headers=headers, trailer=trailer
+        )
+        return self.run(exchange, timeouts)
 
     def upload_part_copy(
         self, source_bucket: str, source_key: str, first: int, last: int, bucket: str, key: str, upload_id: str,
@@ -303,9 +315,11 @@ class RawTransport:
         return self.run(exchange, timeouts)
 
     def complete_multipart_upload(
-        self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, timeouts: Timeouts
-    ) -> PutResult:
-        return self.run(self.exchanges.complete_multipart_upload(bucket, key, upload_id, parts), timeouts)
+        self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, headers: Headers = (),
+        timeouts: Timeouts,
+    ) -> PutResult:  # fmt: skip
+        exchange = self.exchanges.complete_multipart_upload(bucket, key, upload_id, parts, headers=headers)
+        return self.run(exchange, timeouts)
 
     def abort_multipart_upload(self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts) -> None:
         return self.run(self.exchanges.abort_multipart_upload(bucket, key, upload_id), timeouts)

@@ -5,6 +5,7 @@ Namespaces and the order of elements differ between stores, so only local names 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 
@@ -174,21 +175,29 @@ def _text(value: str) -> str:
     return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#13;")
 
 
-def delete_body(keys: list[str]) -> bytes:
-    """DeleteObjects in its quiet form: only failures come back."""
+def delete_body(keys: list[str], etags: Sequence[str] = ()) -> bytes:
+    """DeleteObjects in its quiet form: only failures come back. ``etags`` stand beside the keys, or there are none."""
     # \r must go as a reference, or the parser on the other side makes it a \n.
-    objects = "".join([f"<Object><Key>{_text(key)}</Key></Object>" for key in keys])
+    if any(etags):
+        objects = "".join([_object(key, etag) for key, etag in zip(keys, etags, strict=True)])
+    else:
+        objects = "".join([f"<Object><Key>{_text(key)}</Key></Object>" for key in keys])
     return (
         '<?xml version="1.0" encoding="UTF-8"?>'
         f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{objects}<Quiet>true</Quiet></Delete>'
     ).encode()
 
 
+def _object(key: str, etag: str) -> str:
+    condition = f'<ETag>"{_text(etag)}"</ETag>' if etag else ""
+    return f"<Object><Key>{_text(key)}</Key>{condition}</Object>"
+
+
 def complete_body(parts: list[CompletedPart]) -> bytes:
     """CompleteMultipartUpload, parts in the order of their numbers."""
     listed = "".join(
         [
-            f'<Part><PartNumber>{part.number}</PartNumber><ETag>"{_text(part.etag)}"</ETag></Part>'
+            f'<Part><PartNumber>{part.number}</PartNumber><ETag>"{_text(part.etag)}"</ETag>{_checksum(part.checksum)}</Part>'
             for part in sorted(parts)
         ]
     )
@@ -196,6 +205,11 @@ def complete_body(parts: list[CompletedPart]) -> bytes:
         '<?xml version="1.0" encoding="UTF-8"?>'
         f'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{listed}</CompleteMultipartUpload>'
     ).encode()
+
+
+def _checksum(text: str) -> str:
+    algorithm, _, value = text.partition(":")
+    return f"<Checksum{algorithm.upper()}>{value}</Checksum{algorithm.upper()}>" if value else ""
 
 
 def location_body(region: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
@@ -39,6 +39,7 @@ from s3engine_transports.via_boto3.http import Http
 from s3engine_transports.via_boto3.session import Clients, CurrentCredentials
 from s3engine_transports.via_boto3.values import (
     bare_etag,
+    checksum_member,
     copy_source,
     delete_failures,
     list_page,
@@ -132,12 +133,14 @@ class Boto3Transport:
 
     # ---- objects
 
-    def put_object(self, bucket: str, key: str, body: Body, headers: Headers, *, timeouts: Timeouts) -> PutResult:
+    def put_object(
+        self, bucket: str, key: str, body: Body, headers: Headers, *, trailer: str = "", timeouts: Timeouts
+    ) -> PutResult:
         return self._send("PutObject", bucket, key, body, timeouts, headers)
 
     def get_object(
         self, bucket: str, key: str, sink: Sink, *, first: int = 0, last: int = -1, if_match: str = "",
-        timeouts: Timeouts,
+        headers: Headers = (), timeouts: Timeouts,
     ) -> GetResult:  # fmt: skip
         request = Answer("GetObject", bucket, key)
         check_key(*request[:3])
@@ -147,7 +150,7 @@ class Boto3Transport:
         if if_match:
             parameters["IfMatch"] = quoted_etag(if_match)
         method = self._client(bucket).get_object
-        with self._asking.asking(request, timeouts) as asked:
+        with self._asking.asking(request, timeouts, headers) as asked:
             body = self._asking.call(asked, method, parameters)["Body"]
             if asked.raw is None:  # boto3 takes any good status for an object
                 raise answers.failure(asked.answer, self._clock)
@@ -155,8 +158,11 @@ class Boto3Transport:
                 asked.answer, body.read, sink, first=first, last=last, if_match=if_match, errors=CLIENT_ERRORS
             )
 
-    def head_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> HeadResult:
-        _, answer = self._object("HeadObject", bucket, key, timeouts)
+    def head_object(
+        self, bucket: str, key: str, *, part_number: int = 0, headers: Headers = (), timeouts: Timeouts
+    ) -> HeadResult:
+        given: dict[str, Any] = {"PartNumber": part_number} if part_number else {}
+        _, answer = self._object("HeadObject", bucket, key, timeouts, headers, **given)
         return answers.head(answer, self._clock)
 
     def copy_object(
@@ -172,11 +178,14 @@ class Boto3Transport:
             return answers.copied(answer, self._clock)  # it knows the error
         return CopyResult(bare_etag(result), answer.headers.get("x-amz-request-id", ""), answer.status)
 
-    def delete_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> None:
-        self._object("DeleteObject", bucket, key, timeouts)
+    def delete_object(self, bucket: str, key: str, *, if_match: str = "", timeouts: Timeouts) -> None:
+        given: dict[str, Any] = {"IfMatch": quoted_etag(if_match)} if if_match else {}
+        self._object("DeleteObject", bucket, key, timeouts, **given)
 
-    def delete_objects(self, bucket: str, keys: list[str], *, timeouts: Timeouts) -> list[DeleteFailure]:
-        parsed, _ = self._bucket("DeleteObjects", bucket, timeouts, Delete=to_delete(bucket, keys))
+    def delete_objects(
+        self, bucket: str, keys: list[str], *, etags: Sequence[str] = (), timeouts: Timeouts
+    ) -> list[DeleteFailure]:
+        parsed, _ = self._bucket("DeleteObjects", bucket, timeouts, Delete=to_delete(bucket, keys, etags))
         return check_asked_for(bucket, keys, delete_failures(parsed))
 
     def list_objects_v2(
@@ -203,9 +212,10 @@ class Boto3Transport:
         return upload_id
 
     def upload_part(
-        self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, timeouts: Timeouts
-    ) -> PutResult:
-        return self._send("UploadPart", bucket, key, body, timeouts, UploadId=upload_id, PartNumber=number)
+        self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, headers: Headers = (),
+        trailer: str = "", timeouts: Timeouts,
+    ) -> PutResult:  # fmt: skip
+        return self._send("UploadPart", bucket, key, body, timeouts, headers, UploadId=upload_id, PartNumber=number)
 
     def upload_part_copy(
         self, source_bucket: str, source_key: str, first: int, last: int, bucket: str, key: str, upload_id: str,
@@ -219,12 +229,17 @@ class Boto3Transport:
         return self._copied(parsed.get("CopyPartResult"), answer)
 
     def complete_multipart_upload(
-        self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, timeouts: Timeouts
-    ) -> PutResult:
-        listed = [{"PartNumber": part.number, "ETag": quoted_etag(part.etag)} for part in sorted(parts)]
+        self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, headers: Headers = (),
+        timeouts: Timeouts,
+    ) -> PutResult:  # fmt: skip
+        listed = [
+            {"PartNumber": part.number, "ETag": quoted_etag(part.etag), **checksum_member(part.checksum)}
+            for part in sorted(parts)
+        ]
         parsed, answer = self._object(
-            "CompleteMultipartUpload", bucket, key, timeouts, UploadId=upload_id, MultipartUpload={"Parts": listed}
-        )
+            "CompleteMultipartUpload", bucket, key, timeouts, headers, UploadId=upload_id,
+            MultipartUpload={"Parts": listed},
+        )  # fmt: skip
         if not parsed.get("ETag"):
             raise self._asking.bad(answer)
         request_id = answer.headers.get("x-amz-request-id", "")

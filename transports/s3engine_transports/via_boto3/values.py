@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -19,7 +19,8 @@ from s3engine.transport import (
 from s3engine_transports.common import check_deletes, check_key, quoted_etag
 
 __all__ = [
-    "bare_etag", "copy_source", "delete_failures", "list_page", "parts_page", "to_delete", "uploads_page",
+    "bare_etag", "checksum_member", "copy_source", "delete_failures", "list_page", "parts_page", "to_delete",
+    "uploads_page",
 ]  # fmt: skip
 
 
@@ -33,10 +34,20 @@ def copy_source(operation: str, bucket: str, key: str, if_match: str) -> dict[st
     return source
 
 
-def to_delete(bucket: str, keys: list[str]) -> dict[str, Any]:
+def to_delete(bucket: str, keys: list[str], etags: Sequence[str] = ()) -> dict[str, Any]:
     """The parameter of DeleteObjects, in its quiet form: only failures come back. Raises InvalidRequest."""
     check_deletes(bucket, keys)
-    return {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+    objects: list[dict[str, str]] = [{"Key": key} for key in keys]
+    for one, etag in zip(objects, etags, strict=False):
+        if etag:
+            one["ETag"] = quoted_etag(etag)
+    return {"Objects": objects, "Quiet": True}
+
+
+def checksum_member(checksum: str) -> dict[str, str]:
+    """What a part's ``"crc32:" + base64`` is called in CompleteMultipartUpload; nothing for none."""
+    algorithm, _, value = checksum.partition(":")
+    return {f"Checksum{algorithm.upper()}": value} if value else {}
 
 
 def delete_failures(parsed: Mapping[str, Any]) -> list[DeleteFailure]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 
 from urllib3.exceptions import HTTPError
 
@@ -66,17 +67,18 @@ class MinioTransport:
 
     # ---- operations
 
-    def put_object(self, bucket: str, key: str, body: Body, headers: Headers, *, timeouts: Timeouts) -> PutResult:
+    def put_object(
+        self, bucket: str, key: str, body: Body, headers: Headers, *, trailer: str = "", timeouts: Timeouts
+    ) -> PutResult:
         answer = self._ask("PutObject", "PUT", bucket, key, timeouts, headers=headers, body=body)
         return answers.put(answer, self._clock)
 
     def get_object(
         self, bucket: str, key: str, sink: Sink, *, first: int = 0, last: int = -1, if_match: str = "",
-        timeouts: Timeouts,
+        headers: Headers = (), timeouts: Timeouts,
     ) -> GetResult:  # fmt: skip
-        headers: Headers = ()
         if first or last >= 0:
-            headers = (("range", f"bytes={first}-{last if last >= 0 else ''}"),)
+            headers = (*headers, ("range", f"bytes={first}-{last if last >= 0 else ''}"))
         if if_match:
             headers = (*headers, ("if-match", quoted_etag(if_match)))
         with self._asker.asking("GetObject", "GET", bucket, key, timeouts, headers) as (answer, response):
@@ -87,8 +89,12 @@ class MinioTransport:
                 if_match=if_match, errors=(HTTPError,),
             )  # fmt: skip
 
-    def head_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> HeadResult:
-        return answers.head(self._ask("HeadObject", "HEAD", bucket, key, timeouts), self._clock)
+    def head_object(
+        self, bucket: str, key: str, *, part_number: int = 0, headers: Headers = (), timeouts: Timeouts
+    ) -> HeadResult:
+        query = {"partNumber": str(part_number)} if part_number else {}
+        answer = self._ask("HeadObject", "HEAD", bucket, key, timeouts, query=query, headers=headers)
+        return answers.head(answer, self._clock)
 
     def copy_object(
         self, source_bucket: str, source_key: str, bucket: str, key: str, headers: Headers, *, if_match: str = "",
@@ -97,12 +103,15 @@ class MinioTransport:
         extra = (*copy_source("CopyObject", source_bucket, source_key, if_match), *headers)
         return answers.copied(self._ask("CopyObject", "PUT", bucket, key, timeouts, headers=extra), self._clock)
 
-    def delete_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> None:
-        answers.nothing(self._ask("DeleteObject", "DELETE", bucket, key, timeouts), self._clock)
+    def delete_object(self, bucket: str, key: str, *, if_match: str = "", timeouts: Timeouts) -> None:
+        headers: Headers = (("if-match", quoted_etag(if_match)),) if if_match else ()
+        answers.nothing(self._ask("DeleteObject", "DELETE", bucket, key, timeouts, headers=headers), self._clock)
 
-    def delete_objects(self, bucket: str, keys: list[str], *, timeouts: Timeouts) -> list[DeleteFailure]:
+    def delete_objects(
+        self, bucket: str, keys: list[str], *, etags: Sequence[str] = (), timeouts: Timeouts
+    ) -> list[DeleteFailure]:
         check_deletes(bucket, keys)
-        body = xml.delete_body(keys)
+        body = xml.delete_body(keys, etags)
         md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         headers = (("content-md5", md5), ("content-type", "application/xml"))
         answer = self._ask(
@@ -130,11 +139,12 @@ class MinioTransport:
         return answers.from_xml(answer, self._clock, answers.upload_id)
 
     def upload_part(
-        self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, timeouts: Timeouts
-    ) -> PutResult:
+        self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, headers: Headers = (),
+        trailer: str = "", timeouts: Timeouts,
+    ) -> PutResult:  # fmt: skip
         query = {"partNumber": str(number), "uploadId": upload_id}
         return answers.put(
-            self._ask("UploadPart", "PUT", bucket, key, timeouts, query=query, body=body), self._clock
+            self._ask("UploadPart", "PUT", bucket, key, timeouts, query=query, headers=headers, body=body), self._clock
         )
 
     def upload_part_copy(
@@ -148,11 +158,12 @@ class MinioTransport:
         return answers.copied(answer, self._clock)
 
     def complete_multipart_upload(
-        self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, timeouts: Timeouts
-    ) -> PutResult:
+        self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, headers: Headers = (),
+        timeouts: Timeouts,
+    ) -> PutResult:  # fmt: skip
         answer = self._ask(
             "CompleteMultipartUpload", "POST", bucket, key, timeouts, query={"uploadId": upload_id},
-            headers=(("content-type", "application/xml"),), body=xml.complete_body(parts),
+            headers=(*headers, ("content-type", "application/xml")), body=xml.complete_body(parts),
         )  # fmt: skip
         return answers.completed(answer, self._clock)
 

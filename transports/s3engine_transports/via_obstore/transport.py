@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NoReturn
 
 import obstore
@@ -42,7 +43,7 @@ _CAPABILITIES = Capabilities(
     timers=frozenset(("connect", "attempt")),
     if_match_copy=False, multipart=False, copy_parts=False, copy_headers=False, copy_between_buckets=False,
     exact_keys=False, error_details=False, refuses_redirects=False,
-    complete_listings=False, buckets=False, clock_offset=False, fork=False,
+    complete_listings=False, buckets=False, clock_offset=False, fork=False, if_match_delete=False, checksums=False,
     reasons=(
         ("timers", "obstore's client counts sending a body as waiting, so its read timer is used for requests without "
                    "one only, and is late by the connect timeout; timeouts belong to a store, so they are rounded up"),
@@ -66,6 +67,8 @@ _CAPABILITIES = Capabilities(
                               "is taken for the store's"),
         ("complete_listings", "obstore takes a page without a token for the last one; only after a full page of 1000 "
                               "can it be seen that keys are missing. And it takes any 200 for a delete that was done"),
+        ("if_match_delete", "obstore's deletes take no condition"),
+        ("checksums", "obstore sends no Content-MD5 and no checksum headers, and asks for none"),
         ("buckets", "obstore makes and deletes no buckets"),
         ("clock_offset", "obstore signs with the machine's clock"),
         ("fork", FORKED),
@@ -117,22 +120,33 @@ class ObstoreTransport:
 
     # ---- objects
 
-    def put_object(self, bucket: str, key: str, body: Body, headers: Headers, *, timeouts: Timeouts) -> PutResult:
+    def put_object(
+        self, bucket: str, key: str, body: Body, headers: Headers, *, trailer: str = "", timeouts: Timeouts
+    ) -> PutResult:
         request = Answer("PutObject", bucket, key)
         check_key(request, key)
+        if trailer:
+            _refuse(request, "checksums")
         return upload(
             lambda: Attempt(self._stores, self._background, request, timeouts), request, body, headers, self._room
         )
 
     def get_object(
         self, bucket: str, key: str, sink: Sink, *, first: int = 0, last: int = -1, if_match: str = "",
-        timeouts: Timeouts,
+        headers: Headers = (), timeouts: Timeouts,
     ) -> GetResult:  # fmt: skip
         attempt = self._on_key("GetObject", bucket, key, timeouts)
+        if headers:
+            _refuse(attempt.request, "checksums")
         return download(attempt, sink, first, last, if_match, self._without_ranges)
 
-    def head_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> HeadResult:
-        return head(self._on_key("HeadObject", bucket, key, timeouts))
+    def head_object(
+        self, bucket: str, key: str, *, part_number: int = 0, headers: Headers = (), timeouts: Timeouts
+    ) -> HeadResult:
+        attempt = self._on_key("HeadObject", bucket, key, timeouts)
+        if headers or part_number:
+            _refuse(attempt.request, "checksums")
+        return head(attempt)
 
     def copy_object(
         self, source_bucket: str, source_key: str, bucket: str, key: str, headers: Headers, *, if_match: str = "",
@@ -148,11 +162,19 @@ class ObstoreTransport:
         check_key(request, source_key)
         return self._copies.copy(attempt, source_key, key)
 
-    def delete_object(self, bucket: str, key: str, *, timeouts: Timeouts) -> None:
-        self._on_key("DeleteObject", bucket, key, timeouts).ask(obstore.delete, key, one_by_one=True)
+    def delete_object(self, bucket: str, key: str, *, if_match: str = "", timeouts: Timeouts) -> None:
+        attempt = self._on_key("DeleteObject", bucket, key, timeouts)
+        if if_match:
+            _refuse(attempt.request, "if_match_delete")
+        attempt.ask(obstore.delete, key, one_by_one=True)
 
-    def delete_objects(self, bucket: str, keys: list[str], *, timeouts: Timeouts) -> list[DeleteFailure]:
-        return delete_many(self._attempt("DeleteObjects", bucket, "", timeouts), keys)
+    def delete_objects(
+        self, bucket: str, keys: list[str], *, etags: Sequence[str] = (), timeouts: Timeouts
+    ) -> list[DeleteFailure]:
+        attempt = self._attempt("DeleteObjects", bucket, "", timeouts)
+        if any(etags):
+            _refuse(attempt.request, "if_match_delete")
+        return delete_many(attempt, keys)
 
     def list_objects_v2(
         self, bucket: str, prefix: str = "", *, delimiter: str = "", continuation_token: str = "",
@@ -180,8 +202,9 @@ class ObstoreTransport:
         _refuse(Answer("CreateMultipartUpload", bucket, key), "multipart")
 
     def upload_part(
-        self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, timeouts: Timeouts
-    ) -> PutResult:
+        self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, headers: Headers = (),
+        trailer: str = "", timeouts: Timeouts,
+    ) -> PutResult:  # fmt: skip
         _refuse(Answer("UploadPart", bucket, key), "multipart")
 
     def upload_part_copy(
@@ -191,8 +214,9 @@ class ObstoreTransport:
         _refuse(Answer("UploadPartCopy", bucket, key), "copy_parts")
 
     def complete_multipart_upload(
-        self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, timeouts: Timeouts
-    ) -> PutResult:
+        self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, headers: Headers = (),
+        timeouts: Timeouts,
+    ) -> PutResult:  # fmt: skip
         _refuse(Answer("CompleteMultipartUpload", bucket, key), "multipart")
 
     def abort_multipart_upload(self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts) -> None:

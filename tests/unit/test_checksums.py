@@ -1,0 +1,50 @@
+"""Checksums: values, texts, and the checksum of a whole out of its parts."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s3engine import checksums
+
+# The check values of "123456789": https://reveng.sourceforge.io/crc-catalogue/ for CRCs, RFC 1321, FIPS 180.
+_KNOWN = {
+    "crc64nvme": "crc64nvme:rosUhgp5mIg=", "crc32c": "crc32c:4waSgw==", "crc32": "crc32:y/Q5Jg==",
+    "sha256": "sha256:FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU=", "md5": "md5:JfnnlDI7RTiF9RgfG2JNCw==",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("algorithm", checksums.ALGORITHMS)
+def test_the_published_check_values(algorithm: str) -> None:
+    """Each algorithm gives the value that its catalogue lists."""
+    assert checksums.compute(algorithm, b"123456789") == _KNOWN[algorithm]
+
+
+@pytest.mark.parametrize("algorithm", sorted(checksums.COMBINABLE))
+@given(parts=st.lists(st.binary(max_size=300), min_size=1, max_size=6))
+def test_the_checksum_of_a_whole_follows_from_its_parts(algorithm: str, parts: list[bytes]) -> None:
+    """combine() of the parts is compute() of the whole, empty parts included."""
+    combined = checksums.combine((checksums.compute(algorithm, part), len(part)) for part in parts)
+    assert combined == checksums.compute(algorithm, b"".join(parts))
+
+
+def test_what_cannot_be_combined_is_refused() -> None:
+    """SHA-256, and different algorithms, raise ValueError; no parts give no checksum."""
+    assert checksums.combine([]) == ""
+    with pytest.raises(ValueError, match="cannot combine"):
+        checksums.combine([(checksums.compute("sha256", b"a"), 1)])
+    with pytest.raises(ValueError, match="cannot combine"):
+        checksums.combine([(checksums.compute("crc32", b"a"), 1), (checksums.compute("crc32c", b"a"), 1)])
+
+
+@pytest.mark.parametrize("wrong", ["", "crc32", "crc16:AAA=", "crc32:not base64"])
+def test_a_text_that_is_no_checksum_is_refused(wrong: str) -> None:
+    """parse() raises ValueError for unknown names and for what is not base64."""
+    with pytest.raises(ValueError, match=r"."):
+        checksums.parse(wrong)
+
+
+def test_a_text_is_parsed_into_what_it_was_made_of() -> None:
+    """parse() is the inverse of text()."""
+    assert checksums.parse(checksums.text("crc32", b"\0\1\2\3")) == ("crc32", b"\0\1\2\3")
