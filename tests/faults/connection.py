@@ -1,0 +1,197 @@
+"""One connection through the proxy: carries requests and answers, and breaks what the plan says."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections import Counter
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tests.faults.kinds import CloseIdle, CutAnswer, Drip, Fault, FlipBit, Latency, Reset, Respond, Stall, StallAnswer
+from tests.faults.plans import Plan
+from tests.faults.wire import flipped, for_ever, framing_of, header_of, only, pieces_of, write_slowly
+
+
+@dataclass
+class Log:
+    """What happened so far. Written by the proxy's thread alone; ``errors`` should stay empty."""
+
+    connections: int = 0
+    requests: int = 0
+    answers: int = 0
+    """Answers that went to the client whole, those of the proxy's own included."""
+    request_lines: list[str] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+    """How often each fault was used, by class name."""
+    errors: list[BaseException] = field(default_factory=list)
+
+
+class Proxy(Protocol):
+    """What a connection needs of its proxy."""
+
+    upstream: tuple[str, int]
+    plan: Plan
+    log: Log
+
+
+class Connection:
+    """One connection of a client, and the one to the server that goes with it."""
+
+    def __init__(self, proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.proxy, self.log = proxy, proxy.log
+        self.reader, self.writer = reader, writer
+        self.up: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self.log.connections += 1
+        self.number = self.log.connections
+
+    async def run(self) -> None:
+        try:
+            if await self._on_accept():
+                while await self._one_request():
+                    pass
+            self.writer.close()
+            await self.writer.wait_closed()
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # one of the two ends went away and so does the other, or the proxy stops
+        except Exception as error:  # noqa: BLE001 - raised again in the test's thread
+            self.log.errors.append(error)
+        finally:
+            self.writer.transport.abort()
+            if self.up:
+                self.up[1].transport.abort()
+
+    def _fault(self, request_no: int, head: bytes) -> Fault | None:
+        fault = self.proxy.plan(self.number, request_no, head)
+        if fault is not None:
+            self.log.faults[type(fault).__name__] += 1
+        return fault
+
+    async def _on_accept(self) -> bool:
+        match self._fault(0, b""):
+            case None:
+                pass
+            case Latency(seconds):
+                await asyncio.sleep(seconds)
+            case Reset():
+                return self._reset()
+            case Stall():
+                await for_ever()
+            case other:
+                raise TypeError(f"{other} needs a request; give it when request_no > 0")
+        return True
+
+    async def _one_request(self) -> bool:
+        """Carry one request and its answer; False when the connection is over."""
+        try:
+            head = await self.reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError:
+            return False
+        self.log.requests += 1
+        self.log.request_lines.append(head.split(b"\r\n", 1)[0].decode("latin-1"))
+        fault = self._fault(self.log.requests, head)
+        match fault:
+            case Reset(forward=False):
+                return self._reset()
+            case Respond():
+                return await self._respond(fault, head)
+            case StallAnswer(forward=False):
+                await self._carry_body(self.reader, None, framing_of(head), None)
+                await for_ever()
+        if self.up is None:
+            self.up = await asyncio.open_connection(*self.proxy.upstream)
+        self.up[1].write(head)
+        sending = asyncio.create_task(self._send_body(head, fault, self.up[1]))
+        try:
+            return await self._answer(head, fault, self.up[0], sending)
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+    async def _send_body(self, head: bytes, fault: Fault | None, writer: asyncio.StreamWriter) -> None:
+        try:
+            await writer.drain()
+            await self._carry_body(self.reader, writer, framing_of(head), only(fault, "up"))
+        except (OSError, asyncio.IncompleteReadError):
+            writer.transport.abort()  # the client went away; the server shall notice and its answer is not awaited
+
+    async def _answer(
+        self, head: bytes, fault: Fault | None, reader: asyncio.StreamReader, sending: asyncio.Task[None]
+    ) -> bool:
+        while True:
+            answer = await reader.readuntil(b"\r\n\r\n")
+            status = int(answer.split(b" ", 2)[1])
+            if status >= 200:
+                break
+            self.writer.write(answer)  # 100 Continue: the answer proper comes later
+        match fault:
+            case StallAnswer():
+                await for_ever()
+            case Reset():
+                return self._reset()
+            case CutAnswer(head=False):
+                return False
+            case Latency(seconds):
+                await asyncio.sleep(seconds)
+        self.writer.write(answer)
+        no_body = head.startswith(b"HEAD ") or status in (204, 304)
+        framing = 0 if no_body else framing_of(answer, to_end=True)
+        if not await self._carry_body(reader, self.writer, framing, only(fault, "down")):
+            return False
+        self.log.answers += 1
+        if isinstance(fault, CloseIdle):
+            await asyncio.sleep(fault.after_s)
+            return False
+        if framing == "end" or header_of(answer, b"connection").lower() == b"close":
+            return False
+        await sending  # an answer that came early: the rest of the body is still to be taken in
+        return True
+
+    async def _respond(self, fault: Respond, head: bytes) -> bool:
+        if not fault.early:
+            if header_of(head, b"expect"):
+                self.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            await self._carry_body(self.reader, None, framing_of(head), None)
+        lines = [f"HTTP/1.1 {fault.status} Fault", *(f"{name}: {value}" for name, value in fault.headers)]
+        lines.append(f"Content-Length: {len(fault.body)}")
+        self.writer.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n")
+        if not head.startswith(b"HEAD "):
+            self.writer.write(fault.body)
+        await self.writer.drain()
+        self.log.answers += 1
+        if fault.early:
+            # A plain close with unread bytes would send RST, which can destroy the answer before it is read.
+            self.writer.write_eof()
+            while await self.reader.read(64 * 1024):
+                pass
+            return False
+        return not any(name.lower() == "connection" and value.lower() == "close" for name, value in fault.headers)
+
+    async def _carry_body(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None, framing: int | str, fault: Fault | None
+    ) -> bool:
+        """Pass a body on, or drop it when ``writer`` is None. False when the fault cut it off."""
+        done = 0
+        async with aclosing(pieces_of(reader, framing)) as pieces:
+            async for piece, counted in pieces:
+                match fault:
+                    case CutAnswer(after_bytes=limit) | Stall(after_bytes=limit) if done + counted > limit:
+                        assert writer is not None
+                        writer.write(piece[: limit - done])
+                        await writer.drain()
+                        if isinstance(fault, Stall):
+                            await for_ever()
+                        return False
+                    case FlipBit(at=at) if done <= at < done + counted:
+                        piece = flipped(piece, at - done)  # noqa: PLW2901
+                if writer is not None:
+                    await write_slowly(writer, piece, fault.bytes_per_s if isinstance(fault, Drip) and counted else 0.0)
+                done += counted
+        return True
+
+    def _reset(self) -> bool:
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+        return False

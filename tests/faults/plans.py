@@ -1,0 +1,44 @@
+"""Which request gets which fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tests.faults.kinds import Fault, Latency, Reset, Stall
+
+Plan = Callable[[int, int, bytes], Fault | None]
+"""``plan(connection_no, request_no, request_head)``; called in the proxy's thread."""
+
+
+def first(count: int, fault: Fault) -> Plan:
+    """The first ``count`` requests get the fault, later ones none."""
+    return lambda _connection_no, request_no, _head: fault if 1 <= request_no <= count else None
+
+
+def always(fault: Fault) -> Plan:
+    """Every request gets the fault."""
+    return lambda _connection_no, request_no, _head: fault if request_no else None
+
+
+def script(faults: Sequence[Fault | None]) -> Plan:
+    """The n-th request gets the n-th fault; later ones none."""
+    return lambda _connection_no, request_no, _head: faults[request_no - 1] if 1 <= request_no <= len(faults) else None
+
+
+def on_accept(count: int, fault: Stall | Latency | Reset) -> Plan:
+    """The first ``count`` connections get the fault before a byte of them is read."""
+    return lambda connection_no, request_no, _head: fault if not request_no and connection_no <= count else None
+
+
+def matching(text: bytes, plan: Plan) -> Plan:
+    """``plan`` for the requests whose head holds ``text``, numbered among themselves; others pass."""
+    seen = 0
+
+    def wrapped(connection_no: int, request_no: int, head: bytes) -> Fault | None:
+        nonlocal seen
+        if text not in head:
+            return None
+        seen += 1
+        return plan(connection_no, seen, head)
+
+    return wrapped

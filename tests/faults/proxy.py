@@ -1,0 +1,77 @@
+"""The proxy itself: a listener in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from types import TracebackType
+
+from tests.faults.connection import Connection, Log
+from tests.faults.plans import Plan
+
+HOST = "127.0.0.1"
+
+
+class FaultProxy:
+    """The proxy as a context manager; ``plan`` None lets everything pass.
+
+    Leaving the block closes all connections and raises what the plan raised.
+    """
+
+    def __init__(self, upstream_host: str, upstream_port: int, plan: Plan | None = None) -> None:
+        self.upstream = (upstream_host, upstream_port)
+        self.plan: Plan = plan or (lambda _connection_no, _request_no, _head: None)
+        self.log = Log()
+        self.port = 0
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._quit: asyncio.Event | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="fault-proxy", daemon=True)
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def __enter__(self) -> FaultProxy:
+        self._thread.start()
+        assert self._ready.wait(10), "the fault proxy did not start"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._loop is not None
+        assert self._quit is not None
+        self._loop.call_soon_threadsafe(self._quit.set)
+        self._thread.join(10)
+        assert not self._thread.is_alive(), "the fault proxy did not stop"
+        if self.log.errors and error is None:
+            raise self.log.errors[0]
+
+    async def _serve(self) -> None:
+        self._loop, self._quit = asyncio.get_running_loop(), asyncio.Event()
+        tasks: set[asyncio.Task[None]] = set()
+
+        async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            tasks.add(task)
+            try:
+                await Connection(self, reader, writer).run()
+            finally:
+                tasks.discard(task)
+
+        listener = socket.create_server((HOST, 0))
+        # Inherited by accepted sockets. Small, so that a sender notices soon that nobody reads any more.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        server = await asyncio.start_server(accepted, sock=listener)
+        self.port = listener.getsockname()[1]
+        self._ready.set()
+        await self._quit.wait()
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # Aborted transports close their sockets in the loop's next turn.
+        await asyncio.sleep(0)
