@@ -10,7 +10,29 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tests.faults.kinds import CloseIdle, CutAnswer, Drip, Fault, FlipBit, Latency, Reset, Respond, Stall, StallAnswer
+from tests.faults.answers import failed_deletes
+from tests.faults.heads import changed_head
+from tests.faults.kinds import (
+    CloseIdle,
+    CutAnswer,
+    CutHead,
+    Drip,
+    DripHead,
+    FailedDeletes,
+    Fault,
+    FlipBit,
+    Garbage,
+    HalfOpen,
+    Latency,
+    Refuse,
+    Reset,
+    ResetAt,
+    Respond,
+    Stall,
+    StallAnswer,
+    StallHead,
+    WrongLength,
+)
 from tests.faults.plans import Plan
 from tests.faults.wire import flipped, for_ever, framing_of, header_of, only, pieces_of, write_slowly
 
@@ -35,6 +57,9 @@ class Proxy(Protocol):
     upstream: tuple[str, int]
     plan: Plan
     log: Log
+
+    def refuse(self, seconds: float) -> None:
+        """Close the listener for so long, and all connections."""
 
 
 class Connection:
@@ -75,9 +100,15 @@ class Connection:
                 pass
             case Latency(seconds):
                 await asyncio.sleep(seconds)
-            case Reset():
+            case Reset() | ResetAt(stage="accept"):
+                return self._reset()
+            case ResetAt(stage="request head", after_bytes=after_bytes):
+                await self.reader.read(after_bytes or 1)
                 return self._reset()
             case Stall():
+                await for_ever()
+            case StallHead(after_bytes, direction="up"):
+                await self.reader.read(after_bytes)
                 await for_ever()
             case other:
                 raise TypeError(f"{other} needs a request; give it when request_no > 0")
@@ -97,6 +128,15 @@ class Connection:
                 return self._reset()
             case Respond():
                 return await self._respond(fault, head)
+            case FailedDeletes(code):
+                return await self._fail_deletes(head, code)
+            case Garbage(answer):
+                await self._carry_body(self.reader, None, framing_of(head), None)
+                self.writer.write(answer)
+                return False
+            case Refuse(seconds):
+                self.proxy.refuse(seconds)
+                return self._reset()
             case StallAnswer(forward=False):
                 await self._carry_body(self.reader, None, framing_of(head), None)
                 await for_ever()
@@ -113,7 +153,9 @@ class Connection:
     async def _send_body(self, head: bytes, fault: Fault | None, writer: asyncio.StreamWriter) -> None:
         try:
             await writer.drain()
-            await self._carry_body(self.reader, writer, framing_of(head), only(fault, "up"))
+            if not await self._carry_body(self.reader, writer, framing_of(head), only(fault, "up")):
+                self._reset()
+                writer.transport.abort()
         except (OSError, asyncio.IncompleteReadError):
             writer.transport.abort()  # the client went away; the server shall notice and its answer is not awaited
 
@@ -129,21 +171,33 @@ class Connection:
         match fault:
             case StallAnswer():
                 await for_ever()
-            case Reset():
+            case Reset() | ResetAt(stage="request end"):
                 return self._reset()
             case CutAnswer(head=False):
                 return False
+            case StallHead(after_bytes) | CutHead(after_bytes) | ResetAt(stage="answer head", after_bytes=after_bytes):
+                self.writer.write(answer[:after_bytes])
+                await self.writer.drain()
+                return await self._break_off(fault)
             case Latency(seconds):
                 await asyncio.sleep(seconds)
-        self.writer.write(answer)
+        shown = changed_head(answer, fault)
+        await write_slowly(self.writer, shown, fault.bytes_per_s if isinstance(fault, DripHead) else 0.0)
         no_body = head.startswith(b"HEAD ") or status in (204, 304)
         framing = 0 if no_body else framing_of(answer, to_end=True)
         if not await self._carry_body(reader, self.writer, framing, only(fault, "down")):
             return False
         self.log.answers += 1
-        if isinstance(fault, CloseIdle):
-            await asyncio.sleep(fault.after_s)
-            return False
+        match fault:
+            case CloseIdle(after_s):
+                await asyncio.sleep(after_s)
+                return False
+            case HalfOpen():
+                while await self.reader.read(64 * 1024):
+                    pass
+                await for_ever()
+            case WrongLength():
+                return False
         if framing == "end" or header_of(answer, b"connection").lower() == b"close":
             return False
         await sending  # an answer that came early: the rest of the body is still to be taken in
@@ -177,19 +231,32 @@ class Connection:
         async with aclosing(pieces_of(reader, framing)) as pieces:
             async for piece, counted in pieces:
                 match fault:
-                    case CutAnswer(after_bytes=limit) | Stall(after_bytes=limit) if done + counted > limit:
+                    case CutAnswer(after_bytes=limit) | Stall(after_bytes=limit) | ResetAt(after_bytes=limit) if (
+                        done + counted > limit
+                    ):
                         assert writer is not None
                         writer.write(piece[: limit - done])
                         await writer.drain()
-                        if isinstance(fault, Stall):
-                            await for_ever()
-                        return False
+                        return await self._break_off(fault)
                     case FlipBit(at=at) if done <= at < done + counted:
                         piece = flipped(piece, at - done)  # noqa: PLW2901
                 if writer is not None:
                     await write_slowly(writer, piece, fault.bytes_per_s if isinstance(fault, Drip) and counted else 0.0)
                 done += counted
         return True
+
+    async def _fail_deletes(self, head: bytes, code: str) -> bool:
+        taken = [piece async for piece, counted in pieces_of(self.reader, framing_of(head)) if counted]
+        return await self._respond(Respond(200, body=failed_deletes(b"".join(taken), code)), b"POST ")
+
+    async def _break_off(self, fault: Fault | None) -> bool:
+        """What comes in the middle of a head or body: silence, RST, or the end."""
+        if isinstance(fault, Stall | StallHead):
+            await for_ever()
+        if isinstance(fault, ResetAt):
+            await asyncio.sleep(0.02)  # RST would overtake what was sent
+            return self._reset()
+        return False
 
     def _reset(self) -> bool:
         self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tests.faults.kinds import Fault, Latency, Reset, Stall
+from tests.faults.kinds import Fault, Latency, Reset, ResetAt, Stall, StallHead
 
 Plan = Callable[[int, int, bytes], Fault | None]
 """``plan(connection_no, request_no, request_head)``; called in the proxy's thread."""
@@ -25,9 +25,21 @@ def script(faults: Sequence[Fault | None]) -> Plan:
     return lambda _connection_no, request_no, _head: faults[request_no - 1] if 1 <= request_no <= len(faults) else None
 
 
-def on_accept(count: int, fault: Stall | Latency | Reset) -> Plan:
+def on_accept(count: int, fault: Stall | StallHead | Latency | Reset | ResetAt) -> Plan:
     """The first ``count`` connections get the fault before a byte of them is read."""
     return lambda connection_no, request_no, _head: fault if not request_no and connection_no <= count else None
+
+
+def every(count: int, fault: Fault, burst: int = 1) -> Plan:
+    """``burst`` requests in a row out of each ``count`` get the fault, the last ones of each ``count``."""
+    return lambda _connection_no, request_no, _head: (
+        fault if request_no and (request_no - 1) % count >= count - burst else None
+    )
+
+
+def every_connection(count: int, fault: Stall | StallHead | Latency | Reset | ResetAt) -> Plan:
+    """Each ``count``-th connection gets the fault before a request of it was read whole, beginning with the first."""
+    return lambda connection_no, request_no, _head: fault if not request_no and connection_no % count == 1 else None
 
 
 def matching(text: bytes, plan: Plan) -> Plan:

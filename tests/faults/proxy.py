@@ -24,6 +24,7 @@ class FaultProxy:
         self.plan: Plan = plan or (lambda _connection_no, _request_no, _head: None)
         self.log = Log()
         self.port = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._quit: asyncio.Event | None = None
@@ -49,29 +50,49 @@ class FaultProxy:
         if self.log.errors and error is None:
             raise self.log.errors[0]
 
-    async def _serve(self) -> None:
-        self._loop, self._quit = asyncio.get_running_loop(), asyncio.Event()
-        tasks: set[asyncio.Task[None]] = set()
+    def refuse(self, seconds: float) -> None:
+        """Close the listener for so long, and all connections; from any thread, at once. Again: begins anew."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._refuse, seconds)
 
+    def _refuse(self, seconds: float) -> None:
+        self._refused_until_s = asyncio.get_running_loop().time() + seconds
+        self._closed.set()
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._quit, self._closed = asyncio.Event(), asyncio.Event()
+        self._refused_until_s = 0.0
+        quitting = asyncio.create_task(self._quit.wait())
+        self._loop = loop
+        while not self._quit.is_set():
+            self._closed.clear()
+            server = await self._listen()
+            self._ready.set()
+            closed = asyncio.create_task(self._closed.wait())
+            await asyncio.wait({quitting, closed}, return_when=asyncio.FIRST_COMPLETED)
+            closed.cancel()
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            # Aborted transports close their sockets in the loop's next turn.
+            await asyncio.sleep(0)
+            while (left_s := self._refused_until_s - loop.time()) > 0 and not self._quit.is_set():
+                await asyncio.wait({quitting}, timeout=left_s)
+
+    async def _listen(self) -> asyncio.Server:
         async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
             assert task is not None
-            tasks.add(task)
+            self._tasks.add(task)
             try:
                 await Connection(self, reader, writer).run()
             finally:
-                tasks.discard(task)
+                self._tasks.discard(task)
 
-        listener = socket.create_server((HOST, 0))
+        listener = socket.create_server((HOST, self.port))
         # Inherited by accepted sockets. Small, so that a sender notices soon that nobody reads any more.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
-        server = await asyncio.start_server(accepted, sock=listener)
         self.port = listener.getsockname()[1]
-        self._ready.set()
-        await self._quit.wait()
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        # Aborted transports close their sockets in the loop's next turn.
-        await asyncio.sleep(0)
+        return await asyncio.start_server(accepted, sock=listener)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from tests.faults.kinds import CutAnswer, Direction, Drip, Fault, FlipBit, Stall
+from tests.faults.kinds import CutAnswer, Direction, Drip, Fault, FlipBit, ResetAt, Stall
 
 
 async def for_ever() -> None:
@@ -65,6 +65,8 @@ def only(fault: Fault | None, direction: Direction) -> Fault | None:
     """The fault, if it concerns the body that goes in this direction."""
     if isinstance(fault, CutAnswer):
         return fault if direction == "down" else None
+    if isinstance(fault, ResetAt):
+        return fault if fault.stage == ("request body" if direction == "up" else "answer body") else None
     if isinstance(fault, Stall | Drip | FlipBit) and fault.direction == direction:
         return fault
     return None
