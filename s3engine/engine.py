@@ -21,6 +21,7 @@ from s3engine.credentials import CredentialSource, load_settings
 from s3engine.errors import ConfigError, EngineClosed, InvalidRequest, NotFound, ServerFault
 from s3engine.listing import ObjectListing
 from s3engine.operations import Template
+from s3engine.pages import PageWatch
 from s3engine.pool.caller import Caller
 from s3engine.pool.load import capabilities_of, dotted_name, open_transport
 from s3engine.transport import Capabilities, HeadResult, ObjectInfo, UploadInfo
@@ -205,7 +206,7 @@ class Engine:
         check_bucket(bucket)
         aborted = 0
         key_marker = upload_id_marker = ""
-        seen = {("", "")}
+        watch = PageWatch(f"unfinished uploads in s3://{bucket}/{prefix}")
         while True:
             page = self._call(
                 OpClass.LIST, bucket,
@@ -224,9 +225,7 @@ class Engine:
             key_marker, upload_id_marker = page.next_key_marker, page.next_upload_id_marker
             if not key_marker:
                 return aborted
-            if (key_marker, upload_id_marker) in seen:
-                raise ServerFault("the store lists the same page of unfinished uploads again and again", bucket=bucket)
-            seen.add((key_marker, upload_id_marker))
+            watch.page(f"{key_marker}\0{upload_id_marker}", [f"{one.key}\0{one.upload_id}" for one in page.uploads])
 
     # ---- life
 

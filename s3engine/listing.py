@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from s3engine.batch import Batch, Progress
 from s3engine.control.estimator import OpClass
-from s3engine.errors import ServerFault
 from s3engine.operations import Template
+from s3engine.pages import PageWatch
 from s3engine.transport import ListPage, ObjectInfo
 from s3engine.uri import check_bucket
 
@@ -44,14 +44,16 @@ class ObjectListing:
     # ---- reading
 
     def pages(self) -> Iterator[ListPage]:
-        """The pages as they come; with a delimiter they have ``prefixes`` too. Filters do not apply."""
+        """The pages as they come; with a delimiter they have ``prefixes`` too. Filters do not apply.
+
+        Raises ServerFault for a listing without end: see :class:`s3engine.pages.PageWatch`.
+        """
         with ThreadPoolExecutor(1, thread_name_prefix="s3engine-list") as ahead:
-            token = ""
-            page = self._page(token)
+            watch = PageWatch(f"listing s3://{self.bucket}/{self.prefix}")
+            page = self._page("")
             while page.next_token:
-                if page.next_token == token:
-                    raise ServerFault(f"listing s3://{self.bucket}/{self.prefix}: the store gives the same page again")
                 token = page.next_token
+                watch.page(token, [*[info.key for info in page.objects], *page.prefixes])
                 following: Future[ListPage] = ahead.submit(self._page, token)
                 try:
                     yield page

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 from typing import Any
 
 from s3engine.errors import AccessDenied, ConnectFailed, ConnectTimeout, NotS3, RequestError, S3EngineError
+from s3engine.plain import brief, one_line
 
 __all__ = ["complain", "explain", "human_bytes", "json_line", "one_line", "write"]
 
-# What moves the cursor or breaks a line, and what no encoding can say (a file name that is not UTF-8).
-_unprintable = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-
-def one_line(text: str) -> str:
-    """``text`` with control characters as escapes (``\\n``, ``\\x1b``). For eyes: --json is exact."""
-    return text if text.isprintable() else _unprintable.sub(_escape, text)
-
-
-def _escape(found: re.Match[str]) -> str:
-    character = found.group()
-    if "\udc80" <= character <= "\udcff":  # a byte that os.fsdecode could not decode
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode()
+# A line of an error holds two names at most, of 1 KiB each where the store keeps to the rules of S3, and a message.
+_LONGEST = 6000
 
 
 def write(block: str) -> None:
@@ -44,8 +32,8 @@ def write(block: str) -> None:
 
 
 def complain(text: str) -> None:
-    """One line to standard error."""
-    sys.stderr.write(f"s3engine: {one_line(text)}\n")
+    """One line to standard error, of bounded length."""
+    sys.stderr.write(f"s3engine: {brief(text, _LONGEST)}\n")
     sys.stderr.flush()
 
 

@@ -203,7 +203,14 @@ class MultipartTransfer(PartsTransfer):
             self.fail(error)
             return
         parts, marker = outcome[10]
+        before = int(task[5][1] or 0)
+        if marker and not (marker.isdecimal() and before < int(marker[:9]) <= self.plan.count):
+            self.fail(error)  # a list of parts that does not come on has no end
+            return
         for number, etag, size_bytes in parts:
+            if not 0 < number <= self.plan.count:
+                self.fail(error)
+                return
             first, last = self.plan.span(number - 1)
             if size_bytes != last + 1 - first:
                 self.fail(error)

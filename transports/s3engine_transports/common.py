@@ -22,16 +22,23 @@ from s3engine.errors import (
     ServerFault,
     WrongRegion,
 )
+from s3engine.plain import brief, one_line
 from s3engine.transport import DeleteFailure, Headers
 
 __all__ = [
     "MAX_KEPT_BYTES", "Answer", "Answered", "check_asked_for", "check_deletes", "check_etag", "check_headers",
-    "check_key", "copy_source", "failure_of", "is_xml_safe", "quoted_etag", "with_context",
+    "check_key", "copy_source", "describe", "failure_of", "is_xml_safe", "quoted_etag", "with_context",
 ]  # fmt: skip
 
 MAX_KEPT_BYTES = 64 * 1024 * 1024
 """The most that is read of a body which goes to no sink; a list page of 1000 keys of 1 KiB, percent-encoded, is below
 4 MiB."""
+
+# How much of what a store says goes into an error. A key of S3 has 1024 bytes; a hostile list has longer ones.
+_KEY_CHARACTERS = 2048
+_MESSAGE_CHARACTERS = 500
+_FIELD_CHARACTERS = 200
+_region = re.compile("[A-Za-z0-9-]{1,63}").fullmatch
 
 # Beyond this a refused signature is put down to the clock (the AWS SDK for JavaScript uses the same 300 s).
 _SKEW_S = 300.0
@@ -39,6 +46,13 @@ _token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # https://www.rfc
 _unsendable = re.compile("[\x00-\x1f\x7f\ud800-\udfff]").search
 # XML 1.0 has no way to write these, not even as a character reference: https://www.w3.org/TR/xml/#charsets
 _not_xml = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]").search
+
+
+def describe(operation: str, bucket: str, key: str) -> str:
+    """``PutObject s3://bucket/key``, in ASCII and on one line, shortened where the key is longer than any of S3."""
+    if len(key) > _KEY_CHARACTERS:
+        key = brief(key, _KEY_CHARACTERS)
+    return f"{operation} s3://{bucket}/{key}".encode("unicode_escape").decode("ascii")
 
 
 class Answered(Protocol):
@@ -80,7 +94,7 @@ class Answer(NamedTuple):
 
     def describe(self) -> str:
         """``PutObject s3://bucket/key``, on one line whatever the key holds."""
-        return f"{self.operation} s3://{self.bucket}/{self.key}".encode("unicode_escape").decode("ascii")
+        return describe(self.operation, self.bucket, self.key)
 
     def where(self) -> dict[str, Any]:
         """The context that errors of this request carry."""
@@ -221,6 +235,7 @@ def failure_of(
     headers = answer.headers
     fields = fields or {}
     status = answer.status
+    code = _field(code)
     if not code and status == 404 and answer.operation in ("HeadObject", "HeadBucket"):
         code = "NoSuchKey" if answer.operation == "HeadObject" else "NoSuchBucket"
     page = answer.content[:200].lstrip().lower()
@@ -233,7 +248,7 @@ def failure_of(
     kind = error_for(500 if status == 200 and code else status, code)
     context: dict[str, Any] = {
         **answer.where(), "status": status, "code": code,
-        "request_id": headers.get("x-amz-request-id", "") or fields.get("RequestId", ""),
+        "request_id": _field(headers.get("x-amz-request-id", "") or fields.get("RequestId", "")),
         "retry_after_s": _retry_after_s(headers),
     }  # fmt: skip
     offset = _offset_s(headers, time.time() if now_s is None else now_s)
@@ -242,12 +257,26 @@ def failure_of(
         kind = ClockSkewed
         context["offset_s"] = offset
     if kind is WrongRegion:
-        context["region"] = headers.get("x-amz-bucket-region") or fields.get("Region", "")
-    said = ": ".join(part for part in (code, " ".join(message.split())) if part)
+        # It becomes a part of the host's name on Amazon: what is none must not lead elsewhere.
+        region = headers.get("x-amz-bucket-region") or fields.get("Region", "")
+        context["region"] = region if _region(region) else ""
+    said = ": ".join(part for part in (code, _said(message)) if part)
     if not said:
         said = "the answer gives no reason" if status >= 300 else "unexpected answer"
     hint = _HINTS.get(code, "")
     return kind(f"{answer.describe()}: {said} (HTTP {status}){hint}", **context)
+
+
+def _field(text: str) -> str:
+    return brief(text, _FIELD_CHARACTERS) if text else ""
+
+
+def _said(message: str) -> str:
+    # Cut first: it may be megabytes.
+    kept = " ".join(message[: 4 * _MESSAGE_CHARACTERS].split())
+    if len(message) > 4 * _MESSAGE_CHARACTERS or len(kept) > _MESSAGE_CHARACTERS:
+        return f"{one_line(kept[:_MESSAGE_CHARACTERS])} ... ({len(message)} characters)"
+    return one_line(kept)
 
 
 _HINTS = {

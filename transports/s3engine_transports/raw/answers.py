@@ -82,7 +82,8 @@ def from_xml(answer: Answered, clock: Clock, read: Callable[[bytes], R]) -> R:
     try:
         return read(body)
     except (xml.BadXml, KeyError, ValueError) as error:
-        if body[:200].lstrip().lower().startswith((b"<!doctype", b"<html")) or (body and not body.startswith(b"<")):
+        start = body[:1000].lower()
+        if b"<!doctype" in start or start.startswith(b"<html") or (body and not body.startswith(b"<")):
             raise NotS3(
                 f"{answer.describe()}: the answer is no S3 answer. Is the endpoint an S3 endpoint?",
                 status=answer.status, **answer.where(),

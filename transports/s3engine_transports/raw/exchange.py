@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from s3engine.errors import ConnectionLost, NotS3, TruncatedBody
 from s3engine.transport import Body, GetResult, Sink
 from s3engine_transports.bodies import expected
-from s3engine_transports.common import MAX_KEPT_BYTES, check_etag
+from s3engine_transports.common import MAX_KEPT_BYTES, check_etag, describe
 
 __all__ = ["RawExchange"]
 
@@ -76,7 +76,7 @@ class RawExchange(Generic[R]):
 
     def describe(self) -> str:
         """``PutObject s3://bucket/key``, on one line whatever the key holds."""
-        return f"{self.operation} s3://{self.bucket}/{self.key}".encode("unicode_escape").decode("ascii")
+        return describe(self.operation, self.bucket, self.key)
 
     @property
     def headers(self) -> dict[str, str]:

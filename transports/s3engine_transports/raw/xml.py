@@ -16,22 +16,40 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 __all__ = [
-    "BadXml", "complete_body", "delete_body", "is_xml_safe", "location_body", "parse", "read_deleted", "read_error",
-    "read_list_page", "read_parts", "read_text", "read_uploads",
+    "BadXml", "check_harmless", "complete_body", "delete_body", "is_xml_safe", "location_body", "parse", "read_deleted",
+    "read_error", "read_list_page", "read_parts", "read_text", "read_uploads",
 ]  # fmt: skip
 
 
+_MAX_TAGS = 2_000_000  # a page of 10 000 keys has some 160 000
+_MAX_SIZE = (1 << 63) - 1
+
+
 class BadXml(ValueError):
-    """The body is empty, cut, or not XML."""
+    """The body is empty, cut, not XML, or XML as no store writes it."""
+
+
+def check_harmless(body: bytes) -> None:
+    """Raises BadXml for what must not come before a parser, ours or that of a client library.
+
+    That is a document type: it is where entities are declared, which expand without end or name files, and no answer of
+    S3 has one. A NUL: text in UTF-8 has none, and UTF-16 would hide a document type behind them. More elements than any
+    answer has: each takes 100 bytes of memory for 4 of the body.
+    """
+    if b"<!DOCTYPE" in body or b"\0" in body:
+        raise BadXml("it has a document type, as an html page does, or is no UTF-8 text")
+    if body.count(b"<") > _MAX_TAGS:
+        raise BadXml("it has more elements than any answer of S3")
 
 
 def parse(body: bytes) -> Element:
     """The root element. Raises BadXml."""
+    check_harmless(body)
     from xml.etree.ElementTree import ParseError, fromstring  # lazy: an upload of small objects reads no XML
 
     try:
         return fromstring(body)
-    except ParseError as error:
+    except (ParseError, ValueError, LookupError) as error:  # the latter two: an encoding that Python cannot map
         raise BadXml(str(error)) from None
 
 
@@ -97,7 +115,7 @@ def read_list_page(body: bytes) -> ListPage:
                     elif tag.endswith("ETag"):
                         etag = text.strip('"')
                     elif tag.endswith("Size"):
-                        size = int(text)
+                        size = _size(text)
                     elif tag.endswith("StorageClass"):
                         storage_class = text
             if encoded and ("%" in key or "+" in key):
@@ -113,6 +131,14 @@ def read_list_page(body: bytes) -> ListPage:
     if truncated == "true" and not token:
         raise BadXml("the page says that more follows, but has no NextContinuationToken")
     return ListPage(objects, prefixes, token if truncated == "true" else "")
+
+
+def _size(text: str) -> int:
+    # The length first: int() takes time by the square of it.
+    size = int(text) if len(text) < 24 else -1
+    if not 0 <= size <= _MAX_SIZE:
+        raise BadXml(f"{text[:24]!r} is no size of an object")
+    return size
 
 
 def read_deleted(body: bytes) -> list[DeleteFailure]:
@@ -138,9 +164,8 @@ def read_parts(body: bytes) -> PartsPage:
     for child in root:
         if _local(child.tag) == "Part":
             part = _fields(child)
-            parts.append(
-                CompletedPart(int(part["PartNumber"]), part.get("ETag", "").strip('"'), int(part.get("Size") or 0))
-            )
+            number, size = _size(part["PartNumber"]), _size(part.get("Size") or "0")
+            parts.append(CompletedPart(number, part.get("ETag", "").strip('"'), size))
     if not _is_truncated(fields):
         return PartsPage(parts, "")
     marker = fields.get("NextPartNumberMarker", "")

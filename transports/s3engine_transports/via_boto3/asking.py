@@ -145,6 +145,11 @@ class Asking:
             raise _cut(answer)
         if status == 200 and b"Error" in content and xml.read_error(content)[0]:
             raise answers.failure(answer, self._clock)
+        if content:
+            try:
+                xml.check_harmless(content)
+            except xml.BadXml:  # botocore would parse it
+                raise self.bad(answer) if status == 200 else answers.failure(answer, self._clock) from None
         # Without the white space of a store that keeps the connection alive before it answers.
         return AWSResponse(response.url, status, response.headers, _Body(content))
 

@@ -24,6 +24,7 @@ from s3engine.errors import ConfigError, NotS3
 from s3engine_transports.bodies import PartReader, read_whole
 from s3engine_transports.deadlines import pool_classes
 from s3engine_transports.network import proxy_for, proxy_login, socket_options
+from s3engine_transports.raw import xml
 
 __all__ = ["Client", "CurrentCredentials", "Pools"]
 
@@ -101,6 +102,8 @@ class Pools(urllib3.PoolManager):
         if to_be_read or answer.status not in (200, 206):
             answer = _read(answer, method)
         _sent.answer = answer
+        if answer.status >= 300 and to_be_read:
+            xml.check_harmless(answer.data)  # minio would parse it; who called minio looks at last_answer
         return answer
 
     def _proxied_by(self, proxy: str) -> urllib3.ProxyManager:

@@ -6,13 +6,13 @@ Its readers are used where they keep all that the seam tells: for list pages and
 from __future__ import annotations
 
 from typing import Any, NamedTuple
-from xml.etree.ElementTree import ParseError, fromstring
+from xml.etree.ElementTree import ParseError
 
 from minio.datatypes import parse_list_objects
 from minio.deleteobjects import DeleteResult
 
 from s3engine.transport import DeleteFailure, ListPage, ObjectInfo
-from s3engine_transports.raw.xml import BadXml
+from s3engine_transports.raw.xml import BadXml, check_harmless, parse
 
 __all__ = ["read_deleted", "read_list_page"]
 
@@ -26,6 +26,7 @@ class _Response(NamedTuple):
 def read_list_page(body: bytes) -> ListPage:
     """A page of ListObjectsV2. Raises BadXml."""
     response: Any = _Response(body)
+    check_harmless(body)
     try:
         found, truncated, token, _ = parse_list_objects(response)
     except (ParseError, ValueError) as error:
@@ -39,6 +40,8 @@ def read_list_page(body: bytes) -> ListPage:
             continue
         when = one.last_modified
         stamp = f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03}Z" if when else ""
+        if one.size is not None and one.size < 0:
+            raise BadXml(f"{one.size} is no size of an object")
         objects.append(ObjectInfo(name, one.size or 0, one.etag or "", stamp, one.storage_class or ""))
     if truncated and b"NextContinuationToken" not in body:  # minio takes the last key for one, as for ListObjects
         raise BadXml("the page says that more follows, but has no NextContinuationToken")
@@ -48,7 +51,7 @@ def read_list_page(body: bytes) -> ListPage:
 def read_deleted(body: bytes) -> list[DeleteFailure]:
     """The failures of DeleteObjects. Raises BadXml."""
     try:
-        root = fromstring(body)
+        root = parse(body)
         if not root.tag.endswith("DeleteResult"):  # minio takes any page for one where all was deleted
             raise BadXml(f"a {root.tag} where a DeleteResult is due")
         result = DeleteResult.fromxml(root)
