@@ -21,6 +21,7 @@ GIB = 1024 * MIB
 _START_METHODS = ("auto", "fork", "forkserver", "spawn")
 _LANES = ("auto", "loop", "threads")
 _ADDRESSING = ("auto", "path", "virtual")
+_FSYNC = ("auto", "always", "never")
 _SIGNING = ("auto", "always", "never")
 
 
@@ -105,6 +106,9 @@ class Config:
     copy_threshold_bytes: int = 1 * GIB
     """Copies larger than this use UploadPartCopy (CopyObject ends at 5 GiB)."""
     copy_part_size_bytes: int = 256 * MIB
+    fsync: str = "auto"
+    """always, never, or auto: a downloaded file is on the disk, safe from a power cut, before it counts as done and,
+    in a move, before its object is deleted; auto does so for moves only. It costs a few milliseconds for each file."""
     max_attempts: int = 8
     """Attempts per request, 1 to 100. Free retries (stale connection, clock, region, credentials) are not counted."""
     retry_base_s: float = 0.05
@@ -136,6 +140,7 @@ class Config:
         _number("max_buffered_reports", self.max_buffered_reports, 1, 10_000_000, whole=True)
         _choice("addressing_style", self.addressing_style, ("", *_ADDRESSING))
         _choice("payload_signing", self.payload_signing, _SIGNING)
+        _choice("fsync", self.fsync, _FSYNC)
         _choice("lane", self.lane, _LANES)
         _choice("start_method", self.start_method, _START_METHODS)
         for name in ("endpoint_url", "region", "profile", "ca_bundle", "transport"):

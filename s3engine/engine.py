@@ -121,6 +121,7 @@ class Engine:
                 objects, bucket, os.fspath(folder), path or _key, emit,
                 threshold_bytes=self.config.multipart_threshold_bytes, part_bytes=self.config.part_size_bytes,
                 move=remove_objects,
+                fsync=self.config.fsync == "always" or (self.config.fsync == "auto" and remove_objects),
             ),
             progress,
         )  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from s3engine.errors import SinkError, UnsafeKey
+from s3engine.disk import sink_error
+from s3engine.errors import UnsafeKey
 
 __all__ = ["FolderGuard", "safe_relative"]
 
@@ -72,4 +73,4 @@ class FolderGuard:
                 raise _unsafe(relative, f"{existing!r} is a link that leads out of it")
             os.makedirs(folder, exist_ok=True)
         except OSError as error:
-            raise SinkError(f"cannot make the folder {folder!r}: {error.strerror}", path=folder) from None
+            raise sink_error(folder, error) from None

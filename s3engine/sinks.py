@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 
+from s3engine.disk import preallocate, sink_error, sync_folder
 from s3engine.errors import PreconditionFailed, S3EngineError, SinkError
 from s3engine.transport import GetResult
 
 __all__ = ["FileSink", "MemorySink", "PartSink", "temporary_path"]
 
 _SMALL_BYTES = 256 * 1024
+# A link that somebody planted under the temporary name is not followed.
+_TO_WRITE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def temporary_path(path: str, token: str) -> str:
@@ -49,19 +52,27 @@ class FileSink:
     """A whole object into a file: written under a temporary name, renamed by :meth:`commit`.
 
     ``limit_bytes``: a larger object raises ``too_large(info)`` before a byte is written. A small body is kept until
-    ``commit`` and written in one go.
+    ``commit`` and written in one go. ``fsync``: ``commit`` ends when file and name are on the disk.
     """
 
-    __slots__ = ("_fd", "_limit_bytes", "_pieces", "_temporary", "_too_large", "etag", "info", "path", "received")
+    __slots__ = (
+        "_fd", "_fsync", "_limit_bytes", "_pieces", "_temporary", "_too_large", "etag", "failed", "info", "path",
+        "received",
+    )  # fmt: skip
 
-    def __init__(self, path: str, token: str, limit_bytes: int, too_large: type[S3EngineError]) -> None:
+    def __init__(
+        self, path: str, token: str, limit_bytes: int, too_large: type[S3EngineError], *, fsync: bool = False
+    ) -> None:
         self.path = path
         self.etag = ""
         self.received = 0
+        self.failed = False
+        """The file system refused something."""
         self.info: GetResult | None = None
         self._temporary = temporary_path(path, token)
         self._fd = -1
         self._pieces: list[bytes] = []
+        self._fsync = fsync
         self._limit_bytes = limit_bytes
         self._too_large = too_large
 
@@ -94,10 +105,16 @@ class FileSink:
             self._open()
         self._write(data)
 
+    def reserve(self, size_bytes: int) -> None:
+        """Ask the file system now whether there is room, before a request is made. Raises SinkError."""
+        if self._fd < 0:
+            self._open()
+            preallocate(self._temporary, max(size_bytes, 1), self.path)
+
     def _open(self) -> None:
         try:
             # No O_EXCL: after the death of a worker another one goes on with the same name.
-            self._fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            self._fd = os.open(self._temporary, _TO_WRITE | os.O_TRUNC, 0o666)
         except OSError as error:
             raise self._error(error) from None
         for piece in self._pieces:
@@ -116,26 +133,33 @@ class FileSink:
         if self._fd < 0:
             self._open()
         try:
-            os.close(self._fd)
-            self._fd = -1
+            if self._fsync:
+                os.fsync(self._fd)
+            fd, self._fd = self._fd, -1  # whatever close says, the number is free afterwards
+            os.close(fd)  # where a network file system tells that there was no room
             os.replace(self._temporary, self.path)
+            if self._fsync:
+                sync_folder(self.path)
         except OSError as error:
+            self.discard()
             with contextlib.suppress(OSError):
                 os.unlink(self._temporary)
             raise self._error(error) from None
 
     def discard(self) -> None:
-        """Remove what was written. Never raises for a file that is not there."""
+        """Remove what was written. Never raises: what made it fail is told, not what came of it."""
         self._pieces.clear()
         self.received = 0
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-            with contextlib.suppress(FileNotFoundError):
+            fd, self._fd = self._fd, -1
+            with contextlib.suppress(OSError):
+                os.close(fd)
+            with contextlib.suppress(OSError):
                 os.unlink(self._temporary)
 
     def _error(self, error: OSError) -> SinkError:
-        return SinkError(f"cannot write {self.path!r}: {error.strerror}", path=self.path)
+        self.failed = True
+        return sink_error(self.path, error)
 
 
 class PartSink:
@@ -158,7 +182,7 @@ class PartSink:
             raise PreconditionFailed(f"the object changed while {self._path!r} was read: its ETag is now {info.etag}")
         if self._fd < 0:
             try:
-                self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                self._fd = os.open(self._path, _TO_WRITE, 0o666)
             except OSError as error:
                 raise self._error(error) from None
 
@@ -177,11 +201,21 @@ class PartSink:
         except OSError as error:
             raise self._error(error) from None
 
+    def sync(self) -> None:
+        """Have what is written reach the disk. Raises SinkError."""
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise self._error(error) from None
+
     def close(self) -> None:
-        """Close the file; what is written stays."""
+        """Close the file; what is written stays. Raises SinkError."""
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1
+            try:
+                os.close(fd)
+            except OSError as error:
+                raise self._error(error) from None
 
     def _error(self, error: OSError) -> SinkError:
-        return SinkError(f"cannot write {self._path!r}: {error.strerror}", path=self._path)
+        return sink_error(self._path, error)

@@ -8,7 +8,8 @@ import secrets
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from s3engine.errors import S3EngineError, SinkError
+from s3engine.disk import fold_of, preallocate, sink_error, sync_folder
+from s3engine.errors import DuplicateKey, S3EngineError, SinkError
 from s3engine.jobs.base import Job, KeyGuard, duplicate
 from s3engine.jobs.delete import KeyDeleter
 from s3engine.jobs.transfer import PartsTransfer
@@ -43,14 +44,18 @@ class DownloadJob(Job):
     def __init__(
         self, items: Iterable[Any], bucket: str, root: str, path: Callable[[ObjectInfo], str],
         emit: Callable[[RequestReport], None], *, threshold_bytes: int, part_bytes: int, move: bool = False,
+        fsync: bool = False, fold: Callable[[str], Callable[[str], str]] = fold_of,
     ) -> None:  # fmt: skip
         root = os.path.abspath(root)
-        super().__init__(items, {"bucket": bucket, "root": root, "threshold_bytes": threshold_bytes}, emit)
+        values = {"bucket": bucket, "root": root, "threshold_bytes": threshold_bytes, "fsync": fsync}
+        super().__init__(items, values, emit)
         self._path = path
         self._part_bytes = part_bytes
         self._threshold_bytes = threshold_bytes
         self._guard = KeyGuard()
         self._folders = FolderGuard(root)
+        self._fold_of = fold
+        self._fold: Callable[[str], str] | None = None
         self._token = secrets.token_hex(4)
         self._deleter = KeyDeleter(self, self._deleted) if move else None
         if move:
@@ -61,8 +66,10 @@ class DownloadJob(Job):
         info = ObjectInfo(item, -1) if isinstance(item, str) else item
         try:
             relative = safe_relative(self._path(info))
-            if self._guard.seen(relative):
-                raise duplicate(relative, "path")
+            if self._fold is None:  # with the first object: a batch without any makes no folder
+                self._fold = self._fold_of(self.context.root)
+            if self._guard.seen(self._fold(relative)):
+                raise self._taken(relative)
         except S3EngineError as error:
             self.report_refused(seq, info.key, error)
             return
@@ -74,6 +81,16 @@ class DownloadJob(Job):
             # worker writes over what that one left.
             arg = (relative, info.etag, f"{self._token}-{seq}")
             self.request(Kind.GET_FILE, info.key, info.size_bytes, arg, self._got, wanted)
+
+    def _taken(self, relative: str) -> DuplicateKey:
+        assert self._fold is not None
+        if self._fold("aA") == "aA" and self._fold("e\u0301") == "e\u0301":
+            return duplicate(relative, "path")
+        return DuplicateKey(
+            f"path {relative!r} comes twice in this batch, or the file system of {self.context.root!r} takes it "
+            "for the same as another one (upper and lower case, accents); the first one stands, give this one another",
+            key=relative,
+        )
 
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report an object that was not begun."""
@@ -147,6 +164,7 @@ class _FileFromParts(PartsTransfer):
         assert isinstance(job, DownloadJob)
         try:
             self._path, self._temporary = job.temporary(self.wanted)
+            preallocate(self._temporary, self.plan.size_bytes, self._path)
         except S3EngineError as error:
             self.fail(error)
             return
@@ -168,8 +186,10 @@ class _FileFromParts(PartsTransfer):
             if size != self.plan.size_bytes:
                 raise SinkError(f"{self._temporary!r} has {size} bytes of {self.plan.size_bytes}", path=self._temporary)
             os.replace(self._temporary, self._path)
+            if self.job.context.fsync:  # each part is on the disk, its name is not
+                sync_folder(self._path)
         except OSError as error:
-            self.fail(SinkError(f"cannot write {self._path!r}: {error.strerror}", path=self._path))
+            self.fail(sink_error(self._path, error))
         except SinkError as error:
             self.fail(error)
         else:
@@ -177,7 +197,7 @@ class _FileFromParts(PartsTransfer):
 
     def undo(self) -> None:
         if self._temporary:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 os.unlink(self._temporary)
 
     def finished(self, outcome: tuple[Any, ...]) -> None:

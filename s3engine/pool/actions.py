@@ -7,6 +7,8 @@ rest of the outcome out of the result. Between attempts the item keeps what a re
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import mimetypes
 import os
 import stat
@@ -16,6 +18,7 @@ from typing import Any, NamedTuple
 from s3engine.classify import error_for
 from s3engine.control.estimator import OpClass
 from s3engine.control.retry import Verdict, classify
+from s3engine.disk import sink_error
 from s3engine.errors import (
     RequestError,
     S3EngineError,
@@ -38,7 +41,10 @@ _IN_MEMORY_BYTES = 256 * 1024  # below this a body is read in one call and sent 
 class WorkerContext:
     """A Context as a worker uses it: with its caches."""
 
-    __slots__ = ("bucket", "content_types", "endpoint", "guard", "headers", "id", "source_bucket", "threshold_bytes")
+    __slots__ = (
+        "bucket", "content_types", "endpoint", "fsync", "guard", "headers", "id", "source_bucket", "threshold_bytes",
+        "wary",
+    )  # fmt: skip
 
     def __init__(self, context: Context) -> None:
         self.id = context.id
@@ -49,6 +55,8 @@ class WorkerContext:
         self.content_types: dict[str, Headers] | None = {} if guess else None
         self.guard = FolderGuard(context.root) if context.root else None
         self.threshold_bytes = context.threshold_bytes
+        self.fsync = context.fsync
+        self.wary = False  # the target's file system has refused a file
         self.endpoint: Any = None  # where the exchanges of this context went last
 
 
@@ -189,8 +197,11 @@ def _open_target(item: Item) -> None:
         assert guard is not None
         path = guard.ready(relative)
         if os.path.isdir(path) and not relative.endswith("/"):
-            raise SinkError(f"cannot write {path!r}: a folder is in the way", path=path)
-        item.sink = FileSink(path, token, item.context.threshold_bytes, NeedsParts)
+            raise sink_error(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+        item.sink = FileSink(path, token, item.context.threshold_bytes, NeedsParts, fsync=item.context.fsync)
+        if item.context.wary and not relative.endswith("/") and item.size_bytes <= item.context.threshold_bytes:
+            # On a full disk ten thousand objects would each be fetched, to be thrown away.
+            item.sink.reserve(item.size_bytes)
 
 
 def _begin_get(item: Item, api: Any, timeouts: Timeouts) -> Any:
@@ -234,6 +245,8 @@ def _end_get_part(item: Item, result: Any) -> Ended:
     sink = item.sink
     if sink.resume_at() != sink.last + 1:
         raise ServerFault(f"GetObject s3://{item.context.bucket}/{item.key}: a range came back short")
+    if item.context.fsync:
+        sink.sync()
     sink.close()
     item.size_bytes = sink.last + 1 - sink.first
     return Ended(result.etag, result.request_id, result.status)
@@ -391,6 +404,8 @@ def abandon(item: Item) -> None:
     sink = item.sink
     if isinstance(sink, FileSink):
         sink.discard()
+        item.context.wary = item.context.wary or sink.failed
     elif isinstance(sink, PartSink):
-        sink.close()
+        with contextlib.suppress(SinkError):  # the task failed already, and by another error
+            sink.close()
     item.body = b""

@@ -88,4 +88,6 @@ class Context:
     guess_content_type: bool = False
     root: str = ""
     """Downloads stay below this folder; absolute."""
+    fsync: bool = False
+    """Downloads are done when they are on the disk."""
     threshold_bytes: int = 0

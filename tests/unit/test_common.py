@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from s3engine.errors import ConfigError, InvalidRequest
-from s3engine_transports.common import check_deletes, check_headers, check_key, copy_source, quoted_etag
+from s3engine_transports.common import (
+    Answer,
+    check_deletes,
+    check_headers,
+    check_key,
+    copy_source,
+    failure_of,
+    quoted_etag,
+)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a:", "a\r\nb", "é", "a\n", "(a)"])
@@ -58,3 +66,22 @@ def test_the_source_of_a_copy() -> None:
     assert copy_source("CopyObject", "b", "a b/ü~", "e") == (
         ("x-amz-copy-source", "/b/a%20b/%C3%BC~"), ("x-amz-copy-source-if-match", '"e"'),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("region", ["evil.example/", "x@evil.example", "a b", "", "x" * 64, "eu\n"])
+def test_a_region_that_is_none(region: str) -> None:
+    """What an answer calls a region and is none does not get into the name of a host."""
+    answer = Answer("GetObject", "b", "k", 301, {"x-amz-bucket-region": region})
+    assert failure_of(answer, "PermanentRedirect", "", {}).region == ""  # type: ignore[attr-defined]
+    good = answer._replace(headers={"x-amz-bucket-region": "eu-west-1"})
+    assert failure_of(good, "PermanentRedirect", "", {}).region == "eu-west-1"  # type: ignore[attr-defined]
+
+
+def test_what_a_store_says_is_bounded() -> None:
+    """Megabytes and escapes in keys, codes, messages and request ids make an error of one short line."""
+    noise = "\x1b[2J\u202e\n" + "m" * 3_000_000
+    answer = Answer("GetObject", "b", noise, 403, {"x-amz-request-id": noise})
+    error = failure_of(answer, noise, noise, {})
+    assert len(str(error)) < 4000
+    for text in (str(error), error.code, error.request_id):
+        assert text.isprintable()

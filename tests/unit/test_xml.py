@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from urllib.parse import quote
 from xml.etree.ElementTree import fromstring
 from xml.sax.saxutils import escape
@@ -181,3 +183,49 @@ def test_a_page_of_uploads_that_does_not_say_what_follows() -> None:
     body = b"<ListMultipartUploadsResult><IsTruncated>true</IsTruncated></ListMultipartUploadsResult>"
     with pytest.raises(xml.BadXml, match="NextKeyMarker"):
         xml.read_uploads(body)
+
+
+_READERS = [
+    xml.read_list_page, xml.read_deleted, xml.read_parts, xml.read_uploads, lambda body: xml.read_text(body, "a"),
+]  # fmt: skip
+_END = b"<ListBucketResult>%s</ListBucketResult>"
+_LAUGHS = b'<!DOCTYPE l [<!ENTITY a "ha">' + b"".join(
+    b'<!ENTITY %c "%s">' % (letter, b"&%c;" % (letter - 1) * 10) for letter in range(ord("b"), ord("k"))
+)
+
+
+@pytest.mark.parametrize("read", _READERS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        _LAUGHS + b"]><ListBucketResult>&j;</ListBucketResult>",
+        b'<!DOCTYPE q [<!ENTITY a "' + b"x" * 100_000 + b'">]>' + _END % (b"&a;" * 100_000),
+        b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>' + _END % b"&a;",
+        b'<!DOCTYPE x SYSTEM "http://127.0.0.1:9/x.dtd"><ListBucketResult/>',
+        (_LAUGHS + b"]><ListBucketResult>&j;</ListBucketResult>").decode().encode("utf-16"),
+        b"<?xml version='1.0' encoding='utf-32'?><ListBucketResult/>",
+        b"<?xml version='1.0' encoding='no-such-encoding'?><ListBucketResult/>",
+        b"<a>" * 3_000_000,
+    ],
+    ids=["laughs", "quadratic", "file", "dtd", "utf-16", "utf-32", "unknown-encoding", "elements"],
+)  # fmt: skip
+def test_bombs(read: Callable[[bytes], object], body: bytes) -> None:
+    """Entities, in whatever encoding, and elements without number are refused before they are expanded."""
+    began = time.process_time()
+    with pytest.raises(xml.BadXml):
+        read(body)
+    assert time.process_time() - began < 2.0
+    assert xml.read_error(body) == ("", "", {})
+
+
+def test_deep_nesting() -> None:
+    """A hundred thousand elements inside each other are read, and not by recursion."""
+    body = b"<ListBucketResult>" + b"<a>" * 100_000 + b"</a>" * 100_000 + b"</ListBucketResult>"
+    assert xml.read_list_page(body) == ([], [], "")
+
+
+@pytest.mark.parametrize("size", ["-1", "9" * 20, "9" * 5_000_000, str(1 << 63)])
+def test_sizes_that_are_none(size: str) -> None:
+    """A negative size, one beyond all files, and millions of digits are refused at once."""
+    with pytest.raises(ValueError, match="size"):
+        xml.read_list_page(_page(f"<Contents><Key>k</Key><Size>{size}</Size></Contents>"))

@@ -1,0 +1,112 @@
+"""What a file system can refuse, told so that a person knows what to do; and what it can be asked before."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import unicodedata
+from collections.abc import Callable
+
+from s3engine.errors import SinkError
+
+__all__ = ["fold_of", "preallocate", "sink_error", "sync_folder"]
+
+_WAYS_OUT = {
+    errno.ENOSPC: "the disk is full: free some space, or download to another one",
+    errno.EDQUOT: "your quota is used up: free some space, or download to another disk",
+    errno.EFBIG: "the file is larger than the file system or the limit of this process (ulimit -f) allows",
+    errno.EROFS: "the file system is read-only: download to another folder",
+    errno.EACCES: "no permission: download to another folder, or have its owner let you write there",
+    errno.EPERM: "the system does not permit it: download to another folder",
+    errno.ENAMETOOLONG: "the name or the whole path is longer than the file system allows: give it another (path=)",
+    errno.ENOTDIR: "a file is in the way where a folder is needed: move it away, or download to another folder",
+    errno.EEXIST: "a file is in the way where a folder is needed: move it away, or download to another folder",
+    errno.EISDIR: "a folder is in the way: move it away, or download to another folder",
+    errno.ELOOP: "a symbolic link is in the way: remove it, or download to another folder",
+    errno.ENOENT: "the folder went away, or the file system refuses the name",
+    errno.EILSEQ: "the file system cannot write this name: give it another (path=)",
+    errno.EIO: "the disk or the network file system failed: look at the system's log",
+    errno.ESTALE: "the network file system lost the file: look at its server",
+}
+
+
+def sink_error(path: str, error: OSError) -> SinkError:
+    """``error`` as the SinkError of a download to ``path``, with the way out; ``errno`` is an attribute of it."""
+    way_out = _WAYS_OUT.get(error.errno or 0, "")
+    why = f"{error.strerror or error}{f'; {way_out}' if way_out else ''}"
+    return SinkError(f"cannot write {path!r}: {why}", path=path, errno=error.errno or 0)
+
+
+def preallocate(path: str, size_bytes: int, target: str = "") -> None:
+    """Have the file system set ``size_bytes`` aside for a file, made if need be, whose length stays as it is.
+
+    So a full disk is found before the bytes are fetched. Where the file system cannot do it nothing happens: the C
+    library's own way (os.posix_fallocate) would write to each block in its place. Raises SinkError, which names
+    ``target``.
+    """
+    import ctypes  # lazy: large downloads alone need it
+
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        try:
+            call = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)  # not on macOS
+            keep_size = 1
+            if call is None or ctypes.sizeof(ctypes.c_long) < 8:
+                return
+            call.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
+            while call(fd, keep_size, 0, size_bytes):
+                number = ctypes.get_errno()
+                if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise OSError(number, os.strerror(number))
+                if number != errno.EINTR:
+                    return
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise sink_error(target or path, error) from None
+
+
+def sync_folder(path: str) -> None:
+    """Have the names in the folder of ``path`` reach the disk. Raises OSError."""
+    fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def fold_of(folder: str) -> Callable[[str], str]:
+    """How the file system of ``folder`` sees names: a function that maps two names of one file to the same text.
+
+    Tried with a file of an odd name, which is made and removed; the folder is made when it is not there. Where that
+    fails names are taken to be themselves: whoever writes there next meets the same trouble and tells it.
+    """
+    token = secrets.token_hex(4)
+    name = f".s3engine-{token}-k\u00e9.part"  # with an e acute that is one character
+    cased = folded = False
+    with contextlib.suppress(OSError, UnicodeEncodeError):
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, name)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        try:
+            cased = os.path.lexists(os.path.join(folder, name.replace("-k", "-K")))
+            folded = os.path.lexists(os.path.join(folder, unicodedata.normalize("NFD", name)))
+        finally:
+            os.unlink(path)
+    if cased:
+        return _caseless  # what folds case may fold accents too, and a warning too many does less harm
+    return _normal if folded else _exact
+
+
+def _exact(name: str) -> str:
+    return name
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _caseless(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
