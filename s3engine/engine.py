@@ -30,6 +30,7 @@ from s3engine.uri import check_bucket
 # The pool and the jobs are imported with the first batch: listing, buckets and `s3engine ls` start in half the time.
 if TYPE_CHECKING:
     from s3engine.jobs.base import Job
+    from s3engine.jobs.delete import DeleteConditions
     from s3engine.pool.supervisor import Supervisor
     from s3engine.sources import Source
 
@@ -67,6 +68,7 @@ class Engine:
         self._supervisor: Supervisor | None = None
         self._caller: Caller | None = None
         self._batches: list[Batch] = []
+        self._delete_conditions: dict[str, DeleteConditions] = {}
         self._closed = False
 
     @functools.cached_property
@@ -106,21 +108,23 @@ class Engine:
     def download(
         self, bucket: str, objects: Iterable[str | ObjectInfo], folder: str | os.PathLike[str], *,
         path: Callable[[ObjectInfo], str] | None = None, progress: Progress | None = None,
-        remove_objects: bool = False,
+        remove_objects: bool = False, max_delete: int | str | None = None, unconditional: bool = False,
     ) -> Batch:  # fmt: skip
         """Download objects into files below ``folder``, each under a temporary name until it is whole.
 
         ``path`` maps an object to its path relative to ``folder`` (default: its key). A key that has no safe place
-        there fails with UnsafeKey. With ``remove_objects`` an object is deleted when its file is there (a move).
+        there fails with UnsafeKey. With ``remove_objects`` an object is deleted when its file is there (a move), if it
+        still is the one that came: see ``delete``, also for ``max_delete``.
         """
         from s3engine.jobs.download import DownloadJob
 
         check_bucket(bucket)
+        objects = _limited(objects, max_delete if remove_objects else None)
         return self._begin(
             lambda emit: DownloadJob(
                 objects, bucket, os.fspath(folder), path or _key, emit,
                 threshold_bytes=self.config.multipart_threshold_bytes, part_bytes=self.config.part_size_bytes,
-                move=remove_objects,
+                move=remove_objects, conditions=self._conditions(bucket, unconditional) if remove_objects else None,
                 fsync=self.config.fsync == "always" or (self.config.fsync == "auto" and remove_objects),
             ),
             progress,
@@ -129,12 +133,13 @@ class Engine:
     def copy(
         self, source_bucket: str, objects: Iterable[str | ObjectInfo], bucket: str, *,
         key: Callable[[ObjectInfo], str] | None = None, template: Template = None, progress: Progress | None = None,
-        move: bool = False,
+        move: bool = False, max_delete: int | str | None = None, unconditional: bool = False,
     ) -> Batch:  # fmt: skip
         """Copy objects inside the store, with their metadata unless ``template`` replaces it.
 
         ``key`` maps an object to the key of its copy (default: the same). With ``move`` a source is deleted once its
-        copy is known to be whole. Raises ConfigError when the transport cannot do it: see ``capabilities``.
+        copy is known to be whole, if it still is the object that was copied: see ``delete``. Raises ConfigError when
+        the transport cannot do it: see ``capabilities``; ``max_delete`` (of a move) as in ``delete``.
         """
         from s3engine.jobs.copy import CopyJob
 
@@ -145,23 +150,45 @@ class Engine:
             raise self._cannot("copy from one bucket to another", "copy_between_buckets")
         if template is not None and not able.copy_headers:
             raise self._cannot("give a copy other headers than its source has", "copy_headers")
+        objects = _limited(objects, max_delete if move else None)
         return self._begin(
             lambda emit: CopyJob(
                 objects, source_bucket, bucket, key or _key, emit, template=template,
                 threshold_bytes=self.config.copy_threshold_bytes if able.copy_parts else _NO_PARTS,
                 part_bytes=self.config.copy_part_size_bytes, pinned=able.if_match_copy, move=move,
+                conditions=self._conditions(source_bucket, unconditional) if move else None,
             ),
             progress,
         )  # fmt: skip
 
     def delete(
-        self, bucket: str, objects: Iterable[str | ObjectInfo], *, progress: Progress | None = None
-    ) -> Batch:
-        """Delete keys, 1000 to a request. A key that is not there is no error, as in S3."""
+        self, bucket: str, objects: Iterable[str | ObjectInfo], *, progress: Progress | None = None,
+        max_delete: int | str | None = None, unconditional: bool = False,
+    ) -> Batch:  # fmt: skip
+        """Delete keys, 1000 to a request. A key that is not there is no error, as in S3.
+
+        An ObjectInfo with an ETag is deleted only if the object still has it, where the store can do that (it is found
+        out); one that was written again is kept and fails with PreconditionFailed. ``unconditional`` deletes whatever
+        is there. When the input raises, nothing more is begun: what was taken from it and not begun is Cancelled.
+
+        ``max_delete``, a number or a percentage ("25%", of all objects below the prefix of a listing, before filters):
+        all is counted first, from a listing read to its end, and when it is more, nothing is deleted and the batch ends
+        with DeleteLimitExceeded.
+        """
         from s3engine.jobs.delete import DeleteJob
 
         check_bucket(bucket)
-        return self._begin(lambda emit: DeleteJob(objects, bucket, emit), progress)
+        conditions = self._conditions(bucket, unconditional)
+        objects = _limited(objects, max_delete)
+        return self._begin(lambda emit: DeleteJob(objects, bucket, emit, conditions=conditions), progress)
+
+    def _conditions(self, bucket: str, unconditional: bool) -> DeleteConditions | None:
+        """What is known of deletes by ETag there; None when they are not to be tried."""
+        from s3engine.jobs.delete import DeleteConditions
+
+        if unconditional or not self.capabilities.if_match_delete:
+            return None
+        return self._delete_conditions.setdefault(bucket, DeleteConditions())
 
     def list(self, bucket: str, prefix: str = "", *, delimiter: str = "") -> ObjectListing:
         """A lazy listing of all objects whose keys begin with ``prefix``; nothing is asked until it is iterated."""
@@ -360,6 +387,15 @@ def transport_settings(config: Config, source: CredentialSource | None = None) -
         max_connections=-(-config.concurrency // config.workers),
         user_agent=f"s3engine/{__version__}",
     )
+
+
+def _limited(objects: Iterable[str | ObjectInfo], max_delete: int | str | None) -> Iterable[str | ObjectInfo]:
+    """``objects``, counted first if there is a limit. Raises ConfigError for a limit that is none."""
+    if max_delete is None:
+        return objects
+    from s3engine.limits import DeleteLimit, within
+
+    return within(objects, DeleteLimit.parse(max_delete))
 
 
 def _key(info: ObjectInfo) -> str:

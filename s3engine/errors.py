@@ -10,7 +10,8 @@ from typing import Any
 
 __all__ = [
     "AccessDenied", "AttemptTimeout", "Cancelled", "ChecksumMismatch", "ClockSkewed", "ConfigError", "Conflict",
-    "ConnectFailed", "ConnectTimeout", "ConnectionLost", "CredentialsExpired", "DuplicateKey", "EngineClosed",
+    "ConnectFailed", "ConnectTimeout", "ConnectionLost", "CredentialsExpired", "DeleteLimitExceeded", "DuplicateKey",
+    "EngineClosed",
     "FirstByteTimeout", "InvalidRequest", "NetworkError", "NoCredentials", "NotFound", "NotS3", "NotSupported",
     "PreconditionFailed", "RangeNotSatisfiable", "RequestError", "RequestTimeout", "S3EngineError", "ServerFault",
     "SinkError", "SourceChanged", "SourceError", "StallTimeout", "Throttled", "TooSlow", "TransferError",
@@ -43,6 +44,18 @@ class ConfigError(S3EngineError, ValueError):
 
 class NoCredentials(ConfigError):
     """No credentials were found in any place that was looked at."""
+
+
+class DeleteLimitExceeded(S3EngineError):
+    """More would be deleted than ``max_delete`` allows. Nothing was deleted.
+
+    ``limit`` is the limit as it was given, ``count`` how many would be deleted, ``total`` how many there are below the
+    prefix, before filters (-1: not known).
+    """
+
+    limit: str = ""
+    count: int = 0
+    total: int = -1
 
 
 class EngineClosed(S3EngineError):

@@ -72,6 +72,17 @@ class ObjectListing:
         )  # fmt: skip
         return found
 
+    @property
+    def predicate(self) -> Callable[[ObjectInfo], bool] | None:
+        """Whether an object is meant; None when all are."""
+        return self._predicate
+
+    @property
+    def doubtful(self) -> str:
+        """Why a listing that was broken off could look complete; "" when it could not."""
+        able = self._engine.capabilities
+        return "" if able.complete_listings else able.reason("complete_listings")
+
     def __iter__(self) -> Iterator[ObjectInfo]:
         """The objects, one by one."""
         predicate = self._predicate
@@ -114,12 +125,14 @@ class ObjectListing:
 
     def download(
         self, folder: str | os.PathLike[str], *, path: Callable[[ObjectInfo], str] | None = None,
-        progress: Progress | None = None, remove_objects: bool = False,
+        progress: Progress | None = None, remove_objects: bool = False, max_delete: int | str | None = None,
+        unconditional: bool = False,
     ) -> Batch:  # fmt: skip
         """Download all; paths are keys relative to the listing's prefix up to its last ``/``. See Engine.download."""
         return self._engine.download(
-            self.bucket, self, folder, path=path or self.relative, progress=progress, remove_objects=remove_objects
-        )
+            self.bucket, self, folder, path=path or self.relative, progress=progress, remove_objects=remove_objects,
+            max_delete=max_delete, unconditional=unconditional,
+        )  # fmt: skip
 
     def copy(
         self, bucket: str | None = None, *, key: Callable[[ObjectInfo], str] | None = None, template: Template = None,
@@ -130,22 +143,31 @@ class ObjectListing:
 
     def move(
         self, bucket: str | None = None, *, key: Callable[[ObjectInfo], str] | None = None, template: Template = None,
-        progress: Progress | None = None,
+        progress: Progress | None = None, max_delete: int | str | None = None, unconditional: bool = False,
     ) -> Batch:  # fmt: skip
-        """Move all: copy, and delete each source once its copy is known to be whole."""
-        return self._copy(bucket, key, template, progress, move=True)
+        """Move all: copy, and delete each source once its copy is known to be whole. See Engine.copy."""
+        return self._copy(
+            bucket, key, template, progress, move=True, max_delete=max_delete, unconditional=unconditional
+        )
 
     def move_to_prefix(
         self, new_prefix: str, bucket: str | None = None, *, template: Template = None,
-        progress: Progress | None = None,
+        progress: Progress | None = None, max_delete: int | str | None = None,
     ) -> Batch:  # fmt: skip
         """Move all, with ``new_prefix`` in the place of the listing's prefix (which is cut once, from the left)."""
         cut = len(self.prefix)
-        return self.move(bucket, key=lambda info: new_prefix + info.key[cut:], template=template, progress=progress)
+        return self.move(
+            bucket, key=lambda info: new_prefix + info.key[cut:], template=template, progress=progress,
+            max_delete=max_delete,
+        )  # fmt: skip
 
-    def delete(self, *, progress: Progress | None = None) -> Batch:
+    def delete(
+        self, *, progress: Progress | None = None, max_delete: int | str | None = None, unconditional: bool = False
+    ) -> Batch:
         """Delete all. See Engine.delete."""
-        return self._engine.delete(self.bucket, self, progress=progress)
+        return self._engine.delete(
+            self.bucket, self, progress=progress, max_delete=max_delete, unconditional=unconditional
+        )
 
     def relative(self, info: ObjectInfo) -> str:
         """The key relative to the listing's prefix up to its last ``/``."""
@@ -153,7 +175,7 @@ class ObjectListing:
 
     def _copy(
         self, bucket: str | None, key: Callable[[ObjectInfo], str] | None, template: Template,
-        progress: Progress | None, *, move: bool,
+        progress: Progress | None, *, move: bool, max_delete: int | str | None = None, unconditional: bool = False,
     ) -> Batch:  # fmt: skip
         bucket = self.bucket if bucket is None else check_bucket(bucket)
         objects = self
@@ -165,5 +187,6 @@ class ObjectListing:
                 predicate=self._predicate, snapshot=True,
             )  # fmt: skip
         return self._engine.copy(
-            self.bucket, objects, bucket, key=key, template=template, progress=progress, move=move
-        )
+            self.bucket, objects, bucket, key=key, template=template, progress=progress, move=move,
+            max_delete=max_delete, unconditional=unconditional,
+        )  # fmt: skip

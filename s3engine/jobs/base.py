@@ -83,6 +83,12 @@ class Job:
         self.failure: BaseException | None = None
         """What the input iterator or a callback raised: the batch ends with it."""
         self.cancelled = False
+        self.stopped = False
+        """The input of a job that destroys failed: nothing more was begun from then on."""
+        self.destroys = False
+        """What fails in the input stops this job; others go on with what they got."""
+        self.congested = False
+        """No item is admitted for the moment, so that what waits for an answer does not grow."""
         self.broken = False
         """The caller's own code failed on an item: the supervisor cancels the job."""
         self.turned: Callable[[], None] = _nothing
@@ -94,6 +100,7 @@ class Job:
         self._queue: deque[Any] = deque()
         self._room = threading.Condition()
         self._exhausted = False
+        self._input_failed = False
         self._starving = True
         self._owners: dict[int, tuple[Handler, Any]] = {}
         self._ready: deque[Task] = deque()
@@ -133,6 +140,7 @@ class Job:
                         break
         except BaseException as error:  # noqa: BLE001  (it is the caller's own iterator: handed to the caller)
             self.failure = error
+            self._input_failed = self.destroys
         self._exhausted = True
         self.wake()
 
@@ -143,9 +151,11 @@ class Job:
 
     def next_tasks(self, count: int) -> list[Task]:
         """Up to ``count`` tasks that are ready to go."""
+        if self._input_failed:
+            self.stop()
         ready = self._ready
         queue = self._queue
-        while len(ready) < count and queue and not self.cancelled:
+        while len(ready) < count and queue and not self.cancelled and not self.congested:
             item = queue.popleft()
             seq = self.seq
             self.seq = seq + 1
@@ -163,7 +173,7 @@ class Job:
                 self._starving = True
                 if queue:  # came in between
                     self.wake()
-            if not queue and (self._exhausted or not self._owners):
+            if not queue and (self._exhausted or not self._owners) and not self._input_failed:
                 self.flush()
         if not ready:
             return []
@@ -175,6 +185,8 @@ class Job:
 
     def next_large(self, count: int) -> list[Task]:
         """Up to ``count`` tasks that move a part of a large object."""
+        if self._input_failed:
+            self.stop()
         while self._waiting and self._open_composites < _OPEN_COMPOSITES:
             self._open_composites += 1
             self._waiting.popleft().begin()
@@ -202,6 +214,20 @@ class Job:
             and not self._composites and not self._waiting and not self.pending()
         )  # fmt: skip
 
+    def stop(self) -> None:
+        """The input failed: begin nothing more. What workers have runs to its end, so that it is known what it did."""
+        self._input_failed = False
+        if not self.cancelled:
+            self.stopped = True
+            self.finishes = frozenset((Kind.ABORT,))
+            self.cancel()
+
+    def not_begun(self, key: str = "") -> Cancelled:
+        """The error for what is not begun any more."""
+        if self.stopped:
+            return Cancelled("not begun: the listing (or what else gave the input) failed", key=key)
+        return Cancelled("cancelled before it was begun", key=key)
+
     def cancel(self) -> None:
         """Take no more input; what has not been sent is reported as cancelled."""
         if self.cancelled:
@@ -216,14 +242,14 @@ class Job:
         for task in list(self._ready):
             if task[2] not in self.finishes:
                 self._ready.remove(task)
-                error = Cancelled(f"cancelled before {task[3]!r} was begun", key=task[3])
-                detail = [(key, error) for key in task[5]] if task[2] == Kind.DELETE else None
+                error = self.not_begun(task[3])
+                detail = [(key, error) for key, _ in task[5]] if task[2] == Kind.DELETE else None
                 failure = None if task[2] == Kind.DELETE else error
                 self.done(task, (task[0], 0, 0.0, 0.0, 0.0, 0.0, 0, "", max(task[4], 0), "", detail, failure, "", ""))
         while self._queue:
             seq = self.seq
             self.seq = seq + 1
-            self.refuse(seq, self._queue.popleft(), Cancelled("cancelled before it was begun"))
+            self.refuse(seq, self._queue.popleft(), self.not_begun())
 
     # ---- for subclasses
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from s3engine.errors import ConfigError, DuplicateKey, S3EngineError, ServerFault, TransferError
 from s3engine.jobs.base import Job, KeyGuard, duplicate
-from s3engine.jobs.delete import KeyDeleter
+from s3engine.jobs.delete import DeleteConditions, KeyDeleter, move_error
 from s3engine.jobs.transfer import MultipartTransfer
 from s3engine.jobs.upload import check_key
 from s3engine.operations import ObjectHeaders, Template
@@ -81,7 +81,7 @@ class CopyJob(Job):
     def __init__(
         self, items: Iterable[Any], source_bucket: str, bucket: str, key: Callable[[ObjectInfo], str],
         emit: Callable[[RequestReport], None], *, template: Template, threshold_bytes: int, part_bytes: int,
-        pinned: bool = True, move: bool = False,
+        pinned: bool = True, move: bool = False, conditions: DeleteConditions | None = None,
     ) -> None:  # fmt: skip
         headers = _replacing(template) if isinstance(template, ObjectHeaders) else ()
         values = {"bucket": bucket, "source_bucket": source_bucket, "headers": headers}
@@ -95,7 +95,8 @@ class CopyJob(Job):
         self._pinned = pinned
         self._move = move
         self._source = Job([], {"bucket": source_bucket}, emit).context
-        self._deleter = KeyDeleter(self, self._deleted)
+        self._deleter = KeyDeleter(self, self._deleted, conditions, request=self._from_source, finishes=True)
+        self.destroys = move
         if move:
             self.operation = "move"
 
@@ -139,9 +140,11 @@ class CopyJob(Job):
         return self._deleter.held > 0
 
     def cancel(self) -> None:
-        """Sources whose copies are whole are still deleted: a move is not left half-done."""
-        self._deleter.flush()
-        super().cancel()
+        """Sources whose copies are whole are still deleted: a move is not left half-done, unless it was stopped."""
+        if not self.cancelled:
+            self._deleter.flush()
+            super().cancel()
+            self._deleter.close()
 
     def _refused(self, seq: int, key: str, error: S3EngineError) -> None:
         self.emit(
@@ -152,7 +155,10 @@ class CopyJob(Job):
 
     def _request_source(self, kind: int, key: str, arg: Any, handler: Any, state: Any) -> None:
         """A request to the bucket of the sources."""
-        task = self.task(kind, key, 0, arg, handler, state)
+        self._from_source(kind, key, 0, arg, handler, state)
+
+    def _from_source(self, kind: int, key: str, size_bytes: int, arg: Any, handler: Any, state: Any) -> None:
+        task = self.task(kind, key, size_bytes, arg, handler, state)
         self._ready.append((task[0], self._source.id, *task[2:]))
 
     def _known(self, one: _Copied, task: Task, outcome: tuple[Any, ...]) -> None:
@@ -192,7 +198,7 @@ class CopyJob(Job):
         error = outcome[11]
         if error is not None or not self._move:
             self._finish(one, outcome, error)
-        elif one.etag and outcome[9] == one.etag:
+        elif self.stopped or (one.etag and outcome[9] == one.etag):
             self._delete_source(one)
         else:
             self.request(Kind.HEAD, one.target, 0, None, self._verified, one)
@@ -202,25 +208,21 @@ class CopyJob(Job):
         if outcome[11] is None and found.size_bytes == one.size_bytes:
             self._delete_source(one)
             return
-        error = outcome[11] or ServerFault(
-            f"the copy s3://{self.context.bucket}/{one.target} has {found.size_bytes} bytes, its source "
-            f"{one.size_bytes}; the source was kept",
-            bucket=self.context.bucket, key=one.target,
-        )  # fmt: skip
-        self._finish(one, one.outcome, error)
+        target = f"s3://{self.context.bucket}/{one.target}"
+        error = outcome[11]
+        if error is not None:
+            self._finish(one, one.outcome, move_error(f"copied to {target}, which could not be looked at", error))
+            return
+        text = f"the copy {target} has {found.size_bytes} bytes, its source {one.size_bytes}; the source was kept"
+        self._finish(one, one.outcome, ServerFault(text, bucket=self.context.bucket, key=one.target))
 
     def _delete_source(self, one: _Copied) -> None:
-        self._deleter.add(one.key, one)
+        self._deleter.add(one.key, one, one.etag)
 
     def _deleted(self, one: _Copied, outcome: tuple[Any, ...], error: S3EngineError | None) -> None:
+        if error is not None:
+            error = move_error(f"copied to s3://{self.context.bucket}/{one.target}", error)
         self._finish(one, one.outcome, error)
-
-    def request(self, kind: int, key: str, size_bytes: int, arg: Any, handler: Any, state: Any) -> None:
-        """As in Job; deletes go to the bucket of the sources."""
-        if kind == Kind.DELETE:
-            self._request_source(kind, key, arg, handler, state)
-        else:
-            super().request(kind, key, size_bytes, arg, handler, state)
 
     def _finish(self, one: _Copied, outcome: tuple[Any, ...], error: S3EngineError | None) -> None:
         _, attempts, success_s, total_s, estimate, timeout_s, status, request_id, _, etag, _, _, _, verified = outcome

@@ -11,7 +11,7 @@ from typing import Any
 from s3engine.disk import fold_of, preallocate, sink_error, sync_folder
 from s3engine.errors import DuplicateKey, S3EngineError, SinkError
 from s3engine.jobs.base import Job, KeyGuard, duplicate
-from s3engine.jobs.delete import KeyDeleter
+from s3engine.jobs.delete import DeleteConditions, KeyDeleter, move_error
 from s3engine.jobs.transfer import PartsTransfer
 from s3engine.parts import PartPlan, plan_parts
 from s3engine.paths import FolderGuard, safe_relative
@@ -45,6 +45,7 @@ class DownloadJob(Job):
         self, items: Iterable[Any], bucket: str, root: str, path: Callable[[ObjectInfo], str],
         emit: Callable[[RequestReport], None], *, threshold_bytes: int, part_bytes: int, move: bool = False,
         fsync: bool = False, fold: Callable[[str], Callable[[str], str]] = fold_of,
+        conditions: DeleteConditions | None = None,
     ) -> None:  # fmt: skip
         root = os.path.abspath(root)
         values = {"bucket": bucket, "root": root, "threshold_bytes": threshold_bytes, "fsync": fsync}
@@ -57,7 +58,8 @@ class DownloadJob(Job):
         self._fold_of = fold
         self._fold: Callable[[str], str] | None = None
         self._token = secrets.token_hex(4)
-        self._deleter = KeyDeleter(self, self._deleted) if move else None
+        self._deleter = KeyDeleter(self, self._deleted, conditions, finishes=True) if move else None
+        self.destroys = move
         if move:
             self.operation = "move"
 
@@ -106,9 +108,12 @@ class DownloadJob(Job):
         return self._deleter is not None and self._deleter.held > 0
 
     def cancel(self) -> None:
-        """Objects that are safely on disk are still deleted: a move is not left half-done."""
-        self.flush()
-        super().cancel()
+        """Objects that are safely on disk are still deleted: a move is not left half-done, unless it was stopped."""
+        if not self.cancelled:
+            self.flush()
+            super().cancel()
+            if self._deleter is not None:
+                self._deleter.close()
 
     def temporary(self, wanted: _Wanted) -> tuple[str, str]:
         """Final and temporary path; makes the folder. Raises UnsafeKey, SinkError."""
@@ -134,11 +139,13 @@ class DownloadJob(Job):
     def _over(self, wanted: _Wanted, outcome: tuple[Any, ...]) -> None:
         if outcome[11] is None and self._deleter is not None:
             wanted.outcome = outcome
-            self._deleter.add(wanted.info.key, wanted)
+            self._deleter.add(wanted.info.key, wanted, outcome[9])  # the ETag that came with the bytes
         else:
             self._report(wanted, outcome, outcome[11])
 
     def _deleted(self, wanted: _Wanted, outcome: tuple[Any, ...], error: S3EngineError | None) -> None:
+        if error is not None:
+            error = move_error(f"downloaded to {os.path.join(self.context.root, wanted.relative)!r}", error)
         self._report(wanted, wanted.outcome, error)
 
     def _report(self, wanted: _Wanted, outcome: tuple[Any, ...], error: S3EngineError | None) -> None:

@@ -75,7 +75,11 @@ class PartsTransfer:
     def cancel(self) -> None:
         """Stop, unless it is being put together already: then its answer tells what became of it."""
         if not self._completing:
-            self.fail(Cancelled(f"cancelled before {self.key!r} was done", key=self.key))
+            self.fail(self._cut_short())
+
+    def _cut_short(self) -> Cancelled:
+        why = " after the listing (or what else gave the input) failed" if self.job.stopped else ""
+        return Cancelled(f"cancelled{why} before {self.key!r} was done", key=self.key)
 
     # ---- events
 
@@ -94,7 +98,7 @@ class PartsTransfer:
         self.note(outcome)
         error = outcome[11]
         if error is None and self.job.cancelled and self._next < self.plan.count:
-            error = Cancelled(f"cancelled before {self.key!r} was done", key=self.key)
+            error = self._cut_short()
         if error is not None:
             self.fail(error)
             return

@@ -8,6 +8,7 @@ from typing import Any
 
 from s3engine.errors import ConfigError, S3EngineError, SourceChanged, SourceError
 from s3engine.jobs.base import Job, KeyGuard, duplicate
+from s3engine.jobs.delete import move_error
 from s3engine.jobs.transfer import MultipartTransfer
 from s3engine.operations import ObjectHeaders, Template
 from s3engine.parts import PartPlan, plan_parts
@@ -42,6 +43,7 @@ class UploadJob(Job):
         self._part_bytes = part_bytes
         self._remove = remove_source
         self._guard = KeyGuard()
+        self.destroys = remove_source
         if remove_source:
             self.operation = "move"
 
@@ -102,7 +104,9 @@ class UploadJob(Job):
 
     def _over(self, seq: int, source: Any, outcome: tuple[Any, ...]) -> None:
         error = outcome[11]
-        if error is None and self._remove and type(source) is FileSource:
+        if error is None and self._remove and self.stopped:
+            error = move_error(f"uploaded to s3://{self.context.bucket}/{source.key}", self.not_begun(source.key))
+        elif error is None and self._remove and type(source) is FileSource:
             try:
                 status = os.stat(source.path)
                 if status.st_mtime_ns != outcome[10] or status.st_size != outcome[8]:

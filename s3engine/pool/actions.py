@@ -11,6 +11,7 @@ import contextlib
 import errno
 import mimetypes
 import os
+import re
 import stat
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -33,7 +34,10 @@ from s3engine.sinks import FileSink, MemorySink, PartSink
 from s3engine.transport import Body, CompletedPart, FilePart, Headers, Timeouts
 from s3engine.wire import source_error
 
-__all__ = ["ACTIONS", "Action", "Item", "WorkerContext", "abandon", "content_type_headers"]
+__all__ = ["ACTIONS", "Action", "Item", "WorkerContext", "abandon", "content_type_headers", "not_in_xml"]
+
+# What XML 1.0 cannot say, and \r, which parsers turn into \n: such keys go alone, in the path of a DeleteObject.
+not_in_xml = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]").search
 
 _IN_MEMORY_BYTES = 256 * 1024  # below this a body is read in one call and sent with its head
 
@@ -293,15 +297,21 @@ def _end_head(item: Item, result: Any) -> Ended:
 
 
 def _begin_delete(item: Item, api: Any, timeouts: Timeouts) -> Any:
-    keys = item.arg
-    if len(keys) == 1:
-        # One key needs no XML, and keys with control characters (which the parent sends alone) cannot stand in it.
-        return api.delete_object(item.context.bucket, keys[0], timeouts=timeouts)
-    return api.delete_objects(item.context.bucket, keys, timeouts=timeouts)
+    pairs = item.arg
+    bucket = item.context.bucket
+    if len(pairs) == 1:
+        key, etag = pairs[0]
+        # One key needs no XML, and keys with control characters (which the parent sends alone) cannot stand in it. With
+        # an ETag XML is better: there the stores tell an object that is gone from one that is another.
+        if not etag or not_in_xml(key):
+            return api.delete_object(bucket, key, if_match=etag, timeouts=timeouts)
+    keys = [key for key, _ in pairs]
+    etags = [etag for _, etag in pairs]
+    return api.delete_objects(bucket, keys, etags=etags if any(etags) else (), timeouts=timeouts)
 
 
 def _end_delete(item: Item, result: Any) -> Ended:
-    asked = set(item.arg)
+    asked = dict(item.arg)
     failed: dict[str, RequestError] = {}
     for failure in result or ():
         if failure.key not in asked:
@@ -311,18 +321,18 @@ def _end_delete(item: Item, result: Any) -> Ended:
                 f"DeleteObjects s3://{item.context.bucket}/: the answer names {failure.key!r}, which was not asked for",
                 operation="DeleteObjects", bucket=item.context.bucket,
             )  # fmt: skip
-        if failure.code != "NoSuchKey":
+        if failure.code != "NoSuchKey" or asked[failure.key]:
             # Per-key errors have no status of their own; a code that is not known may pass, as a 500 does.
             failed[failure.key] = error_for(500, failure.code)(
                 f"DeleteObjects s3://{item.context.bucket}/{failure.key}: {failure.code}: {failure.message}",
                 operation="DeleteObjects", bucket=item.context.bucket, key=failure.key, code=failure.code,
             )  # fmt: skip
     final = item.failures if item.failures is not None else []
-    again: list[str] = []
+    again: list[tuple[str, str]] = []
     worst: RequestError | None = None
     for key, error in failed.items():
         if classify(error) in (Verdict.TRANSIENT, Verdict.THROTTLE):
-            again.append(key)
+            again.append((key, asked[key]))
             worst = error
         else:
             final.append((key, error))

@@ -12,7 +12,6 @@ from s3engine.control.retry import Budget, Decider, Decision, RetryPolicy, Verdi
 from s3engine.control.shared import LAST_SUCCESS_S, REQUESTS, RETRIES, THROTTLES, SharedBlock
 from s3engine.control.timeouts import TimeoutPolicy
 from s3engine.errors import (
-    Cancelled,
     ClockSkewed,
     FirstByteTimeout,
     NetworkError,
@@ -21,7 +20,7 @@ from s3engine.errors import (
     WrongRegion,
 )
 from s3engine.pool.actions import ACTIONS, Ended, Item, WorkerContext, abandon
-from s3engine.pool.messages import Context, Kind, NeedsParts, Task
+from s3engine.pool.messages import Context, Kind, NeedsParts, Task, cancelled_error
 from s3engine.transport import Timeouts
 
 __all__ = ["Core"]
@@ -182,7 +181,7 @@ class Core:
 
     def cancelled(self, item: Item, now: float) -> None:
         """The task will not be done."""
-        self._end(item, Cancelled(f"cancelled before {item.key!r} was done", key=item.key), now)
+        self._end(item, cancelled_error(item.kind, item.key, begun=item.attempts > 0), now)
 
     def _end(self, item: Item, error: S3EngineError, now: float) -> None:
         abandon(item)
@@ -190,7 +189,7 @@ class Core:
         failure: S3EngineError | None = error
         if item.kind == Kind.DELETE:
             # Some keys of the batch may be gone already: each key has its own answer.
-            detail = [*(item.failures or ()), *((key, error) for key in item.arg)]
+            detail = [*(item.failures or ()), *((key, error) for key, _ in item.arg)]
             failure = None
         timeouts = item.timeouts
         status = error.status if isinstance(error, RequestError) else 0

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from s3engine.errors import S3EngineError
+from s3engine.errors import Cancelled, S3EngineError
 from s3engine.transport import Headers
 
 __all__ = [
-    "BROKEN", "CANCEL", "CONTEXT", "CREDENTIALS", "FORGET", "LARGE_KINDS", "NEED_CREDENTIALS", "OUTCOMES", "READY",
-    "STOP", "TASKS", "Context", "Kind", "NeedsParts", "Outcome", "Task",
+    "BROKEN", "CANCEL", "CHANGES", "CONTEXT", "CREDENTIALS", "FORGET", "LARGE_KINDS", "NEED_CREDENTIALS", "OUTCOMES",
+    "READY", "STOP", "TASKS", "Context", "Kind", "NeedsParts", "Outcome", "Task", "cancelled_error",
 ]  # fmt: skip
 
 TASKS, CONTEXT, FORGET, CREDENTIALS, CANCEL, STOP, READY, OUTCOMES, NEED_CREDENTIALS, BROKEN = range(10)
@@ -32,7 +32,7 @@ class Kind:
     GET_FILE = 2  # (target path below the context's root, expected ETag or "", token of the temporary name)
     GET_PART = 3  # (temporary path, first byte, last byte, ETag)
     COPY = 4  # (source key, expected ETag or "", Headers or None)
-    DELETE = 5  # [key, ...]
+    DELETE = 5  # [(key, expected ETag or ""), ...]
     HEAD = 6  # None
     CREATE = 7  # Headers
     PART = 8  # (upload id, part number, FilePart)
@@ -43,6 +43,8 @@ class Kind:
     GET_BYTES = 12  # expected ETag or ""
 
 
+CHANGES = frozenset((Kind.PUT_FILE, Kind.PUT_BYTES, Kind.COPY, Kind.DELETE, Kind.COMPLETE))
+"""Tasks after which objects are others than before."""
 LARGE_KINDS = frozenset((Kind.PART, Kind.GET_PART, Kind.PART_COPY))
 """Tasks that move a part of a large object: few of them are in flight at a time."""
 
@@ -67,6 +69,15 @@ class Outcome(NamedTuple):
     """Of the bytes that were sent or received: ``"crc32:" + base64``; "" when none was computed."""
     verified: str = ""
     """See RequestReport.verified."""
+
+
+def cancelled_error(kind: int, key: str, *, begun: bool) -> Cancelled:
+    """For a task that is not waited for any more. ``begun``: a request of it may have reached the store."""
+    name = repr(key) if key else "it"
+    if begun and kind in CHANGES:
+        text = f"cancelled while the request for {name} was under way: it is not known whether the store did it"
+        return Cancelled(text, key=key)
+    return Cancelled(f"cancelled before {name} was done", key=key)
 
 
 class NeedsParts(S3EngineError):

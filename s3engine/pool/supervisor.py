@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from s3engine.control.retry import govern_budget
 from s3engine.control.shared import CONTROL_HEARTBEAT_S, SharedBlock
 from s3engine.credentials import Credentials, CredentialSource
-from s3engine.errors import Cancelled, EngineClosed, NoCredentials, S3EngineError, WorkerCrashed
+from s3engine.errors import EngineClosed, NoCredentials, S3EngineError, WorkerCrashed
 from s3engine.pool.channel import ChannelClosed
 from s3engine.pool.launch import WorkerHandle, choose_start_method, launch
 from s3engine.pool.load import load_transport
@@ -39,6 +39,7 @@ from s3engine.pool.messages import (
     Context,
     Kind,
     Task,
+    cancelled_error,
 )
 from s3engine.pool.worker import WorkerSettings
 
@@ -59,6 +60,7 @@ class Job(Protocol):
 
     context: Context
     cancelled: bool
+    stopped: bool
     broken: bool
     failure: BaseException | None
     turned: Callable[[], None]
@@ -416,7 +418,7 @@ class Supervisor:
     # ---- ends
 
     def _cancel(self, job: Job) -> None:
-        if job.cancelled or job.context.id not in self._ended:
+        if (job.cancelled and not job.stopped) or job.context.id not in self._ended:
             return
         job.cancel()
         for tasks in (self._again, self._suspects):
@@ -520,11 +522,11 @@ def _drain(fd: int) -> None:
 
 
 def _cancelled(task: Task) -> S3EngineError:
-    return Cancelled(f"cancelled before {task[3]!r} was done", key=task[3])
+    return cancelled_error(task[2], task[3], begun=True)  # a worker that died had it
 
 
 def _failed_outcome(task: Task, error: S3EngineError) -> tuple[Any, ...]:
-    detail = [(key, error) for key in task[5]] if task[2] == Kind.DELETE else None
+    detail = [(key, error) for key, _ in task[5]] if task[2] == Kind.DELETE else None
     failure = None if task[2] == Kind.DELETE else error
     return (task[0], 0, 0.0, 0.0, 0.0, 0.0, 0, "", max(task[4], 0), "", detail, failure, "", "")
 

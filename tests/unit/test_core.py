@@ -176,7 +176,7 @@ def test_too_large_is_told_not_retried(block: SharedBlock) -> None:
 def test_each_key_of_a_failed_delete_has_its_error(block: SharedBlock) -> None:
     """A DeleteObjects that failed tells every key's own error: the earlier ones, and the last for the rest."""
     bench = Bench(block)
-    item = bench.item(Kind.DELETE, ["b", "c"])
+    item = bench.item(Kind.DELETE, [("b", ""), ("c", "")])
     early = AccessDenied("locked")
     item.failures = [("a", early)]
     bench.core.cancelled(item, 2.0)
@@ -190,20 +190,20 @@ def test_each_key_of_a_failed_delete_has_its_error(block: SharedBlock) -> None:
 @pytest.mark.parametrize("key", ["another", ""])
 def test_a_failed_delete_that_nobody_asked_for_fails_them_all(block: SharedBlock, key: str, code: str) -> None:
     """A failure of a key that was not asked for fails the request: the retry asks for the same keys as before."""
-    item = Bench(block).item(Kind.DELETE, ["a", "b"])
+    item = Bench(block).item(Kind.DELETE, [("a", ""), ("b", "")])
     failures = [DeleteFailure("a", "AccessDenied", ""), DeleteFailure(key, code, "")]
     with pytest.raises(ServerFault, match="not asked for"):
         ACTIONS[Kind.DELETE].end(item, failures)
-    assert (item.arg, item.failures) == (["a", "b"], None)
+    assert (item.arg, item.failures) == ([("a", ""), ("b", "")], None)
 
 
 def test_only_the_keys_that_may_pass_are_deleted_again(block: SharedBlock) -> None:
     """Of a partly failed DeleteObjects each key that may pass is retried once; refused ones keep their error."""
-    item = Bench(block).item(Kind.DELETE, ["a", "b", "c", "d"])
+    item = Bench(block).item(Kind.DELETE, [(key, "") for key in "abcd"])
     codes = {"a": "AccessDenied", "b": "SlowDown", "d": "NoSuchKey"}
     with pytest.raises(Throttled):
         ACTIONS[Kind.DELETE].end(item, [DeleteFailure(key, code, "") for key, code in codes.items()] * 2)
-    assert item.arg == ["b"]
+    assert item.arg == [("b", "")]
     assert item.failures is not None
     assert [(key, type(error)) for key, error in item.failures] == [("a", AccessDenied)]
 

@@ -1,0 +1,154 @@
+"""A listing that was read to its proven end before anything is done: kept in memory while small, on disk when large.
+
+What destroys by comparison or by proportion acts only on such a listing. The file has no name, so nothing is left
+behind, whoever dies; it lies where ``TMPDIR`` says.
+"""
+
+from __future__ import annotations
+
+import marshal
+import tempfile
+from collections.abc import Iterator
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
+
+from s3engine.errors import ConfigError, ServerFault
+from s3engine.transport import ObjectInfo
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from s3engine.listing import ObjectListing
+
+__all__ = ["LoopGuard", "Spool", "complete", "objects_of"]
+
+_ROWS = 2000  # to a block
+_LENGTH_BYTES = 4
+
+
+class Spool:
+    """Rows of strings, numbers and tuples of them, appended once and iterated as often as one likes.
+
+    The first ``memory_rows`` stay in memory (some 300 bytes each for a listing); from then on all rows go to a file of
+    no name, some 110 bytes each, and memory holds two blocks of 2000.
+    """
+
+    def __init__(self, memory_rows: int = 50_000) -> None:
+        self._memory_rows = memory_rows
+        self._rows: list[tuple[Any, ...]] = []
+        self._file: IO[bytes] | None = None
+        self._count = 0
+        self.file_bytes = 0
+        """What stands in the file."""
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, row: tuple[Any, ...]) -> None:
+        """Add a row. Raises OSError when the disk is full."""
+        # Plain tuples: marshal takes no subclasses.
+        self._rows.append(tuple(row))
+        self._count += 1
+        if len(self._rows) >= (_ROWS if self._file is not None else self._memory_rows + 1):
+            self._spill()
+
+    def _spill(self) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(prefix="s3engine-spool-")  # noqa: SIM115  (closed by close)
+        self._file.seek(0, 2)
+        for start in range(0, len(self._rows), _ROWS):
+            block = marshal.dumps(self._rows[start : start + _ROWS])
+            self._file.write(len(block).to_bytes(_LENGTH_BYTES, "little") + block)
+            self.file_bytes += _LENGTH_BYTES + len(block)
+        self._rows = []
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        """The rows, in the order they came in. Several iterations may be under way."""
+        position = 0
+        while position < self.file_bytes:
+            assert self._file is not None
+            self._file.seek(position)
+            length = int.from_bytes(self._file.read(_LENGTH_BYTES), "little")
+            rows = marshal.loads(self._file.read(length))
+            position += _LENGTH_BYTES + length
+            yield from rows
+        yield from self._rows
+
+    def close(self) -> None:
+        """Give memory and disk back."""
+        self._rows = []
+        self._count = self.file_bytes = 0
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class LoopGuard:
+    """Notices that a sequence of pages goes in circles, whatever the length of the circle, in constant memory.
+
+    Brent's way: one earlier page is kept, a later one after twice as many steps each time. A circle of n pages is
+    noticed within 3 n pages after it was entered.
+    """
+
+    __slots__ = ("_kept", "_limit", "_steps")
+
+    def __init__(self) -> None:
+        self._kept: Any = None
+        self._steps = 0
+        self._limit = 1
+
+    def again(self, mark: Any) -> bool:
+        """Whether ``mark``, which is different for each page of an honest sequence, was there before."""
+        if mark == self._kept:
+            return True
+        self._steps += 1
+        if self._steps >= self._limit:
+            self._kept = mark
+            self._steps = 0
+            self._limit *= 2
+        return False
+
+
+def complete(listing: ObjectListing, *, memory_rows: int = 50_000) -> tuple[Spool, int]:
+    """Read ``listing`` to its end: its objects (those that its filters leave), and how many there are without filters.
+
+    Raises what the listing raises, and ConfigError when the transport cannot tell the end of a listing from a listing
+    that was broken off: then nothing is known, so nothing should be done.
+    """
+    reason = listing.doubtful
+    if reason:
+        raise ConfigError(
+            f"this needs a listing that is known to be complete, which this transport cannot give: {reason}. "
+            "Use another one: transport='raw', --transport raw"
+        )
+    predicate = listing.predicate
+    spool = Spool(memory_rows)
+    total = 0
+    try:
+        for page in listing.pages():
+            total += len(page.objects)
+            for info in page.objects:
+                if not info.key.startswith(listing.prefix):
+                    raise ServerFault(
+                        f"asked for what is below s3://{listing.bucket}/{listing.prefix} the store lists {info.key!r}",
+                        bucket=listing.bucket,
+                    )
+                if predicate is None or predicate(info):
+                    spool.append(info)
+    except BaseException:
+        spool.close()
+        raise
+    return spool, total
+
+
+def objects_of(spool: Spool) -> Iterator[ObjectInfo]:
+    """The rows of a spool as what they were."""
+    return map(ObjectInfo._make, spool)
