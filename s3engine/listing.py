@@ -70,6 +70,11 @@ class ObjectListing:
                 self.bucket, self.prefix, delimiter=self._delimiter, continuation_token=token, timeouts=timeouts
             ),
         )  # fmt: skip
+        prefix = self.prefix
+        for info in found.objects if prefix else ():
+            if not info.key.startswith(prefix):  # a store that ignores the prefix must not cost others their objects
+                text = f"asked for what is below s3://{self.bucket}/{prefix} the store lists {info.key!r}"
+                raise ServerFault(text, bucket=self.bucket)
         return found
 
     @property

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from s3engine.errors import ConfigError, ServerFault
+from s3engine.errors import ConfigError
 from s3engine.transport import ObjectInfo
 
 if TYPE_CHECKING:
@@ -136,11 +136,6 @@ def complete(listing: ObjectListing, *, memory_rows: int = 50_000) -> tuple[Spoo
         for page in listing.pages():
             total += len(page.objects)
             for info in page.objects:
-                if not info.key.startswith(listing.prefix):
-                    raise ServerFault(
-                        f"asked for what is below s3://{listing.bucket}/{listing.prefix} the store lists {info.key!r}",
-                        bucket=listing.bucket,
-                    )
                 if predicate is None or predicate(info):
                     spool.append(info)
     except BaseException:

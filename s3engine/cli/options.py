@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from s3engine.operations import ObjectHeaders
 
 __all__ = [
-    "NameFilter", "Output", "config_from", "dry_run_option", "engine_options", "filter_options", "header_options",
-    "headers_from", "name_filter", "output_from", "output_options", "settings_from", "shared_options",
+    "NameFilter", "Output", "config_from", "destroy_options", "dry_run_option", "engine_options", "filter_options",
+    "header_options", "headers_from", "name_filter", "output_from", "output_options", "settings_from", "shared_options",
 ]  # fmt: skip
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -63,6 +63,19 @@ output_options = _stack(
 )
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+
+destroy_options = _stack(
+    click.option(
+        "--max-delete", metavar="N|P%",
+        help="Count first, from the complete listing; delete nothing when it is more than N objects, or than P% of all "
+        "below the prefix (before filters).",
+    ),
+    click.option(
+        "--unconditional", is_flag=True,
+        help="Delete also what was written again after it was listed or copied. Without it such objects are kept where "
+        "the store can do that.",
+    ),
+)  # fmt: skip
 
 filter_options = _stack(
     click.option(

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from s3engine.cli.limits import limits_of
 from s3engine.cli.options import (
     config_from,
+    destroy_options,
     dry_run_option,
     engine_options,
     filter_options,
@@ -35,17 +37,20 @@ _LINES = 1000
 @click.option("-r", "--recursive", is_flag=True, help="Delete all below s3://bucket/prefix/.")
 @dry_run_option
 @filter_options
+@destroy_options
 @output_options
 @engine_options
 def rm_command(uri: str, recursive: bool, **values: Any) -> int:
     """Delete an object, or with -r all below a prefix.
 
     "rm -r s3://b/p" means s3://b/p/ and leaves s3://b/pq alone; "rm -r s3://b/" empties the bucket. An object that is
-    not there is no error.
+    not there is no error. With -r an object that is written again after it was listed is kept, where the store can do
+    that. A listing that fails stops it: what was not begun by then stays.
     """
     where = S3Uri.parse(uri)
     if not recursive and (not where.key or where.key.endswith("/")):
         raise ConfigError(f"{uri} is no single object; to delete all below it say rm -r")
+    limits = limits_of("delete", values)
     prefix = folder_prefix(where, recursive)
     wanted = name_filter(values["include"], values["exclude"])
     config = config_from(values)
@@ -62,8 +67,8 @@ def rm_command(uri: str, recursive: bool, **values: Any) -> int:
             cut = len(prefix)
             objects = listing if wanted is None else listing.filter(lambda info: wanted(info.key[cut:]))
         if values["dry_run"]:
-            return _plan(where.bucket, objects, as_json=values["as_json"])
-        batch = engine.delete(where.bucket, objects, progress=show.count)
+            return _plan(where.bucket, limits.within(objects), values["as_json"])
+        batch = engine.delete(where.bucket, objects, progress=show.count, **limits.of(True))
         return show.follow(batch, (0 for _ in objects) if show.wants_bar else None)
 
 
@@ -71,7 +76,7 @@ def _name(report: Any) -> str:
     return f"delete s3://{report.bucket}/{report.key}"
 
 
-def _plan(bucket: str, objects: Iterable[str | ObjectInfo], *, as_json: bool) -> int:
+def _plan(bucket: str, objects: Iterable[str | ObjectInfo], as_json: bool) -> int:
     lines: list[str] = []
     for item in objects:
         key, size_bytes = (item, -1) if isinstance(item, str) else (item.key, item.size_bytes)

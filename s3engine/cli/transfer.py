@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from s3engine.cli.limits import Limits, limits_of
 from s3engine.cli.options import (
     NameFilter,
     config_from,
+    destroy_options,
     dry_run_option,
     engine_options,
     filter_options,
@@ -66,6 +68,7 @@ def cp_command(src: str, dst: str, **values: Any) -> int:
 @click.option("-r", "--recursive", is_flag=True, help="SRC is all below s3://bucket/prefix/.")
 @dry_run_option
 @filter_options
+@destroy_options
 @header_options
 @output_options
 @engine_options
@@ -99,7 +102,9 @@ def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
         raise ConfigError("local files have no S3 headers; leave --content-type, --metadata and the like out")
     config = config_from(values)
     wanted = name_filter(values["include"], values["exclude"])
-    transfer = {"upload": _Upload, "download": _Download, "copy": _Copy}[way.kind](way, wanted, headers, move)
+    transfer = {"upload": _Upload, "download": _Download, "copy": _Copy}[way.kind](
+        way, wanted, headers, move, limits_of(way.kind, values)
+    )  # fmt: skip
     if values["dry_run"]:
         return _plan(transfer, config, as_json=values["as_json"])
     verb = "move" if move else way.kind
@@ -143,7 +148,8 @@ Planned = tuple[str, str, int, "S3EngineError | None"]
 class _Transfer:
     """One direction. ``size_bytes`` of a plan is -1 where it would have to be asked for."""
 
-    def __init__(self, way: Route, wanted: NameFilter | None, headers: Any, move: bool) -> None:
+    def __init__(self, way: Route, wanted: NameFilter | None, headers: Any, move: bool, limits: Limits) -> None:
+        self.limits = limits
         self.way = way
         self.wanted = wanted
         self.headers = headers
@@ -170,12 +176,12 @@ class _Transfer:
             from s3engine.transport import ObjectInfo
 
             infos: Iterable[ObjectInfo] = [ObjectInfo(self.way.source, -1)] if self.single_wanted else []
-            yield from map(self.planned, infos)
+            yield from map(self.planned, self.limits.within(infos))
             return
         from s3engine.engine import Engine
 
         with Engine(config) as engine:
-            yield from map(self.planned, self.objects(engine))
+            yield from map(self.planned, self.limits.within(self.objects(engine)))
 
     def planned(self, info: ObjectInfo) -> Planned:
         """One line of the plan."""
@@ -239,7 +245,7 @@ class _Download(_Transfer):
         way = self.way
         return engine.download(
             way.source_bucket, self.keys() if way.only else self.objects(engine), way.target or ".",
-            path=self.relative, progress=progress, remove_objects=self.move,
+            path=self.relative, progress=progress, remove_objects=self.move, **self.limits.of(self.move),
         )  # fmt: skip
 
     def ends(self, report: RequestReport) -> tuple[str, str]:
@@ -263,11 +269,14 @@ class _Copy(_Transfer):
         if way.only:
             return engine.copy(
                 way.source_bucket, self.keys(), way.bucket, key=self._key, template=self.headers, progress=progress,
-                move=self.move,
+                move=self.move, **self.limits.of(self.move),
             )  # fmt: skip
         listing = self.objects(engine)
-        act = listing.move if self.move else listing.copy
-        return act(way.bucket, key=self._key, template=self.headers, progress=progress)
+        if self.move:
+            return listing.move(
+                way.bucket, key=self._key, template=self.headers, progress=progress, **self.limits.of(True)
+            )
+        return listing.copy(way.bucket, key=self._key, template=self.headers, progress=progress)
 
     def _key(self, info: ObjectInfo) -> str:
         return self.way.target + self.relative(info)

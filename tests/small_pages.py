@@ -1,0 +1,22 @@
+"""The raw transport with listings of ten keys to a page, so that few objects make many pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from s3engine.transport import ListPage, Timeouts
+from s3engine_transports.raw import RawTransport
+
+__all__ = ["KEYS", "SmallPages"]
+
+KEYS = 10
+
+
+class SmallPages(RawTransport):
+    """See the module."""
+
+    def list_objects_v2(
+        self, bucket: str, prefix: str = "", *, max_keys: int = KEYS, timeouts: Timeouts, **options: Any
+    ) -> ListPage:
+        """One page."""
+        return super().list_objects_v2(bucket, prefix, max_keys=KEYS, timeouts=timeouts, **options)
