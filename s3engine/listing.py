@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from s3engine.batch import Batch, Progress
 from s3engine.control.estimator import OpClass
+from s3engine.errors import ServerFault
 from s3engine.operations import Template
 from s3engine.pages import PageWatch
 from s3engine.transport import ListPage, ObjectInfo

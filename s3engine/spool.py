@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from s3engine.listing import ObjectListing
 
-__all__ = ["LoopGuard", "Spool", "complete", "objects_of"]
+__all__ = ["Spool", "complete", "objects_of"]
 
 _ROWS = 2000  # to a block
 _LENGTH_BYTES = 4
@@ -89,32 +89,6 @@ class Spool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class LoopGuard:
-    """Notices that a sequence of pages goes in circles, whatever the length of the circle, in constant memory.
-
-    Brent's way: one earlier page is kept, a later one after twice as many steps each time. A circle of n pages is
-    noticed within 3 n pages after it was entered.
-    """
-
-    __slots__ = ("_kept", "_limit", "_steps")
-
-    def __init__(self) -> None:
-        self._kept: Any = None
-        self._steps = 0
-        self._limit = 1
-
-    def again(self, mark: Any) -> bool:
-        """Whether ``mark``, which is different for each page of an honest sequence, was there before."""
-        if mark == self._kept:
-            return True
-        self._steps += 1
-        if self._steps >= self._limit:
-            self._kept = mark
-            self._steps = 0
-            self._limit *= 2
-        return False
 
 
 def complete(listing: ObjectListing, *, memory_rows: int = 50_000) -> tuple[Spool, int]:

@@ -31,7 +31,9 @@ from s3engine.transport import HeadResult, ObjectInfo
 Answer = Callable[[Task], tuple[Any, ...]]
 
 
-def outcome(task: Task, *, etag: str = "tag", detail: Any = None, error: S3EngineError | None = None) -> tuple[Any, ...]:
+def outcome(
+    task: Task, *, etag: str = "tag", detail: Any = None, error: S3EngineError | None = None
+) -> tuple[Any, ...]:
     """What a worker would say of a task."""
     return (task[0], 1, 0.1, 0.2, 1e6, 30.0, 200, "id", 1, etag, detail, error, "", "")
 

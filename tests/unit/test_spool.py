@@ -9,7 +9,7 @@ import pytest
 
 from s3engine.errors import ConfigError, DeleteLimitExceeded
 from s3engine.limits import DeleteLimit, within
-from s3engine.spool import LoopGuard, Spool, objects_of
+from s3engine.spool import Spool, objects_of
 from s3engine.transport import ObjectInfo
 
 
@@ -43,22 +43,6 @@ def test_large_listing_needs_little_memory() -> None:
             tracemalloc.stop()
         assert peak < 3_000_000
         assert spool.file_bytes < 160 * 30_000
-
-
-@pytest.mark.parametrize("before", [0, 1, 5, 100])
-@pytest.mark.parametrize("circle", [1, 2, 3, 7, 64])
-def test_circle_is_noticed(before: int, circle: int) -> None:
-    """Pages that come again are noticed whatever the length of the circle, and honest ones never."""
-    guard = LoopGuard()
-    marks = iter(range(before))
-    assert not any(guard.again(("honest", mark)) for mark in marks)
-    assert any(guard.again(n % circle) for n in range(4 * (before + circle) + 4))
-
-
-def test_honest_pages_pass() -> None:
-    """Different marks are never taken for a circle."""
-    guard = LoopGuard()
-    assert not any(guard.again(n) for n in range(10_000))
 
 
 @pytest.mark.parametrize(
