@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from s3engine.jobs.base import Job
     from s3engine.jobs.delete import DeleteConditions
     from s3engine.pool.supervisor import Supervisor
-    from s3engine.sources import Source
+    from s3engine.sources import Rejected, Source
 
 __all__ = ["Engine", "transport_settings"]
 
@@ -83,7 +83,7 @@ class Engine:
     # ---- operations
 
     def upload(
-        self, bucket: str, sources: Iterable[Source | tuple[str, str]], *, template: Template = None,
+        self, bucket: str, sources: Iterable[Source | tuple[str, str] | Rejected], *, template: Template = None,
         progress: Progress | None = None, guess_content_type: bool = True, remove_sources: bool = False,
     ) -> Batch:  # fmt: skip
         """Upload files and bytes.
@@ -106,7 +106,7 @@ class Engine:
         )  # fmt: skip
 
     def download(
-        self, bucket: str, objects: Iterable[str | ObjectInfo], folder: str | os.PathLike[str], *,
+        self, bucket: str, objects: Iterable[str | ObjectInfo | Rejected], folder: str | os.PathLike[str], *,
         path: Callable[[ObjectInfo], str] | None = None, progress: Progress | None = None,
         remove_objects: bool = False, max_delete: int | str | None = None, unconditional: bool = False,
     ) -> Batch:  # fmt: skip
@@ -131,7 +131,7 @@ class Engine:
         )  # fmt: skip
 
     def copy(
-        self, source_bucket: str, objects: Iterable[str | ObjectInfo], bucket: str, *,
+        self, source_bucket: str, objects: Iterable[str | ObjectInfo | Rejected], bucket: str, *,
         key: Callable[[ObjectInfo], str] | None = None, template: Template = None, progress: Progress | None = None,
         move: bool = False, max_delete: int | str | None = None, unconditional: bool = False,
     ) -> Batch:  # fmt: skip
@@ -162,7 +162,7 @@ class Engine:
         )  # fmt: skip
 
     def delete(
-        self, bucket: str, objects: Iterable[str | ObjectInfo], *, progress: Progress | None = None,
+        self, bucket: str, objects: Iterable[str | ObjectInfo | Rejected], *, progress: Progress | None = None,
         max_delete: int | str | None = None, unconditional: bool = False,
     ) -> Batch:  # fmt: skip
         """Delete keys, 1000 to a request. A key that is not there is no error, as in S3.
@@ -389,7 +389,9 @@ def transport_settings(config: Config, source: CredentialSource | None = None) -
     )
 
 
-def _limited(objects: Iterable[str | ObjectInfo], max_delete: int | str | None) -> Iterable[str | ObjectInfo]:
+def _limited(
+    objects: Iterable[str | ObjectInfo | Rejected], max_delete: int | str | None
+) -> Iterable[str | ObjectInfo | Rejected]:
     """``objects``, counted first if there is a limit. Raises ConfigError for a limit that is none."""
     if max_delete is None:
         return objects

@@ -12,9 +12,9 @@ __all__ = [
     "AccessDenied", "AttemptTimeout", "Cancelled", "ChecksumMismatch", "ClockSkewed", "ConfigError", "Conflict",
     "ConnectFailed", "ConnectTimeout", "ConnectionLost", "CredentialsExpired", "DeleteLimitExceeded", "DuplicateKey",
     "EngineClosed",
-    "FirstByteTimeout", "InvalidRequest", "NetworkError", "NoCredentials", "NotFound", "NotS3", "NotSupported",
-    "PreconditionFailed", "RangeNotSatisfiable", "RequestError", "RequestTimeout", "S3EngineError", "ServerFault",
-    "SinkError", "SourceChanged", "SourceError", "StallTimeout", "Throttled", "TooSlow", "TransferError",
+    "FirstByteTimeout", "InvalidRequest", "MalformedRow", "NetworkError", "NoCredentials", "NotFound", "NotS3",
+    "NotSupported", "PreconditionFailed", "RangeNotSatisfiable", "RequestError", "RequestTimeout", "S3EngineError",
+    "ServerFault", "SinkError", "SourceChanged", "SourceError", "StallTimeout", "Throttled", "TooSlow", "TransferError",
     "TruncatedBody", "UnsafeKey", "WorkerCrashed", "WrongRegion",
 ]  # fmt: skip
 
@@ -84,6 +84,13 @@ class UnsafeKey(TransferError):
 
 class DuplicateKey(TransferError):
     """Two sources of one batch have the same target."""
+
+
+class MalformedRow(TransferError):
+    """A row of an input file cannot be used. ``file`` and ``line`` (from 1) tell which; so does the message."""
+
+    file: str = ""
+    line: int = 0
 
 
 class Cancelled(TransferError):

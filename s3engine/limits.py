@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 from s3engine.errors import ConfigError, DeleteLimitExceeded
 from s3engine.listing import ObjectListing
+from s3engine.sources import Rejected
 from s3engine.spool import Spool, complete
 from s3engine.transport import ObjectInfo
 
@@ -47,34 +49,43 @@ class DeleteLimit:
         return count * 100 * _MILLIONTHS <= self.millionths * total
 
 
-def within(objects: Iterable[str | ObjectInfo], limit: DeleteLimit) -> Iterator[str | ObjectInfo]:
+def within(objects: Iterable[Any], limit: DeleteLimit) -> Iterator[str | ObjectInfo | Rejected]:
     """``objects``, after all of them were counted; nothing comes out when they are too many.
 
     A percentage is of all objects below the prefix of a listing, before its filters. Raises DeleteLimitExceeded, what
     the listing raises, and ConfigError for a percentage of what is no listing.
     """
-    spool, total = counted(objects, limit)
+    spool, total, rejected = counted(objects, limit)
+    count = len(spool) - rejected
     try:
-        if not limit.allows(len(spool), total):
+        if not limit.allows(count, total):
             of = f" of {total}" if total >= 0 else ""
             raise DeleteLimitExceeded(
-                f"{len(spool)}{of} objects would be deleted, more than max_delete allows ({limit.text}); "
+                f"{count}{of} objects would be deleted, more than max_delete allows ({limit.text}); "
                 "nothing was deleted",
-                limit=limit.text, count=len(spool), total=total,
+                limit=limit.text, count=count, total=total,
             )  # fmt: skip
         for row in spool:
-            yield row[0] if len(row) == 1 else ObjectInfo._make(row)
+            if len(row) == 2:
+                yield Rejected(row[0], pickle.loads(row[1]))
+            else:
+                yield row[0] if len(row) == 1 else ObjectInfo._make(row)
     finally:
         spool.close()
 
 
-def counted(objects: Iterable[Any], limit: DeleteLimit) -> tuple[Spool, int]:
-    """All of ``objects``, and how many there are before filters; -1 when that is not known."""
+def counted(objects: Iterable[Any], limit: DeleteLimit) -> tuple[Spool, int, int]:
+    """All of ``objects``, how many there are before filters (-1: not known), how many failed before they were any."""
     if isinstance(objects, ObjectListing):
-        return complete(objects)
+        return (*complete(objects), 0)
     if limit.count is None:
         raise ConfigError(f"max_delete={limit.text!r} is a part of a listing; for other input give a number")
     spool = Spool()
+    rejected = 0
     for item in objects:
-        spool.append((item,) if isinstance(item, str) else item)
-    return spool, -1
+        if isinstance(item, Rejected):
+            rejected += 1
+            spool.append((item.key, pickle.dumps(item.error)))
+        else:
+            spool.append((item,) if isinstance(item, str) else item)
+    return spool, -1, rejected

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
-from s3engine.errors import ConfigError
+from s3engine.errors import ConfigError, S3EngineError
 from s3engine.operations import ObjectHeaders
 
-__all__ = ["BytesSource", "FileSource", "Source", "files_recursive"]
+__all__ = ["BytesSource", "FileSource", "Rejected", "Source", "files_recursive"]
 
 
 class FileSource(NamedTuple):
@@ -27,6 +27,16 @@ class BytesSource(NamedTuple):
     data: bytes
     key: str
     headers: ObjectHeaders | None = None
+
+
+class Rejected(NamedTuple):
+    """In the place of a source, a key or an object: an item that failed before it was one.
+
+    Every batch takes it and reports it, numbered like the others, with ``error``; nothing is sent for it.
+    """
+
+    key: str
+    error: S3EngineError
 
 
 Source: TypeAlias = "FileSource | BytesSource"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NameFilter", "Output", "config_from", "destroy_options", "dry_run_option", "engine_options", "filter_options",
+    "from_options",
     "header_options", "headers_from", "name_filter", "output_from", "output_options", "settings_from", "shared_options",
 ]  # fmt: skip
 
@@ -85,6 +86,18 @@ filter_options = _stack(
     click.option(
         "--exclude", multiple=True, metavar="GLOB",
         help="No names that match GLOB; may be repeated, and goes before --include whatever the order.",
+    ),
+)  # fmt: skip
+
+from_options = _stack(
+    click.option(
+        "--from", "from_files", multiple=True, metavar="FILE",
+        help="Work on what FILE names, relative to SRC, and list nothing; - is standard input; may be repeated.",
+    ),
+    click.option("-0", "nul", is_flag=True, help="Names in FILE end in NUL, not in newline (find -print0)."),
+    click.option(
+        "--from-format", type=click.Choice(["lines", "csv", "parquet", "inventory"]),
+        help="What FILE is; by its name unless set: .csv, .csv.gz, .parquet, manifest.json (S3 Inventory), else lines.",
     ),
 )  # fmt: skip
 

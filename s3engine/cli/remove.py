@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from s3engine.cli.limits import limits_of
+from s3engine.cli.named import is_named, named_objects, sizes_of, tell_if_empty
 from s3engine.cli.options import (
     config_from,
     destroy_options,
     dry_run_option,
     engine_options,
     filter_options,
+    from_options,
     name_filter,
     output_from,
     output_options,
 )
 from s3engine.cli.route import folder_prefix
 from s3engine.cli.show import Show
-from s3engine.cli.text import json_line, one_line, write
+from s3engine.cli.text import complain, json_line, one_line, write
 from s3engine.errors import ConfigError
+from s3engine.sources import Rejected
 from s3engine.uri import S3Uri
 
 if TYPE_CHECKING:
@@ -38,20 +41,22 @@ _LINES = 1000
 @dry_run_option
 @filter_options
 @destroy_options
+@from_options
 @output_options
 @engine_options
 def rm_command(uri: str, recursive: bool, **values: Any) -> int:
-    """Delete an object, or with -r all below a prefix.
+    """Delete an object, with -r all below a prefix, with --from what a file names.
 
     "rm -r s3://b/p" means s3://b/p/ and leaves s3://b/pq alone; "rm -r s3://b/" empties the bucket. An object that is
     not there is no error. With -r an object that is written again after it was listed is kept, where the store can do
     that. A listing that fails stops it: what was not begun by then stays.
     """
     where = S3Uri.parse(uri)
-    if not recursive and (not where.key or where.key.endswith("/")):
+    named = is_named(values)
+    if not recursive and not named and (not where.key or where.key.endswith("/")):
         raise ConfigError(f"{uri} is no single object; to delete all below it say rm -r")
     limits = limits_of("delete", values)
-    prefix = folder_prefix(where, recursive)
+    prefix = folder_prefix(where, recursive or named)
     wanted = name_filter(values["include"], values["exclude"])
     config = config_from(values)
     show = Show(output_from(values), "delete", lambda report: f"delete s3://{report.bucket}/{report.key}", _name)
@@ -59,8 +64,11 @@ def rm_command(uri: str, recursive: bool, **values: Any) -> int:
     from s3engine.engine import Engine
 
     with Engine(config) as engine:
-        objects: Iterable[str | ObjectInfo]
-        if prefix is None:
+        objects: Iterable[str | ObjectInfo | Rejected]
+        items = named_objects(values, engine, where.bucket, prefix or "", wanted) if named else None
+        if items is not None:
+            objects = items
+        elif prefix is None:
             objects = [where.key] if wanted is None or wanted(where.key.rsplit("/", 1)[-1]) else []
         else:
             listing = engine.list(where.bucket, prefix)
@@ -69,6 +77,10 @@ def rm_command(uri: str, recursive: bool, **values: Any) -> int:
         if values["dry_run"]:
             return _plan(where.bucket, limits.within(objects), values["as_json"])
         batch = engine.delete(where.bucket, objects, progress=show.count, **limits.of(True))
+        if items is not None:
+            code = show.follow(batch, sizes_of(items) if show.wants_bar else None)
+            tell_if_empty(items)
+            return code
         return show.follow(batch, (0 for _ in objects) if show.wants_bar else None)
 
 
@@ -76,9 +88,14 @@ def _name(report: Any) -> str:
     return f"delete s3://{report.bucket}/{report.key}"
 
 
-def _plan(bucket: str, objects: Iterable[str | ObjectInfo], as_json: bool) -> int:
+def _plan(bucket: str, objects: Iterable[str | ObjectInfo | Rejected], as_json: bool) -> int:
+    code = 0
     lines: list[str] = []
     for item in objects:
+        if isinstance(item, Rejected):
+            complain(f"would fail: delete {item.key}: {item.error}")
+            code = 1
+            continue
         key, size_bytes = (item, -1) if isinstance(item, str) else (item.key, item.size_bytes)
         if as_json:
             line = json_line(dry_run=True, operation="delete", source=f"s3://{bucket}/{key}", size_bytes=size_bytes)
@@ -90,4 +107,4 @@ def _plan(bucket: str, objects: Iterable[str | ObjectInfo], as_json: bool) -> in
             lines.clear()
     if lines:
         write("\n".join(lines) + "\n")
-    return 0
+    return code

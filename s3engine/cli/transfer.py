@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from s3engine.cli.limits import Limits, limits_of
+from s3engine.cli.named import is_named, named_files, named_objects, sizes_of, tell_if_empty
 from s3engine.cli.options import (
     NameFilter,
     config_from,
@@ -16,6 +17,7 @@ from s3engine.cli.options import (
     dry_run_option,
     engine_options,
     filter_options,
+    from_options,
     header_options,
     headers_from,
     name_filter,
@@ -26,14 +28,15 @@ from s3engine.cli.route import Route, route
 from s3engine.cli.show import Show
 from s3engine.cli.text import complain, json_line, one_line, write
 from s3engine.errors import ConfigError, S3EngineError, SourceError
+from s3engine.sources import FileSource, Rejected
 
 if TYPE_CHECKING:
     from s3engine.batch import Batch
     from s3engine.config import Config
     from s3engine.engine import Engine
+    from s3engine.inputs import Items
     from s3engine.listing import ObjectListing
     from s3engine.report import RequestReport
-    from s3engine.sources import FileSource
     from s3engine.transport import ObjectInfo
 
 __all__ = ["cp_command", "file_size", "mv_command", "upload_sources"]
@@ -47,6 +50,7 @@ _LINES = 1000  # of a dry run, to a block
 @click.option("-r", "--recursive", is_flag=True, help="SRC is all below s3://bucket/prefix/.")
 @dry_run_option
 @filter_options
+@from_options
 @header_options
 @output_options
 @engine_options
@@ -69,6 +73,7 @@ def cp_command(src: str, dst: str, **values: Any) -> int:
 @dry_run_option
 @filter_options
 @destroy_options
+@from_options
 @header_options
 @output_options
 @engine_options
@@ -96,7 +101,10 @@ def upload_sources(source: str, prefix: str, only: str, wanted: NameFilter | Non
 
 
 def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
-    way = route(src, dst, recursive=values["recursive"])
+    named = is_named(values)
+    way = route(src, dst, recursive=values["recursive"] or named)
+    if named and way.only:
+        raise ConfigError(f"with --from SRC must be the folder that its names are relative to, and {src!r} is none")
     headers = headers_from(values)
     if headers is not None and way.kind == "download":
         raise ConfigError("local files have no S3 headers; leave --content-type, --metadata and the like out")
@@ -105,6 +113,7 @@ def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
     transfer = {"upload": _Upload, "download": _Download, "copy": _Copy}[way.kind](
         way, wanted, headers, move, limits_of(way.kind, values)
     )  # fmt: skip
+    transfer.values = values if named else None
     if values["dry_run"]:
         return _plan(transfer, config, as_json=values["as_json"])
     verb = "move" if move else way.kind
@@ -117,8 +126,12 @@ def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
     from s3engine.engine import Engine
 
     with Engine(config) as engine:
+        transfer.open(engine)
         batch = transfer.begin(engine, show.count)
-        return show.follow(batch, transfer.sizes(engine) if show.wants_bar else None)
+        code = show.follow(batch, transfer.sizes(engine) if show.wants_bar else None)
+        if transfer.items is not None:
+            tell_if_empty(transfer.items)
+        return code
 
 
 def _plan(transfer: _Transfer, config: Config, *, as_json: bool) -> int:
@@ -154,6 +167,21 @@ class _Transfer:
         self.wanted = wanted
         self.headers = headers
         self.move = move
+        self.values: dict[str, Any] | None = None
+        """The options, where --from is among them."""
+        self.items: Items[Any] | None = None
+        """What the files of --from name, once they are open."""
+
+    def open(self, engine: Engine) -> None:
+        """Open the files of --from. Raises S3EngineError."""
+        if self.values is not None:
+            self.items = self.named(engine, self.values)
+
+    def named(self, engine: Engine, values: dict[str, Any]) -> Items[Any]:
+        """The objects that the files of --from name."""
+        way = self.way
+        skip_prefix = way.kind == "download"
+        return named_objects(values, engine, way.source_bucket, way.source, self.wanted, skip_prefix=skip_prefix)
 
     def check(self) -> None:
         """Raises S3EngineError for what is wrong already."""
@@ -166,22 +194,29 @@ class _Transfer:
         """Names of source and target."""
         raise NotImplementedError
 
-    def sizes(self, engine: Engine) -> Iterable[int]:
+    def sizes(self, engine: Engine) -> Iterable[int] | None:
         """Bytes of each object, as far as they are known."""
+        if self.items is not None:
+            return sizes_of(self.items)
         return (info.size_bytes for info in self.objects(engine))
 
     def plan(self, config: Config) -> Iterator[Planned]:
         """Source, target, bytes of each object; or why it cannot be done."""
-        if self.way.only:
-            from s3engine.transport import ObjectInfo
+        from s3engine.transport import ObjectInfo
 
+        if self.way.only:
             infos: Iterable[ObjectInfo] = [ObjectInfo(self.way.source, -1)] if self.single_wanted else []
             yield from map(self.planned, self.limits.within(infos))
             return
         from s3engine.engine import Engine
 
         with Engine(config) as engine:
-            yield from map(self.planned, self.limits.within(self.objects(engine)))
+            self.open(engine)
+            for item in self.limits.within(self.objects(engine) if self.items is None else self.items):
+                if isinstance(item, Rejected):
+                    yield item.key, "", -1, item.error
+                else:
+                    yield self.planned(ObjectInfo(item, -1) if isinstance(item, str) else item)
 
     def planned(self, info: ObjectInfo) -> Planned:
         """One line of the plan."""
@@ -213,7 +248,12 @@ class _Transfer:
 
 
 class _Upload(_Transfer):
-    def _sources(self) -> Iterator[FileSource]:
+    def named(self, engine: Engine | None, values: dict[str, Any]) -> Items[Any]:
+        return named_files(values, self.way.source, self.way.target, self.wanted)
+
+    def _sources(self) -> Iterable[FileSource | Rejected]:
+        if self.items is not None:
+            return self.items
         return upload_sources(self.way.source, self.way.target, self.way.only, self.wanted)
 
     def check(self) -> None:
@@ -228,11 +268,18 @@ class _Upload(_Transfer):
         uri = f"s3://{report.bucket}/{report.key}"
         return report.target or uri, uri
 
-    def sizes(self, engine: Engine) -> Iterable[int]:
-        return (file_size(file) for file in self._sources())
+    def sizes(self, engine: Engine) -> Iterable[int] | None:
+        if self.items is not None:
+            return sizes_of(self.items)
+        return (file_size(file) for file in self._sources() if isinstance(file, FileSource))
 
     def plan(self, config: Config) -> Iterator[Planned]:
+        if self.values is not None:
+            self.items = self.named(None, self.values)
         for file in self._sources():
+            if isinstance(file, Rejected):
+                yield file.key, "", -1, file.error
+                continue
             yield file.path, f"s3://{self.way.bucket}/{file.key}", file_size(file), None
 
 
@@ -243,8 +290,9 @@ class _Download(_Transfer):
 
     def begin(self, engine: Engine, progress: Callable[[RequestReport], object]) -> Batch:
         way = self.way
+        objects: Iterable[Any] = self.items or (self.keys() if way.only else self.objects(engine))
         return engine.download(
-            way.source_bucket, self.keys() if way.only else self.objects(engine), way.target or ".",
+            way.source_bucket, objects, way.target or ".",
             path=self.relative, progress=progress, remove_objects=self.move, **self.limits.of(self.move),
         )  # fmt: skip
 
@@ -266,10 +314,10 @@ class _Download(_Transfer):
 class _Copy(_Transfer):
     def begin(self, engine: Engine, progress: Callable[[RequestReport], object]) -> Batch:
         way = self.way
-        if way.only:
+        if way.only or self.items is not None:
             return engine.copy(
-                way.source_bucket, self.keys(), way.bucket, key=self._key, template=self.headers, progress=progress,
-                move=self.move, **self.limits.of(self.move),
+                way.source_bucket, self.items or self.keys(), way.bucket, key=self._key, template=self.headers,
+                progress=progress, move=self.move, **self.limits.of(self.move),
             )  # fmt: skip
         listing = self.objects(engine)
         if self.move:

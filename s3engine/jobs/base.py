@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from s3engine.errors import Cancelled, DuplicateKey, S3EngineError, TransferError
 from s3engine.pool.messages import Context, Kind, Task
 from s3engine.report import RequestReport
+from s3engine.sources import Rejected
 
 __all__ = ["Composite", "Job", "KeyGuard", "duplicate"]
 
@@ -159,6 +160,9 @@ class Job:
             item = queue.popleft()
             seq = self.seq
             self.seq = seq + 1
+            if type(item) is Rejected:
+                self.refuse(seq, item, item.error)
+                continue
             try:
                 self.admit(seq, item)
             except Exception as error:  # noqa: BLE001  (the caller's template or key function: handed to the caller)

@@ -18,6 +18,7 @@ from s3engine.operations import ObjectHeaders, Template
 from s3engine.parts import PartPlan, plan_parts
 from s3engine.pool.messages import Kind, Task
 from s3engine.report import RequestReport
+from s3engine.sources import Rejected
 from s3engine.transport import Headers, ObjectInfo
 
 __all__ = ["CopyJob"]
@@ -46,8 +47,11 @@ class _Overlap(NamedTuple):
 def _with_overlaps(items: Iterable[Any], key: Callable[[ObjectInfo], str]) -> Iterator[Any]:
     """The items, read to the end first, with those marked whose target is a source too. Runs in the reader thread."""
     infos = [ObjectInfo(item, -1) if isinstance(item, str) else item for item in items]
-    sources = {info.key for info in infos}
+    sources = {info.key for info in infos if type(info) is not Rejected}
     for info in infos:
+        if type(info) is Rejected:
+            yield info
+            continue
         target = key(info)
         yield _Overlap(info.key, target) if target in sources and target != info.key else info
 

@@ -70,8 +70,10 @@ class UploadJob(Job):
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report a source that was not begun."""
         self.release_bytes(self.body_bytes(item))
-        named = isinstance(item, tuple) and len(item) > 1 and isinstance(item[1], str)
-        self.report_refused(seq, item[1] if named else repr(item), error)
+        key = getattr(item, "key", None)
+        if key is None:
+            key = item[1] if isinstance(item, tuple) and len(item) > 1 else None
+        self.report_refused(seq, key if isinstance(key, str) else repr(item), error)
 
     def body_bytes(self, item: Any) -> int:
         """The body of a BytesSource."""

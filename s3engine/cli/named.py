@@ -1,0 +1,70 @@
+"""``--from FILE``: what to do is named by files, nothing is listed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from s3engine.cli.options import NameFilter
+from s3engine.cli.text import complain
+from s3engine.errors import ConfigError
+
+if TYPE_CHECKING:
+    from s3engine.engine import Engine
+    from s3engine.inputs import Items
+    from s3engine.sources import FileSource
+    from s3engine.transport import ObjectInfo
+
+__all__ = ["is_named", "named_files", "named_objects", "sizes_of", "tell_if_empty"]
+
+
+def is_named(values: Mapping[str, Any]) -> bool:
+    """Whether ``--from`` was given. Raises ConfigError for its companions without it."""
+    if values["from_files"]:
+        if values["from_files"].count("-") > 1:
+            raise ConfigError("standard input can be read once: give --from - once")
+        return True
+    if values["nul"] or values["from_format"]:
+        raise ConfigError("-0 and --from-format say how the file of --from is to be read; there is no --from")
+    return False
+
+
+def named_objects(
+    values: Mapping[str, Any], engine: Engine, bucket: str, prefix: str, wanted: NameFilter | None, *,
+    skip_prefix: bool = False,
+) -> Items[str | ObjectInfo]:  # fmt: skip
+    """The objects below s3://bucket/prefix that the files name. Raises ConfigError."""
+    from s3engine.inputs import objects_from
+
+    items = objects_from(
+        values["from_files"], bucket, prefix, file_format=values["from_format"] or "", nul=values["nul"], wanted=wanted,
+        engine=engine, skip_prefix=skip_prefix,
+    )  # fmt: skip
+    items.check()
+    return items
+
+
+def named_files(values: Mapping[str, Any], folder: str, prefix: str, wanted: NameFilter | None) -> Items[FileSource]:
+    """The files below ``folder`` that the files name, with keys below ``prefix``. Raises ConfigError."""
+    from s3engine.inputs import files_from
+
+    items = files_from(
+        values["from_files"], folder, prefix, file_format=values["from_format"] or "", nul=values["nul"], wanted=wanted
+    )
+    items.check()
+    return items
+
+
+def sizes_of(items: Items[Any]) -> Iterator[int] | None:
+    """For a progress bar: bytes of each item, 0 where they are not told; None where that would take the input away."""
+    return (_size(item) for item in items.again()) if items.positionable else None
+
+
+def _size(item: Any) -> int:
+    return max(getattr(item, "size_bytes", 0), 0)
+
+
+def tell_if_empty(items: Items[Any]) -> None:
+    """After the batch: say why nothing was done."""
+    if not items.rows:
+        complain(f"{items.label}: no names in it; nothing was done")

@@ -1,0 +1,302 @@
+"""CSV, Parquet and S3 Inventory."""
+
+from __future__ import annotations
+
+import builtins
+import gzip
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s3engine.errors import ChecksumMismatch, ConfigError, MalformedRow, SourceError
+from s3engine.inputs import files_from, format_of, objects_from
+from s3engine.inputs import inventory as inventory_module
+from s3engine.sources import FileSource, Rejected
+from s3engine.transport import ObjectInfo
+
+
+def table(folder: Path, text: str | bytes, name: str = "names.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def why(found: list[Any]) -> list[str]:
+    """The messages of bad rows, without the folder."""
+    errors = [item.error for item in found if isinstance(item, Rejected)]
+    assert all(type(error) is MalformedRow for error in errors)
+    return [str(error).rpartition("/")[2] for error in errors]
+
+
+def test_header_names_the_columns(tmp_path: Path) -> None:
+    """Keys under a header are plain text, sizes and ETags come along, other columns do not matter."""
+    path = table(tmp_path, '\ufeffNote,Key,Size,ETag\r\nx,a%20b,5,"""e1"""\r\ny,"c,\nd",,\r\n')
+    assert list(objects_from(path, "bbb")) == [ObjectInfo("a%20b", 5, "e1"), "c,\nd"]
+
+
+@pytest.mark.parametrize(
+    ("text", "item"),
+    [
+        ("a+b%2Bc\n", "a+b%2Bc"),
+        ("bbb,a+b%2Bc\n", "a b+c"),
+        ("bbb,k,null\n", "k"),
+        ("bbb,k,7,2026-01-01T00:00:00.000Z,e\n", ObjectInfo("k", 7, "e", "2026-01-01T00:00:00.000Z")),
+        ("bbb,k,v1,true,false,7,2026-01-01T00:00:00Z,e,x\n", ObjectInfo("k", 7, "e", "2026-01-01T00:00:00Z")),
+        ("bbb,k,,7,2026-01-01T00:00:00Z,e\n", ObjectInfo("k", 7, "e", "2026-01-01T00:00:00Z")),
+    ],
+)
+def test_tables_without_header_are_amazons(tmp_path: Path, text: str, item: Any) -> None:
+    """The order of columns is told by the first row; keys with a bucket beside them are percent-encoded."""
+    assert list(objects_from(table(tmp_path, text), "bbb")) == [item]
+
+
+def test_bad_rows_are_told_by_line_and_the_rest_goes_on(tmp_path: Path) -> None:
+    """Another bucket, another prefix, a version, a size that is none, too few columns, an open quote: by its line."""
+    text = (
+        "bucket,key,size,version_id\nother,p/a,1,\nbbb,q/a,1,\nbbb,p/v,1,v17\nbbb,p/s,many,\nbbb,p/n,-1,\nbbb\nbbb,,1,\n"
+        'bbb,"x"y,1,\nbbb,p/ok,1,\nbbb,"open,1,\nbbb,p/lost,1,\n'
+    )
+    found = list(objects_from(table(tmp_path, text), "bbb", "p/"))
+    assert [item for item in found if not isinstance(item, Rejected)] == [ObjectInfo("p/ok", 1)]
+    assert why(found) == [
+        "names.csv:2: it is of the bucket 'other', not 'bbb'",
+        *why([item for item in found if "begin with" in str(getattr(item, "error", ""))]),
+        "names.csv:4: it names a version, and only current versions can be worked on",
+        "names.csv:5: its size is no number: 'many'",
+        "names.csv:6: its size is below zero: -1",
+        "names.csv:7: it has 1 columns, and the table 4",
+        "names.csv:8: its key is empty",
+        "names.csv:9: no CSV: ',' expected after '\"'",
+        "names.csv:12: lines 11 to 12: no CSV: unexpected end of data",
+    ]
+    assert "names.csv:3: its key does not begin with 'p/'" in str(found[1].error)  # type: ignore[union-attr]
+
+
+def test_keys_that_are_no_utf8(tmp_path: Path) -> None:
+    """Neither raw nor percent-encoded bytes that are not UTF-8 make a key."""
+    found = list(objects_from(table(tmp_path, b"bbb,ok\nbbb,\xff\nbbb,%ff\nbbb,%C3%A9\n"), "bbb"))
+    assert [found[0], found[3]] == ["ok", "é"]
+    assert why(found) == ["names.csv:2: its key is not UTF-8", "names.csv:3: its key is not percent-encoded UTF-8"]
+
+
+def test_only_current_versions(tmp_path: Path) -> None:
+    """Older versions and delete markers are passed over in silence."""
+    text = "bbb,a,v2,true,false,1\nbbb,a,v1,false,false,1\nbbb,gone,v3,true,true,\nbbb,c,null,true,false,2\n"
+    assert list(objects_from(table(tmp_path, text), "bbb")) == [ObjectInfo("a", 1), ObjectInfo("c", 2)]
+
+
+def test_missing_column_names_those_that_are_there(tmp_path: Path) -> None:
+    """For objects a key is needed, for files a path."""
+    with pytest.raises(ConfigError, match=r"no column 'key'; its columns are 'bucket', 'name'"):
+        objects_from(table(tmp_path, "bucket,name\nbbb,x\n"), "bbb").check()
+    with pytest.raises(ConfigError, match=r"no column 'path'; its columns are 'key'"):
+        files_from(table(tmp_path, "key\nx\n"), "/d").check()
+    with pytest.raises(ConfigError, match="has no header"):
+        files_from(table(tmp_path, "a,x\n"), "/d").check()
+
+
+def test_files_with_keys_of_their_own(tmp_path: Path) -> None:
+    """A table of files may say the key; else it is the path."""
+    found = list(files_from(table(tmp_path, "path,key\na/b,x/y\n./c,\n"), "/d", "p/"))
+    assert found == [FileSource("/d/a/b", "p/x/y"), FileSource("/d/c", "p/c")]
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "key\n"])
+def test_empty_table(tmp_path: Path, text: str) -> None:
+    """No rows are no error."""
+    items = objects_from(table(tmp_path, text), "bbb")
+    items.check()
+    assert list(items) == []
+    assert items.rows == 0
+
+
+def test_marks_of_csv(tmp_path: Path) -> None:
+    """Behind each mark come exactly the rows that are left, with their line numbers."""
+    rows = [f'"k{number}\n",{number}\n' for number in range(2500)] + ["bad\n"]
+    path = table(tmp_path, "key,size\n" + "".join(rows))
+    pairs = list(objects_from(path, "bbb").marked())
+    assert [item for item, _ in pairs[:-1]] == [ObjectInfo(f"k{number}\n", number) for number in range(2500)]
+    for index in (0, 1, 998, 1000, 2499):
+        rest = list(objects_from(path, "bbb").marked(pairs[index][1]))
+        assert [item for item, _ in rest[:-1]] == [item for item, _ in pairs[index + 1 : -1]]
+    assert "names.csv:5002: it has 1 columns" in str(rest[-1][0].error)  # type: ignore[union-attr]
+
+
+def test_format_is_told_by_the_name() -> None:
+    """Packed or not, local or on S3."""
+    names = ["a.csv", "a.csv.gz", "a.parquet", "x/manifest.json", "s3://b/manifest.json", "-", "a.txt.gz", "a.json"]
+    assert [format_of(name) for name in names] == [
+        "csv", "csv", "parquet", "inventory", "inventory", "lines", "lines", "lines"
+    ]  # fmt: skip
+
+
+# ---- Parquet
+
+
+def parquet(folder: Path, columns: dict[str, list[Any]], name: str = "names.parquet", rows: int = 1000) -> Path:
+    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    path = folder / name
+    pq.write_table(pyarrow.table(columns), path, row_group_size=rows)
+    return path
+
+
+def test_parquet_rows_and_marks(tmp_path: Path) -> None:
+    """Only the columns that are needed; a bad row by its number; any place can be gone on from."""
+    count = 5000
+    columns: dict[str, list[Any]] = {
+        "bucket": ["bbb"] * count, "key": [f"k{number}" for number in range(count)], "size": list(range(count)),
+        "e_tag": ["e"] * count, "other": ["x" * 100] * count,
+    }  # fmt: skip
+    columns["bucket"][4321] = "c"
+    path = parquet(tmp_path, columns)
+    pairs = list(objects_from(path, "bbb").marked())
+    assert [item for item, _ in pairs if not isinstance(item, Rejected)] == [
+        ObjectInfo(f"k{number}", number, "e") for number in range(count) if number != 4321
+    ]
+    assert why([item for item, _ in pairs]) == ["names.parquet:4322: it is of the bucket 'c', not 'bbb'"]
+    for index in (0, 999, 1000, 3500, 4999):
+        assert list(objects_from(path, "bbb").marked(pairs[index][1]))[:5] == pairs[index + 1 :][:5]
+
+
+def test_parquet_of_all_versions(tmp_path: Path) -> None:
+    """Current versions only; a key that is missing is a bad row."""
+    path = parquet(
+        tmp_path,
+        {"key": ["a", "a", "d", None], "is_latest": [True, False, True, True],
+         "is_delete_marker": [False, None, True, None], "version_id": ["1", "2", "3", "4"]},
+    )  # fmt: skip
+    found = list(objects_from(path, "bbb"))
+    assert found[0] == "a"
+    assert why(found) == ["names.parquet:4: its key is empty"]
+
+
+def test_what_is_no_parquet(tmp_path: Path) -> None:
+    """Neither text nor nothing; and its columns are named when the right one is missing."""
+    pytest.importorskip("pyarrow")
+    for data in ("key\nx\n", ""):
+        with pytest.raises(ConfigError, match="is no Parquet file"):
+            objects_from(table(tmp_path, data, "x.parquet"), "bbb").check()
+    with pytest.raises(ConfigError, match="no column 'key'; its columns are 'name', 'size'"):
+        objects_from(parquet(tmp_path, {"name": ["a"], "size": [1]}), "bbb").check()
+
+
+def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to install."""
+    there = builtins.__import__
+
+    def no_pyarrow(name: str, *rest: Any) -> Any:
+        if name.startswith("pyarrow"):
+            raise ImportError(name)
+        return there(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", no_pyarrow)
+    with pytest.raises(ConfigError, match=r"pip install 's3engine\[parquet\]'"):
+        objects_from(table(tmp_path, b"PAR1", "x.parquet"), "bbb").check()
+
+
+# ---- S3 Inventory
+
+
+class Store:
+    """Stands for the engine: a folder of buckets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.fetched: list[str] = []
+
+    def put(self, bucket: str, key: str, data: bytes) -> dict[str, str]:
+        path = self.folder / bucket / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return {"key": key, "MD5checksum": hashlib.md5(data).hexdigest()}
+
+    def fetch(self, bucket: str, key: str, folder: str) -> str:
+        self.fetched.append(key)
+        return str(shutil.copy(self.folder / bucket / key, os.path.join(folder, "data")))
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store that ``engine=`` leads to."""
+    store = Store(tmp_path / "store")
+    monkeypatch.setattr(inventory_module, "fetch_with", lambda engine: engine.fetch)
+    monkeypatch.setattr("s3engine.inputs.fetch_with", lambda engine: engine.fetch)
+    return store
+
+
+def manifest(store: Store, listed: list[dict[str, str]], **values: Any) -> str:
+    said = {
+        "sourceBucket": "bbb", "destinationBucket": "arn:aws:s3:::inv", "fileFormat": "CSV",
+        "fileSchema": "Bucket, Key, Size, LastModifiedDate, ETag", "files": listed, **values,
+    }  # fmt: skip
+    store.put("inv", "x/manifest.json", json.dumps(said).encode())
+    return "s3://inv/x/manifest.json"
+
+
+def test_inventory_is_read_file_by_file(store: Store) -> None:
+    """Keys are decoded, what is not below the prefix is not meant; a mark spares the files before it."""
+    one = store.put("inv", "d/1.csv.gz", gzip.compress(b'"bbb","p/a+%2B","3","2026","e1"\n"bbb","q/z","1","",""\n'))
+    two = store.put("inv", "d/2.csv.gz", gzip.compress(b'"bbb","p/c","4","2026-01-01","e2"\n'))
+    given: Any = objects_from(manifest(store, [one, two]), "bbb", "p/", engine=store)  # type: ignore[arg-type]
+    given.check()
+    store.fetched.clear()
+    pairs = list(given.marked())
+    assert [item for item, _ in pairs] == [
+        ObjectInfo("p/a +", 3, "e1", "2026"), ObjectInfo("p/c", 4, "e2", "2026-01-01")
+    ]  # fmt: skip
+    assert store.fetched == ["d/1.csv.gz", "d/2.csv.gz"]
+    store.fetched.clear()
+    assert list(given.marked(pairs[1][1])) == []
+    assert store.fetched == ["d/2.csv.gz"]
+
+
+def test_inventory_of_parquet(store: Store, tmp_path: Path) -> None:
+    """The files tell their columns themselves; keys are plain."""
+    data = parquet(tmp_path, {"bucket": ["bbb"], "key": ["a%20b"], "size": [3], "e_tag": ["e"]}).read_bytes()
+    path = manifest(store, [store.put("inv", "d/1.parquet", data)], fileFormat="Parquet", fileSchema="message x {}")
+    assert list(objects_from(path, "bbb", engine=store)) == [ObjectInfo("a%20b", 3, "e")]  # type: ignore[arg-type]
+
+
+def test_inventory_that_is_not_whole(store: Store) -> None:
+    """A file with another MD5 than the manifest says is not used."""
+    one = store.put("inv", "d/1.csv.gz", gzip.compress(b'"bbb","a"\n'))
+    path = manifest(store, [{**one, "MD5checksum": "0" * 32}], fileSchema="Bucket, Key")
+    with pytest.raises(ChecksumMismatch, match="another MD5 than its manifest says"):
+        list(objects_from(path, "bbb", engine=store))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"fileFormat": "ORC"}, "made of ORC files; CSV and Parquet"),
+        ({"sourceBucket": "other"}, "of the bucket 'other', not 'bbb'"),
+        ({"files": [{}]}, "is no manifest.json of S3 Inventory: 'key' is missing"),
+    ],
+)
+def test_inventory_that_cannot_be_used(store: Store, values: dict[str, Any], said: str) -> None:
+    """It is refused before anything is done."""
+    with pytest.raises(ConfigError, match=said):
+        objects_from(manifest(store, [], **values), "bbb", engine=store)  # type: ignore[arg-type]
+
+
+def test_inventory_names_no_files(tmp_path: Path) -> None:
+    """It cannot be an input of an upload; nor can it be read without an engine."""
+    path = table(tmp_path, "{}", "manifest.json")
+    with pytest.raises(ConfigError, match="names objects and no files"):
+        files_from(path, "/d")
+    with pytest.raises(ConfigError, match=r"no manifest.json of S3 Inventory: 'fileFormat' is missing"):
+        objects_from(path, "bbb")
+
+
+def test_truncated_csv_is_an_error(tmp_path: Path) -> None:
+    """A packed table that ends too early is no shorter table."""
+    data = gzip.compress(os.urandom(30_000).hex().encode().replace(b"a", b"\n"))
+    with pytest.raises(SourceError, match="no whole gzip file"):
+        list(objects_from(table(tmp_path, data[:-100], "x.csv.gz"), "bbb"))
