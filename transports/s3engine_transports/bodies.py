@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from s3engine.errors import NotS3, RangeNotSatisfiable, S3EngineError, SourceChanged, TruncatedBody
 from s3engine.transport import FilePart, GetResult, Sink
 from s3engine.wire import check_unchanged, source_error
-from s3engine_transports.common import MAX_KEPT_BYTES, Answered, check_etag, with_context
+from s3engine_transports.common import Answered, check_etag, most_kept_bytes, with_context
 from s3engine_transports.timers import current_call
 
 __all__ = ["PartReader", "deliver", "expected", "read_whole"]
@@ -161,13 +161,14 @@ def _cut(answer: Answered) -> TruncatedBody:
     )
 
 
-def read_whole(pieces: Iterable[bytes], status: int) -> bytes:
+def read_whole(pieces: Iterable[bytes], status: int, operation: str = "") -> bytes:
     """A body that goes to no sink. Raises NotS3 when it is larger than any that S3 has."""
     kept = []
     size = 0
+    limit = most_kept_bytes(status, operation)
     for piece in pieces:
         size += len(piece)
-        if size > MAX_KEPT_BYTES:
+        if size > limit:
             raise NotS3("the answer is larger than any S3 answer; is the endpoint an S3 endpoint?", status=status)
         kept.append(piece)
     return b"".join(kept)

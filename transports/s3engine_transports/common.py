@@ -27,12 +27,16 @@ from s3engine.transport import DeleteFailure, Headers
 
 __all__ = [
     "MAX_KEPT_BYTES", "Answer", "Answered", "check_asked_for", "check_deletes", "check_etag", "check_headers",
-    "check_key", "copy_source", "describe", "failure_of", "is_xml_safe", "quoted_etag", "with_context",
+    "check_key", "copy_source", "describe", "failure_of", "is_xml_safe", "most_kept_bytes",
+    "quoted_etag", "with_context",
 ]  # fmt: skip
 
 MAX_KEPT_BYTES = 64 * 1024 * 1024
 """The most that is read of a body which goes to no sink; a list page of 1000 keys of 1 KiB, percent-encoded, is below
 4 MiB."""
+
+_LONG_ANSWERS = ("ListObjectsV2", "DeleteObjects", "ListParts", "ListMultipartUploads", "")
+_SHORT_BYTES = 1024 * 1024  # of any other answer, and of an error: hundreds of them may be on their way at once
 
 # How much of what a store says goes into an error. A key of S3 has 1024 bytes; a hostile list has longer ones.
 _KEY_CHARACTERS = 2048
@@ -46,6 +50,11 @@ _token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # https://www.rfc
 _unsendable = re.compile("[\x00-\x1f\x7f\ud800-\udfff]").search
 # XML 1.0 has no way to write these, not even as a character reference: https://www.w3.org/TR/xml/#charsets
 _not_xml = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]").search
+
+
+def most_kept_bytes(status: int, operation: str = "") -> int:
+    """The most that is read of the body of an answer that goes to no sink; "" is an operation that is not known."""
+    return MAX_KEPT_BYTES if status < 300 and operation in _LONG_ANSWERS else _SHORT_BYTES
 
 
 def describe(operation: str, bucket: str, key: str) -> str:

@@ -12,8 +12,10 @@ from urllib.parse import unquote, urlsplit
 import urllib3
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util.ssl_match_hostname import CertificateError
 
 from s3engine.errors import ConnectFailed, ConnectTimeout, RequestError
+from s3engine.plain import brief
 
 __all__ = [
     "MAX_IDLE_S", "amazon_host", "connect_error", "is_dns_name", "is_readable", "proxy_for", "proxy_login",
@@ -94,10 +96,15 @@ def connect_error(error: BaseException, where: str, host: str, timeout_s: float)
     return ConnectFailed(f"cannot connect to {where}: {_reason(error)}", permanent=_is_permanent(error))
 
 
+_MISMATCH = (62, 63, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, EMAIL, IP_ADDRESS
+_DATES = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, CERT_HAS_EXPIRED
+_ANOTHER_HOST = "is the endpoint's name right, and nobody in between?"
+
+
 def _is_permanent(error: BaseException) -> bool:
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, ssl.SSLCertVerificationError):
+        if isinstance(seen, (ssl.SSLCertVerificationError, CertificateError)):
             return True
         seen = seen.__cause__ or seen.__context__
     return False
@@ -108,8 +115,15 @@ def _reason(error: BaseException) -> str:
     seen: BaseException = error
     while seen.__cause__ is not None or seen.__context__ is not None:
         seen = seen.__cause__ or seen.__context__  # type: ignore[assignment]  # one of them is not None
+    if isinstance(seen, CertificateError):
+        return f"its certificate is of another host ({brief(str(seen), 300)}); {_ANOTHER_HOST}"
     if isinstance(seen, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({seen.verify_message}); give its CA (--ca-bundle, AWS_CA_BUNDLE)"
+        why = seen.verify_message.rstrip(".")
+        if seen.verify_code in _MISMATCH:
+            return f"its certificate is of another host ({why}); {_ANOTHER_HOST}"
+        if seen.verify_code in _DATES:
+            return f"its certificate is not valid now ({why}); have it renewed, or set this machine's clock"
+        return f"its certificate is not trusted ({why}); give its CA (--ca-bundle, AWS_CA_BUNDLE)"
     if isinstance(seen, ssl.SSLError):
         return f"TLS failed ({seen.reason or seen}); is it a plain http:// endpoint?"
     if isinstance(seen, OSError) and seen.strerror:

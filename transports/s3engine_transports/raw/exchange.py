@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from s3engine.errors import ConnectionLost, NotS3, TruncatedBody
 from s3engine.transport import Body, GetResult, Sink
 from s3engine_transports.bodies import expected
-from s3engine_transports.common import MAX_KEPT_BYTES, check_etag, describe
+from s3engine_transports.common import check_etag, describe, most_kept_bytes
 
 __all__ = ["RawExchange"]
 
@@ -22,6 +22,10 @@ R = TypeVar("R")
 _HEAD, _LENGTH, _CHUNKED, _TO_CLOSE, _DONE = range(5)
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_LINE_BYTES = 8192
+# Heads of chunks, their extensions and trailers: so much, and so many times the bytes of the body.
+_MAX_FRAMING_BYTES = 64 * 1024
+_FRAMING_PER_BYTE = 64
+_SHORT_ENOUGH = 256 * 1024  # below this nobody asks whether a kept body is too long
 _UNHURRIED = ("CopyObject", "UploadPartCopy", "CompleteMultipartUpload")
 _GOOD_GET = (200, 206)
 
@@ -30,9 +34,9 @@ class RawExchange(Generic[R]):
     """See :class:`s3engine.transport.Exchange`; ``finish`` makes the result out of the completed exchange."""
 
     __slots__ = (
-        "_at_body_end", "_chunk_state", "_finish", "_headers", "_info", "_kept", "_kept_bytes", "_pending", "_raw_head",
-        "_remaining", "_skip", "_state", "_take", "_to_sink", "body", "bucket", "content", "endpoint", "first", "head",
-        "if_match", "key", "last", "operation", "reusable", "sink", "started", "status",
+        "_at_body_end", "_chunk_state", "_finish", "_framing", "_headers", "_info", "_kept", "_kept_bytes", "_pending",
+        "_raw_head", "_remaining", "_skip", "_state", "_take", "_to_sink", "body", "bucket", "content", "endpoint",
+        "first", "head", "if_match", "key", "last", "operation", "reusable", "sink", "started", "status",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +66,7 @@ class RawExchange(Generic[R]):
         self._info: GetResult | None = None
         self._kept: list[bytes] = []
         self._kept_bytes = 0
+        self._framing = 0
         self._remaining = 0
         self._to_sink = False
 
@@ -206,7 +211,7 @@ class RawExchange(Generic[R]):
         if not self._to_sink:
             self._kept.append(bytes(data))
             self._kept_bytes += len(data)
-            if self._kept_bytes > MAX_KEPT_BYTES:
+            if self._kept_bytes > _SHORT_ENOUGH and self._kept_bytes > most_kept_bytes(self.status, self.operation):
                 raise self._not_s3("the answer is larger than any S3 answer")
             return
         if self._skip:
@@ -239,8 +244,14 @@ class RawExchange(Generic[R]):
         while data:
             if self._remaining:
                 piece = data[: self._remaining]
-                self._deliver(piece)
                 self._remaining -= len(piece)
+                if self._to_sink and not (self._take or self._skip):
+                    self._framing += len(piece)
+                    if self._framing > _MAX_FRAMING_BYTES:
+                        return self._complete(reusable=False)  # all that was asked for came; the rest may have no end
+                else:
+                    self._framing -= _FRAMING_PER_BYTE * len(piece)
+                    self._deliver(piece)
                 data = data[len(piece) :]
                 continue
             window = self._chunk_state + bytes(data[: _MAX_LINE_BYTES - len(self._chunk_state)])
@@ -253,6 +264,7 @@ class RawExchange(Generic[R]):
             data = data[end + 2 - len(self._chunk_state) :]
             self._chunk_state = b""
             line = window[:end]
+            self._frame(end + 2)
             if self._at_body_end:
                 if not line:
                     return self._complete(reusable=self.reusable and not data)
@@ -263,6 +275,11 @@ class RawExchange(Generic[R]):
                 self._remaining = int(size, 16)
                 self._at_body_end = self._remaining == 0
         return False
+
+    def _frame(self, count: int) -> None:
+        self._framing += count
+        if self._framing > _MAX_FRAMING_BYTES:
+            raise self._not_s3("what frames the body has no end")
 
     def _complete(self, *, reusable: bool) -> bool:
         if self._to_sink and (self._take > 0 or self._skip):

@@ -134,7 +134,7 @@ class Asking:
             asked.answer = asked.request._replace(status=status, headers=headers)
             return response
         try:
-            came = read_whole(response.raw.stream(), status)
+            came = read_whole(response.raw.stream(), status, asked.request.operation)
         except NotS3:
             response.raw.close()
             raise

@@ -46,9 +46,16 @@ class _HTTPSConnection(_ExpectingConnection, AWSHTTPSConnection):  # type: ignor
     pass
 
 
+class _NoRedirects:
+    """For a urllib3 pool: a redirect is an answer as any other, whatever botocore asks for."""
+
+    def urlopen(self, *args: Any, **keywords: Any) -> Any:
+        return super().urlopen(*args, **{**keywords, "redirect": False})  # type: ignore[misc]  # a mixin
+
+
 _POOLS = {
-    "http": type("_HTTPPool", (pool_classes["http"],), {"ConnectionCls": _HTTPConnection}),
-    "https": type("_HTTPSPool", (pool_classes["https"],), {"ConnectionCls": _HTTPSConnection}),
+    "http": type("_HTTPPool", (_NoRedirects, pool_classes["http"]), {"ConnectionCls": _HTTPConnection}),
+    "https": type("_HTTPSPool", (_NoRedirects, pool_classes["https"]), {"ConnectionCls": _HTTPSConnection}),
 }
 
 
