@@ -23,6 +23,7 @@ _LANES = ("auto", "loop", "threads")
 _ADDRESSING = ("auto", "path", "virtual")
 _FSYNC = ("auto", "always", "never")
 _SIGNING = ("auto", "always", "never")
+_CHECKSUMS = ("auto", "crc64nvme", "crc32c", "crc32", "sha256", "md5", "none")
 
 
 def usable_cores() -> int:
@@ -84,6 +85,9 @@ class Config:
     """auto, path or virtual. Default: the profile's ``s3.addressing_style``, else auto."""
     payload_signing: str = "auto"
     """always, never, or auto: over HTTP the body's SHA-256 is signed, over HTTPS it is not."""
+    checksum: str = "auto"
+    """What uploads are checked by: crc64nvme, crc32c (both need the extra ``crt``), crc32, sha256, md5, none, or auto:
+    the cheapest that the store is found to compare."""
     ca_bundle: str = ""
     """Default: AWS_CA_BUNDLE, profile, else the system's."""
     verify_tls: bool = True
@@ -141,6 +145,7 @@ class Config:
         _choice("addressing_style", self.addressing_style, ("", *_ADDRESSING))
         _choice("payload_signing", self.payload_signing, _SIGNING)
         _choice("fsync", self.fsync, _FSYNC)
+        _choice("checksum", self.checksum, _CHECKSUMS)
         _choice("lane", self.lane, _LANES)
         _choice("start_method", self.start_method, _START_METHODS)
         for name in ("endpoint_url", "region", "profile", "ca_bundle", "transport"):

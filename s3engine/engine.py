@@ -29,6 +29,7 @@ from s3engine.uri import check_bucket
 
 # The pool and the jobs are imported with the first batch: listing, buckets and `s3engine ls` start in half the time.
 if TYPE_CHECKING:
+    from s3engine.integrity.finding import UploadChecks
     from s3engine.jobs.base import Job
     from s3engine.jobs.delete import DeleteConditions
     from s3engine.pool.supervisor import Supervisor
@@ -76,6 +77,14 @@ class Engine:
         """What the transport can do. Imports its class, opens nothing."""
         return capabilities_of(self._transport_name)
 
+    @functools.cached_property
+    def _upload_checks(self) -> UploadChecks:
+        from s3engine.integrity.finding import UploadChecks
+
+        return UploadChecks(
+            self.config.checksum, self._transport_settings, self.config.transport, self.capabilities, self._call
+        )
+
     def _cannot(self, what: str, name: str) -> ConfigError:
         text = f"the transport {self.config.transport!r} cannot {what}: {self.capabilities.reason(name)}"
         return ConfigError(f"{text}. Use another one: transport='raw', --transport raw")
@@ -90,17 +99,19 @@ class Engine:
 
         ``sources``: FileSource, BytesSource or plain (path, key) pairs, from any iterator (read in a thread of the
         engine, at its pace). ``template`` gives headers for all, or is a function of the source. With
-        ``remove_sources`` a file is removed when its object is stored (a move). Raises ConfigError, EngineClosed.
+        ``remove_sources`` a file is removed when its object is stored (a move). Raises ConfigError (also for a
+        ``checksum`` that cannot be computed or sent), EngineClosed.
         """
         from s3engine.jobs.upload import UploadJob
 
         check_bucket(bucket)
+        checks = self._upload_checks
         threshold_bytes = self.config.multipart_threshold_bytes if self.capabilities.multipart else _NO_PARTS
         return self._begin(
             lambda emit: UploadJob(
                 sources, bucket, emit, template=template, threshold_bytes=threshold_bytes,
                 part_bytes=self.config.part_size_bytes, remove_source=remove_sources,
-                guess_content_type=guess_content_type,
+                guess_content_type=guess_content_type, checks=checks,
             ),
             progress,
         )  # fmt: skip

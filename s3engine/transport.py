@@ -250,7 +250,9 @@ class Transport(Protocol):
         """Store an object, atomically: readers see the old or the new one, never half.
 
         ``headers`` may hold ``if-match``, ``if-none-match``, ``content-md5`` and ``x-amz-checksum-*``. ``trailer``
-        names an algorithm of :mod:`s3engine.checksums` whose value is computed while the body is sent and follows it.
+        names an algorithm of :mod:`s3engine.checksums` whose value is computed while the body is sent and follows it
+        (or is a whole checksum, ``"crc32:" + base64``, which follows it as it is, right or wrong).
+        Raises ChecksumMismatch when the answer names another value than was computed.
         """
 
     def get_object(
@@ -368,6 +370,8 @@ class Exchange(Protocol[R_co]):
     body: Body
     started: bool
     """A byte of the answer has come."""
+    # Optional: ``trailer``, an algorithm of s3engine.checksums. The driver then sends a FilePart in the framing of
+    # s3engine.chunked, and leaves the checksum of its bytes in ``checksum``.
     reusable: bool
     """After completion: the connection may carry another exchange."""
 

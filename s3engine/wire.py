@@ -17,6 +17,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from s3engine.chunked import Framing
 from s3engine.errors import (
     AttemptTimeout,
     ConnectionLost,
@@ -48,6 +49,7 @@ _SIOCOUTQ = 0x5411  # linux/sockios.h: bytes not yet acknowledged by the peer
 # What sending to a socket never says: the trouble is the file (a folder, a broken disk, a network share).
 _FILE_ERRNOS = (errno.EISDIR, errno.EINVAL, errno.EIO, errno.ESTALE, errno.EOVERFLOW)
 
+_NOTHING = memoryview(b"")
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -79,6 +81,8 @@ class Wire:
         "_decrypted",
         "_fd",
         "_file",
+        "_framing",
+        "_later",
         "_moved_bytes",
         "_offset",
         "_out",
@@ -109,6 +113,8 @@ class Wire:
         self._tls = type(self.sock) is not socket.socket
         self._decrypted: Callable[[], int] = getattr(self.sock, "pending", _nothing)
         self._file = -1
+        self._framing: Framing | None = None
+        self._later = _NOTHING
         self.used = 0  # exchanges carried before this one
         self.exchange: Exchange[Any] | None = None
         self.item: Any = None
@@ -131,6 +137,8 @@ class Wire:
         head = exchange.head
         if type(body) is FilePart:
             self._open_file(body)
+            trailer: str = getattr(exchange, "trailer", "")
+            self._framing = Framing(body.length, trailer) if trailer else None
             self._out = memoryview(head)
             self.on_writable(now)
             return
@@ -139,14 +147,11 @@ class Wire:
         total = len(head) + len(body)
         try:
             if self._tls:
-                data = head + body if body else head
-                count = self.sock.send(data)
+                count = self.sock.send(head + body[:TLS_PIECE_BYTES] if body else head)
             elif body:
                 count = self.sock.sendmsg((head, body))
-                data = b""
             else:
                 count = self.sock.send(head)
-                data = b""
         except _WOULD_BLOCK:
             count = 0
         except OSError as error:
@@ -158,7 +163,12 @@ class Wire:
                 self.drained_at = now
             return
         self._body_left = 0
-        self._out = memoryview(head + body)[count:]
+        # No copy of a large body: the head, then what follows it.
+        if count < len(head):
+            self._out = memoryview(head)[count:]
+            self._later = memoryview(body)
+        else:
+            self._out = memoryview(body)[count - len(head) :]
         self.wants_write = True
 
     def _open_file(self, part: FilePart) -> None:
@@ -186,10 +196,17 @@ class Wire:
     def on_writable(self, now: float) -> None:
         """Send more. Raises ConnectionLost, SourceError, SourceChanged."""
         try:
-            while self._out:
-                count = self.sock.send(self._out[:SEND_PIECE_BYTES])
-                self._out = self._out[count:]
-                self._moved(count, now)
+            while True:
+                while self._out:
+                    count = self.sock.send(self._out[:SEND_PIECE_BYTES])
+                    self._out = self._out[count:]
+                    self._moved(count, now)
+                if self._later:
+                    self._out, self._later = self._later, _NOTHING
+                elif self._framing is not None and self._file >= 0:
+                    self._out = memoryview(self._framed())
+                else:
+                    break
             while self._body_left:
                 if self._tls:
                     piece = self._read(min(TLS_PIECE_BYTES, self._body_left))
@@ -197,10 +214,7 @@ class Wire:
                 else:
                     count = os.sendfile(self._fd, self._file, self._offset, min(SEND_PIECE_BYTES, self._body_left))
                 if not count:
-                    raise SourceChanged(
-                        f"{self._part.path!r} shrank while it was sent; send it again when it is at rest",
-                        path=self._part.path,
-                    )
+                    raise self._shrank()
                 self._offset += count
                 self._body_left -= count
                 self._moved(count, now)
@@ -217,6 +231,28 @@ class Wire:
             if self._file >= 0:
                 self._check_file()
             self.check_drained(now)
+
+    def _framed(self) -> bytes:
+        """The next piece of a body with a trailer. The file is looked at before the last one leaves."""
+        framing = self._framing
+        assert framing is not None
+        piece = self._read(min(TLS_PIECE_BYTES, self._body_left)) if self._body_left else b""
+        if not piece and self._body_left:
+            raise self._shrank()
+        self._offset += len(piece)
+        self._body_left -= len(piece)
+        out = framing.piece(piece)
+        if not self._body_left:
+            self._check_file()
+            exchange: Any = self.exchange
+            exchange.checksum = framing.checksum
+            self._framing = None
+        return out
+
+    def _shrank(self) -> SourceChanged:
+        return SourceChanged(
+            f"{self._part.path!r} shrank while it was sent; send it again when it is at rest", path=self._part.path
+        )
 
     def _moved(self, count: int, now: float) -> None:
         self.moved_at = now
@@ -290,6 +326,8 @@ class Wire:
         self.used += 1
         # An answer that came before the request was sent whole leaves the connection in the middle of a body.
         reusable = exchange.reusable and self.sent
+        self._out = self._later = _NOTHING  # an idle connection must not keep a large body alive
+        self._framing = None
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -302,6 +340,7 @@ class Wire:
             self._file = -1
         self.exchange = None
         self.item = None
+        self._out = self._later = _NOTHING
         self.link.close()
 
     def overdue(self, now: float) -> RequestTimeout | None:

@@ -25,6 +25,14 @@ from tests.servers import Ministack, RcloneServer, ServerUnavailable
 _numbers = itertools.count(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is remembered of endpoints stays with the tests, whose ports mean something else each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def seaweed() -> Iterator[EmbeddedServer]:
     """SeaweedFS: production server, checks signatures and checksums; not exact with odd keys."""

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from s3engine.operations import ObjectHeaders
 
 __all__ = [
-    "NameFilter", "Output", "config_from", "destroy_options", "dry_run_option", "engine_options", "filter_options",
-    "from_options",
+    "NameFilter", "Output", "checksum_option", "config_from", "destroy_options", "dry_run_option", "engine_options",
+    "filter_options", "from_options",
     "header_options", "headers_from", "name_filter", "output_from", "output_options", "settings_from", "shared_options",
 ]  # fmt: skip
 
@@ -62,6 +62,11 @@ output_options = _stack(
     click.option("--quiet", is_flag=True, help="Print errors only."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line."),
 )
+
+checksum_option = click.option(
+    "--checksum", metavar="NAME",
+    help="Checksum of uploads: crc64nvme, crc32c, crc32, sha256, md5, none, or auto, what the store compares (auto).",
+)  # fmt: skip
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
 
@@ -112,7 +117,7 @@ header_options = _stack(
     click.option("--sse-kms-key-id", metavar="ID", help="The key for --sse aws:kms."),
 )
 
-_SETTINGS = ("endpoint_url", "profile", "region", "ca_bundle", "transport", "workers", "concurrency")
+_SETTINGS = ("endpoint_url", "profile", "region", "ca_bundle", "transport", "workers", "concurrency", "checksum")
 
 
 class Output(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from s3engine.cli.options import (
+    checksum_option,
     config_from,
     dry_run_option,
     engine_options,
@@ -33,6 +34,7 @@ __all__ = ["perf_command"]
 @dry_run_option
 @filter_options
 @header_options
+@checksum_option
 @output_options
 @engine_options
 def perf_command(src: str, bucket: str, prefix: str, **values: Any) -> int:

@@ -12,6 +12,7 @@ from s3engine.cli.limits import Limits, limits_of
 from s3engine.cli.named import is_named, named_files, named_objects, sizes_of, tell_if_empty
 from s3engine.cli.options import (
     NameFilter,
+    checksum_option,
     config_from,
     destroy_options,
     dry_run_option,
@@ -52,6 +53,7 @@ _LINES = 1000  # of a dry run, to a block
 @filter_options
 @from_options
 @header_options
+@checksum_option
 @output_options
 @engine_options
 def cp_command(src: str, dst: str, **values: Any) -> int:
@@ -75,6 +77,7 @@ def cp_command(src: str, dst: str, **values: Any) -> int:
 @destroy_options
 @from_options
 @header_options
+@checksum_option
 @output_options
 @engine_options
 def mv_command(src: str, dst: str, **values: Any) -> int:

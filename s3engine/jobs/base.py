@@ -79,6 +79,8 @@ class Job:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self.context = Context(id=next(_context_ids), **context_values)
+        self.tasks_context_id = self.context.id
+        """The context that new tasks name."""
         self.clock = clock
         self.emit = emit
         self.failure: BaseException | None = None
@@ -280,7 +282,7 @@ class Job:
         """A task that is owned but not queued."""
         task_id = next(_task_ids)
         self._owners[task_id] = (handler, state)
-        return (task_id, self.context.id, kind, key, size_bytes, arg)
+        return (task_id, self.tasks_context_id, kind, key, size_bytes, arg)
 
     @property
     def _held_bytes(self) -> int:

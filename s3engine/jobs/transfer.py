@@ -178,8 +178,15 @@ class MultipartTransfer(PartsTransfer):
 
     def all_parts_done(self) -> None:
         """Put it together."""
-        parts = [(index + 1, etag) for index, etag in enumerate(self._etags)]
-        self.job.request(Kind.COMPLETE, self.key, 0, (self.upload_id, parts), self._completed, None)
+        self.job.request(Kind.COMPLETE, self.key, 0, self.completing(), self._completed, None)
+
+    def completing(self) -> tuple[Any, ...]:
+        """The argument of the task: see Kind.COMPLETE."""
+        return (self.upload_id, [(index + 1, etag) for index, etag in enumerate(self._etags)])
+
+    def objection(self, outcome: tuple[Any, ...]) -> S3EngineError | None:
+        """Why a Complete that was answered well is none."""
+        return None
 
     def _completed(self, state: Any, task: Task, outcome: tuple[Any, ...]) -> None:
         self.status, self.request_id = outcome[6], outcome[7]
@@ -187,7 +194,7 @@ class MultipartTransfer(PartsTransfer):
         error = outcome[11]
         if error is None:
             self.etag = outcome[9]
-            self.over(None)
+            self.over(self.objection(outcome))
         elif getattr(error, "code", "") == "NoSuchUpload":
             # An earlier Complete, whose answer was lost, may have done it: then the object is there.
             self.job.request(Kind.HEAD, self.key, 0, None, self._looked, error)
@@ -211,7 +218,7 @@ class MultipartTransfer(PartsTransfer):
         if marker and not (marker.isdecimal() and before < int(marker[:9]) <= self.plan.count):
             self.fail(error)  # a list of parts that does not come on has no end
             return
-        for number, etag, size_bytes in parts:
+        for number, etag, size_bytes, *_ in parts:
             if not 0 < number <= self.plan.count:
                 self.fail(error)
                 return

@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any, Protocol
 
 from s3engine.errors import ConfigError, S3EngineError, SourceChanged, SourceError
+from s3engine.integrity.choice import Checking
 from s3engine.jobs.base import Job, KeyGuard, duplicate
 from s3engine.jobs.delete import move_error
-from s3engine.jobs.transfer import MultipartTransfer
+from s3engine.jobs.upload_parts import FileInParts
 from s3engine.operations import ObjectHeaders, Template
-from s3engine.parts import PartPlan, plan_parts
+from s3engine.parts import plan_parts
 from s3engine.pool.actions import content_type_headers
-from s3engine.pool.messages import Kind, NeedsParts, Task
+from s3engine.pool.messages import Context, Kind, NeedsParts, Task
 from s3engine.report import RequestReport
 from s3engine.sources import BytesSource, FileSource
-from s3engine.transport import FilePart, Headers
+from s3engine.transport import Headers
 
 __all__ = ["UploadJob"]
 
 MAX_KEY_BYTES = 1024
+_ENOUGH = 100  # so many small objects are worth the dozen requests that asking the store takes
+
+
+class Checks(Protocol):
+    """What a job needs of :class:`s3engine.integrity.finding.UploadChecks`."""
+
+    def known(self) -> Checking | None:
+        """What to do, if that can be said without a request."""
+
+    def cautious(self) -> Checking:
+        """What to do until then."""
+
+    def find(self, bucket: str, key: str) -> Checking:
+        """What to do; may take some requests."""
 
 
 class UploadJob(Job):
@@ -31,13 +47,19 @@ class UploadJob(Job):
     def __init__(
         self, items: Iterable[Any], bucket: str, emit: Callable[[RequestReport], None], *, template: Template,
         threshold_bytes: int, part_bytes: int, remove_source: bool = False, guess_content_type: bool = True,
+        checks: Checks | None = None,
     ) -> None:  # fmt: skip
         fixed = template.as_headers() if isinstance(template, ObjectHeaders) else ()
+        known = checks.known() if checks is not None else None
+        self._checking = known if known is not None or checks is None else checks.cautious()
         values = {
             "bucket": bucket, "headers": fixed, "guess_content_type": guess_content_type,
-            "threshold_bytes": threshold_bytes,
+            "threshold_bytes": threshold_bytes, "checking": self._checking,
         }  # fmt: skip
-        super().__init__(items, values, emit)
+        self._asking = checks if known is None else None
+        super().__init__(items if self._asking is None else self._ask_in_time(items), values, emit)
+        # For the tasks from when it is known what the store compares: workers get a context with its first task.
+        self._later = Job([], values, emit).context
         self._template = template if callable(template) else None
         self._guess = guess_content_type
         self._part_bytes = part_bytes
@@ -46,6 +68,35 @@ class UploadJob(Job):
         self.destroys = remove_source
         if remove_source:
             self.operation = "move"
+
+    @property
+    def contexts(self) -> tuple[Context, ...]:
+        """The one to begin with, and the one for when more is known of the store."""
+        return (self.context, self._later)
+
+    def _ask_in_time(self, items: Iterable[Any]) -> Iterator[Any]:
+        """The items, in the reader's thread; before the first large one, or after many, the store is asked."""
+        asking: Checks | None = self._asking
+        count = 0
+        for item in items:
+            if asking is not None:
+                count += 1
+                key = item[1] if isinstance(item, tuple) and len(item) > 1 else ""
+                if (count > _ENOUGH or self._is_large(item)) and isinstance(key, str) and _good_key(key):
+                    checking = asking.find(self.context.bucket, key)
+                    asking = None
+                    self._later = replace(self._later, checking=checking)
+                    self._checking = checking
+                    self.tasks_context_id = self._later.id
+            yield item
+
+    def _is_large(self, item: Any) -> bool:
+        if type(item) is BytesSource or not isinstance(item, tuple):
+            return False
+        try:
+            return os.stat(item[0]).st_size > self.context.threshold_bytes
+        except (OSError, ValueError, TypeError):
+            return False  # its own report will say
 
     def admit(self, seq: int, item: Any) -> None:
         """PutObject, whatever the size: the worker that opens the file says when it is too large for that."""
@@ -97,7 +148,9 @@ class UploadJob(Job):
             plan = plan_parts(error.size_bytes, self._part_bytes)
             own = task[5][1]
             headers = content_type_headers(task[5][0], self.context.headers if own is None else own, self._guess)
-            self.add_composite(_FileInParts(self, seq, source, plan, error.mtime_ns, headers, self._parted))
+            self.add_composite(
+                FileInParts(self, seq, source, plan, error.mtime_ns, headers, self._checking, self._parted)
+            )
         else:
             self._over(seq, source, outcome)
 
@@ -127,30 +180,6 @@ class UploadJob(Job):
         self.report(seq, source.key, outcome, target=path, error=error)
 
 
-class _FileInParts(MultipartTransfer):
-    __slots__ = ("_headers", "mtime_ns", "source")
-
-    def __init__(
-        self, job: Job, seq: int, source: FileSource, plan: PartPlan, mtime_ns: int, headers: Headers,
-        finished: Callable[[Any, tuple[Any, ...]], None],
-    ) -> None:  # fmt: skip
-        super().__init__(job, seq, source.key, plan, finished)
-        self.source = source
-        self.mtime_ns = mtime_ns
-        self._headers = headers
-
-    def begin(self) -> None:
-        self.create(self._headers)
-
-    def part_task(self, index: int) -> Task:
-        first, last = self.plan.span(index)
-        length = last + 1 - first
-        # Every part checks that the file is still the one that was planned.
-        part = FilePart(os.fspath(self.source.path), first, length, self.mtime_ns, self.plan.size_bytes)
-        arg = (self.upload_id, index + 1, part)
-        return self.job.task(Kind.PART, self.key, length, arg, self.part_done, index)
-
-
 def check_key(key: str) -> None:
     """Raises ConfigError for what S3 does not take as a key."""
     if not isinstance(key, str) or not key:
@@ -162,3 +191,11 @@ def check_key(key: str) -> None:
         raise ConfigError(text) from None
     if size > MAX_KEY_BYTES:
         raise ConfigError(f"key {key[:40]!r}... has {size} bytes; S3 takes {MAX_KEY_BYTES}")
+
+
+def _good_key(key: str) -> bool:
+    try:
+        check_key(key)
+    except ConfigError:
+        return False
+    return True

@@ -30,6 +30,8 @@ from s3engine.errors import (
 )
 from s3engine.paths import FolderGuard
 from s3engine.pool.messages import Context, Kind, NeedsParts, Task
+from s3engine.pool.room import Room
+from s3engine.pool.uploads import LENGTH_ONLY, Checker, checksum_of_parts, contradiction
 from s3engine.sinks import FileSink, MemorySink, PartSink
 from s3engine.transport import Body, CompletedPart, FilePart, Headers, Timeouts
 from s3engine.wire import source_error
@@ -46,11 +48,11 @@ class WorkerContext:
     """A Context as a worker uses it: with its caches."""
 
     __slots__ = (
-        "bucket", "content_types", "endpoint", "fsync", "guard", "headers", "id", "source_bucket", "threshold_bytes",
-        "wary",
+        "bucket", "checker", "content_types", "endpoint", "fsync", "guard", "headers", "id", "source_bucket",
+        "threshold_bytes", "wary",
     )  # fmt: skip
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, room: Room | None = None) -> None:
         self.id = context.id
         self.bucket = context.bucket
         self.source_bucket = context.source_bucket
@@ -61,6 +63,7 @@ class WorkerContext:
         self.threshold_bytes = context.threshold_bytes
         self.fsync = context.fsync
         self.wary = False  # the target's file system has refused a file
+        self.checker = Checker(context.checking, room or Room()) if context.checking is not None else None
         self.endpoint: Any = None  # where the exchanges of this context went last
 
 
@@ -68,9 +71,9 @@ class Item:
     """A task while a worker has it: what its attempts have in common."""
 
     __slots__ = (
-        "arg", "attempts", "body", "bytes_per_s", "context", "error", "etag", "exchange", "failed", "failures",
-        "first_at", "free_used", "key", "kind", "mtime_ns", "paid", "sink", "size_bytes", "started_at",
-        "task_id", "timeouts", "verdict",
+        "arg", "attempts", "body", "bytes_per_s", "checksum", "context", "doubted", "error", "etag", "exchange",
+        "failed", "failures", "first_at", "free_used", "held_bytes", "key", "kind", "mtime_ns", "paid", "sink",
+        "size_bytes", "started_at", "task_id", "timeouts", "trailer", "verdict",
     )  # fmt: skip
 
     def __init__(self, task: Task, context: WorkerContext) -> None:
@@ -86,6 +89,10 @@ class Item:
         self.exchange: Any = None
         self.sink: Any = None
         self.body: Body = b""
+        self.held_bytes = 0  # of the body, counted in the worker's room
+        self.checksum = ""  # of the body
+        self.trailer = ""  # the algorithm of one that goes behind the body
+        self.doubted = False  # an ETag may have disproved an earlier attempt
         self.failures: list[tuple[str, S3EngineError]] | None = None
         self.etag = ""
         self.mtime_ns = 0  # of the file that was sent
@@ -159,8 +166,13 @@ def _open_source(item: Item) -> None:
             os.close(fd)
     except OSError as error:
         raise source_error(path, error) from None
+    checker = item.context.checker
     if size > _IN_MEMORY_BYTES:
-        item.body = FilePart(path, 0, size, status.st_mtime_ns, size)
+        part = FilePart(path, 0, size, status.st_mtime_ns, size)
+        if checker is None:
+            item.body = part
+        else:
+            checker.hold(item, part, checker.whole, whole=True)
     elif len(data) != size:
         raise SourceChanged(f"{path!r} changed while it was read; send it again when it is at rest", path=path)
     else:
@@ -171,9 +183,19 @@ def _open_source(item: Item) -> None:
 
 def _begin_put(item: Item, api: Any, timeouts: Timeouts) -> Any:
     arg = item.arg
-    return api.put_object(
-        item.context.bucket, item.key, item.body, _extra_headers(item, arg[0], arg[1]), timeouts=timeouts
-    )
+    return _put(item, api, _extra_headers(item, arg[0], arg[1]), timeouts)
+
+
+def _put(item: Item, api: Any, headers: Headers, timeouts: Timeouts) -> Any:
+    context = item.context
+    checker = context.checker
+    if checker is not None:
+        headers = checker.headers(item, headers, checker.whole)
+        if item.trailer:
+            return api.put_object(
+                context.bucket, item.key, item.body, headers, trailer=item.trailer, timeouts=timeouts
+            )
+    return api.put_object(context.bucket, item.key, item.body, headers, timeouts=timeouts)
 
 
 def _open_bytes(item: Item) -> None:
@@ -182,13 +204,14 @@ def _open_bytes(item: Item) -> None:
 
 
 def _begin_put_bytes(item: Item, api: Any, timeouts: Timeouts) -> Any:
-    headers = _extra_headers(item, item.key, item.arg[1])
-    return api.put_object(item.context.bucket, item.key, item.body, headers, timeouts=timeouts)
+    return _put(item, api, _extra_headers(item, item.key, item.arg[1]), timeouts)
 
 
 def _end_put(item: Item, result: Any) -> Ended:
+    checker = item.context.checker
+    checksum, verified = checker.proven(item, result) if checker is not None else ("", LENGTH_ONLY)
     item.body = b""
-    return Ended(result.etag, result.request_id, result.status, item.mtime_ns)
+    return Ended(result.etag, result.request_id, result.status, item.mtime_ns, checksum, verified)
 
 
 # ---- GetObject
@@ -354,9 +377,25 @@ def _end_create(item: Item, result: Any) -> Ended:
     return Ended(detail=result)
 
 
+def _open_part(item: Item) -> None:
+    _, _, part, algorithm = item.arg
+    checker = item.context.checker
+    if checker is None:
+        item.body = part
+    else:
+        checker.hold(item, part, algorithm, whole=False)
+
+
 def _begin_part(item: Item, api: Any, timeouts: Timeouts) -> Any:
-    upload_id, number, part = item.arg
-    return api.upload_part(item.context.bucket, item.key, upload_id, number, part, timeouts=timeouts)
+    upload_id, number, _, algorithm = item.arg
+    context = item.context
+    headers: Headers = ()
+    if context.checker is not None:
+        headers = context.checker.headers(item, (), algorithm)
+    return api.upload_part(
+        context.bucket, item.key, upload_id, number, item.body, headers=headers, trailer=item.trailer,
+        timeouts=timeouts,
+    )  # fmt: skip
 
 
 def _begin_part_copy(item: Item, api: Any, timeouts: Timeouts) -> Any:
@@ -369,9 +408,25 @@ def _begin_part_copy(item: Item, api: Any, timeouts: Timeouts) -> Any:
 
 
 def _begin_complete(item: Item, api: Any, timeouts: Timeouts) -> Any:
-    upload_id, parts = item.arg
+    upload_id, parts, *whole = item.arg
+    full_object = bool(whole and whole[0])
     completed = [CompletedPart(*part) for part in parts]
-    return api.complete_multipart_upload(item.context.bucket, item.key, upload_id, completed, timeouts=timeouts)
+    item.checksum = checksum_of_parts(completed, full_object=full_object)
+    headers: Headers = ()
+    if full_object and item.checksum:
+        algorithm, _, value = item.checksum.partition(":")
+        headers = ((f"x-amz-checksum-{algorithm}", value), ("x-amz-checksum-type", "FULL_OBJECT"))
+    if item.checksum.startswith("md5"):  # known to ETags alone
+        completed = [part._replace(checksum="") for part in completed]
+    return api.complete_multipart_upload(
+        item.context.bucket, item.key, upload_id, completed, headers=headers, timeouts=timeouts
+    )
+
+
+def _end_complete(item: Item, result: Any) -> Ended:
+    completed = [CompletedPart(*part) for part in item.arg[1]]
+    wrong = contradiction(completed, item.checksum, result.etag, result.checksum)
+    return Ended(result.etag, result.request_id, result.status, wrong, item.checksum)
 
 
 def _begin_abort(item: Item, api: Any, timeouts: Timeouts) -> Any:
@@ -401,9 +456,9 @@ ACTIONS: dict[int, Action] = {
     Kind.HEAD: Action(OpClass.HEAD, None, _begin_head, _end_head),
     Kind.DELETE: Action(OpClass.DELETE, None, _begin_delete, _end_delete),
     Kind.CREATE: Action(OpClass.PUT, None, _begin_create, _end_create),
-    Kind.PART: Action(OpClass.PUT, None, _begin_part, _end_put),
+    Kind.PART: Action(OpClass.PUT, _open_part, _begin_part, _end_put),
     Kind.PART_COPY: Action(OpClass.COPY, None, _begin_part_copy, _end_copy),
-    Kind.COMPLETE: Action(OpClass.COMPLETE, None, _begin_complete, _end_put),
+    Kind.COMPLETE: Action(OpClass.COMPLETE, None, _begin_complete, _end_complete),
     Kind.LIST_PARTS: Action(OpClass.LIST, None, _begin_list_parts, _end_list_parts),
     Kind.ABORT: Action(OpClass.DELETE, None, _begin_abort, _end_nothing),
 }

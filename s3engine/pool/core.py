@@ -21,6 +21,7 @@ from s3engine.errors import (
 )
 from s3engine.pool.actions import ACTIONS, Ended, Item, WorkerContext, abandon
 from s3engine.pool.messages import Context, Kind, NeedsParts, Task, cancelled_error
+from s3engine.pool.room import Room
 from s3engine.transport import Timeouts
 
 __all__ = ["Core"]
@@ -44,6 +45,8 @@ class Core:
             block, index, gain=policy.gain, deviation_gain=policy.deviation_gain, minimum_bytes=policy.minimum_bytes
         )
         self.contexts: dict[int, WorkerContext] = {}
+        self.room = Room()
+        """For bodies that are read before they are sent."""
         self.outcomes: list[tuple[Any, ...]] = []
         self._retry_policy = retry_policy
         self._rng = rng
@@ -68,7 +71,7 @@ class Core:
 
     def add_context(self, context: Context) -> None:
         """Know a batch."""
-        self.contexts[context.id] = WorkerContext(context)
+        self.contexts[context.id] = WorkerContext(context, self.room)
 
     def item(self, task: Task) -> Item:
         """A task as it is worked on."""
@@ -89,6 +92,8 @@ class Core:
 
     def succeeded(self, item: Item, ended: Ended, now: float) -> None:
         """The task is done."""
+        if item.held_bytes:
+            self._let_go(item)
         if item.failed:
             self._budget.refund(item.paid)
         else:
@@ -108,6 +113,8 @@ class Core:
 
     def failed(self, item: Item, error: S3EngineError, now: float) -> Decision | None:
         """An attempt failed: what to do, or None when that was the end and the outcome is written."""
+        if item.held_bytes:
+            self._let_go(item)
         if isinstance(error, NeedsParts):
             self._end(item, error, now)
             return None
@@ -184,6 +191,8 @@ class Core:
         self._end(item, cancelled_error(item.kind, item.key, begun=item.attempts > 0), now)
 
     def _end(self, item: Item, error: S3EngineError, now: float) -> None:
+        if item.held_bytes:
+            self._let_go(item)
         abandon(item)
         detail: Any = None
         failure: S3EngineError | None = error
@@ -202,6 +211,13 @@ class Core:
                 failure, "", "",
             )
         )  # fmt: skip
+
+    def _let_go(self, item: Item) -> None:
+        """The next attempt, if there is one, reads its body anew: waiting for it takes no memory."""
+        self.room.give_back(item.held_bytes)
+        item.held_bytes = 0
+        item.body = b""
+        item.exchange = None
 
     def take_outcomes(self) -> list[tuple[Any, ...]]:
         """The outcomes since the last call."""

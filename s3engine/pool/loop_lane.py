@@ -20,6 +20,7 @@ from s3engine.errors import ConnectionLost, RequestError, S3EngineError, Transfe
 from s3engine.pool.actions import ACTIONS, Item
 from s3engine.pool.core import Core
 from s3engine.pool.messages import Task
+from s3engine.pool.room import NoRoom
 from s3engine.wire import RECEIVE_BYTES, Wire
 
 __all__ = ["LoopLane"]
@@ -48,6 +49,7 @@ class LoopLane:
         self._pending: deque[Item] = deque()
         self._delayed: list[tuple[float, int, Item, bool]] = []
         self._for_credentials: list[tuple[float, Item]] = []
+        self._for_room: deque[tuple[int, Item]] = deque()  # with the bytes of their bodies
         self._sequence = 0
         self._in_flight = 0
         self._connecting = 0
@@ -59,7 +61,9 @@ class LoopLane:
     @property
     def idle(self) -> bool:
         """Nothing to do and nothing under way."""
-        return not (self._in_flight or self._pending or self._delayed or self._for_credentials)
+        return not (
+            self._in_flight or self._pending or self._delayed or self._for_credentials or self._for_room
+        )
 
     def submit(self, tasks: list[Task]) -> None:
         """Take tasks."""
@@ -174,6 +178,8 @@ class LoopLane:
     def pump(self, now: float) -> None:
         """Start what may be started."""
         pending = self._pending
+        if self._for_room:
+            self._let_in()
         while pending and self._in_flight < self._limit:
             item = pending[0]
             endpoint = item.context.endpoint
@@ -183,6 +189,16 @@ class LoopLane:
             pending.popleft()
             if not self._launch(item, now):
                 return
+
+    def _let_in(self) -> None:
+        """Put items whose bodies have room now back in line, the one that waited longest first."""
+        free_bytes = self._core.room.free_bytes
+        fitting: list[Item] = []
+        while self._for_room and self._for_room[0][0] <= free_bytes:
+            size_bytes, item = self._for_room.popleft()
+            free_bytes -= size_bytes
+            fitting.append(item)
+        self._pending.extendleft(reversed(fitting))
 
     def _launch(self, item: Item, now: float) -> bool:
         """Start one item; False when it has to wait for a connection."""
@@ -194,6 +210,9 @@ class LoopLane:
                     action.prepare(item)
                 item.timeouts = timeouts = self._core.timeouts(action.op, item.size_bytes, item.failed)
                 exchange = action.begin(item, self._transport.exchanges, timeouts)
+        except NoRoom as full:
+            self._for_room.append((full.size_bytes, item))
+            return True
         except Exception as error:  # noqa: BLE001  (a path with a NUL, say: it concerns this object alone)
             item.first_at = item.first_at or now
             item.started_at = now
@@ -360,6 +379,11 @@ class LoopLane:
         for entry_ in waiting:
             if entry_[1].context.id == context_id:
                 self._core.cancelled(entry_[1], now)
+        in_line = self._for_room
+        self._for_room = deque(entry for entry in in_line if entry[1].context.id != context_id)
+        for _, item in in_line:
+            if item.context.id == context_id:
+                self._core.cancelled(item, now)
         if not hard:
             return
         for wire in list(self._wires.values()):

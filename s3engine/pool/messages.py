@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from s3engine.errors import Cancelled, S3EngineError
+from s3engine.integrity.choice import Checking
 from s3engine.transport import Headers
 
 __all__ = [
@@ -35,9 +36,9 @@ class Kind:
     DELETE = 5  # [(key, expected ETag or ""), ...]
     HEAD = 6  # None
     CREATE = 7  # Headers
-    PART = 8  # (upload id, part number, FilePart)
+    PART = 8  # (upload id, part number, FilePart, algorithm of its checksum or "")
     PART_COPY = 9  # (upload id, part number, source key, first byte, last byte, ETag)
-    COMPLETE = 10  # (upload id, [CompletedPart, ...])
+    COMPLETE = 10  # (upload id, [(number, ETag, size, checksum), ...], whether the whole has one too)
     ABORT = 11  # upload id
     LIST_PARTS = 13  # (upload id, marker)
     GET_BYTES = 12  # expected ETag or ""
@@ -51,7 +52,8 @@ LARGE_KINDS = frozenset((Kind.PART, Kind.GET_PART, Kind.PART_COPY))
 
 class Outcome(NamedTuple):
     """What became of a task; crosses as a plain tuple. ``detail`` by Kind: an upload id (CREATE), HeadResult (HEAD),
-    [(key, error), ...] (DELETE), the body (GET_BYTES)."""
+    [(key, error), ...] (DELETE), the body (GET_BYTES), what is wrong with the object, or ""
+    (COMPLETE)."""
 
     task_id: int
     attempts: int
@@ -102,3 +104,5 @@ class Context:
     fsync: bool = False
     """Downloads are done when they are on the disk."""
     threshold_bytes: int = 0
+    checking: Checking | None = None
+    """What is done about the bytes of uploads."""

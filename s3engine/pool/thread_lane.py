@@ -14,10 +14,12 @@ from s3engine.errors import RequestError, S3EngineError, TransferError
 from s3engine.pool.actions import ACTIONS, Item
 from s3engine.pool.core import Core
 from s3engine.pool.messages import Task
+from s3engine.pool.room import NoRoom
 
 __all__ = ["ThreadLane"]
 
 _CREDENTIALS_WAIT_S = 10.0
+_ROOM_EVERY_S = 0.02
 
 
 class ThreadLane:
@@ -137,6 +139,10 @@ class ThreadLane:
                 item.bytes_per_s = core.bytes_per_s[action.op]
                 result = action.begin(item, core.transport, timeouts)
                 ended = action.end(item, result)
+            except NoRoom:
+                # Others are in flight, or there would be room. Looked at now and then, for a cancel too.
+                self._closing.wait(_ROOM_EVERY_S)
+                continue
             except S3EngineError as error:
                 if not self._goes_on(item, error):
                     return

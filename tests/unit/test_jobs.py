@@ -289,7 +289,9 @@ def test_large_file_goes_in_parts() -> None:
     assert [(part.offset, part.length) for part in parts] == [(0, 8 * MIB), (8 * MIB, 8 * MIB), (16 * MIB, 4 * MIB)]
     assert {(part.mtime_ns, part.file_bytes) for part in parts} == {(7, 20 * MIB)}
     (complete,) = [task for task in bench.tasks if task[2] == Kind.COMPLETE]
-    assert complete[5] == ("u1", [(1, "e1"), (2, "e2"), (3, "e3")])
+    assert complete[5] == (
+        "u1", [(1, "e1", 8 * MIB, ""), (2, "e2", 8 * MIB, ""), (3, "e3", 4 * MIB, "")], False
+    )  # fmt: skip
     assert (report.ok, report.size_bytes, report.etag, report.attempts) == (True, 20 * MIB, "whole-3", 1)
 
 

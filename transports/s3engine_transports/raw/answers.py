@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from s3engine.errors import NotS3, NotSupported, RequestError, ServerFault
+from s3engine.errors import ChecksumMismatch, NotS3, NotSupported, RequestError, ServerFault
 from s3engine.transport import CopyResult, GetResult, HeadResult, PutResult
 from s3engine_transports.common import Answered, failure_of
 from s3engine_transports.raw import xml
 from s3engine_transports.raw.exchange import RawExchange
 
-__all__ = ["completed", "copied", "failure", "from_xml", "get", "head", "nothing", "put", "upload_id"]
+__all__ = [
+    "completed", "copied", "failure", "from_xml", "get", "head", "nothing", "put", "trailed",
+    "upload_id",
+]  # fmt: skip
 
 R = TypeVar("R")
 Clock = Callable[[], float]
+_TOLD = ("sha256", "crc32", "crc64nvme", "crc32c")
 
 
 def put(answer: Answered, clock: Clock) -> PutResult:
@@ -28,7 +32,25 @@ def put(answer: Answered, clock: Clock) -> PutResult:
             f"{answer.describe()}: answered 200 without an ETag. Is the endpoint an S3 endpoint?",
             status=200, **answer.where(),
         )  # fmt: skip
-    return PutResult(etag.strip('"'), headers.get("x-amz-request-id", ""), 200, headers.get("x-amz-version-id", ""))
+    checksum = ""
+    for algorithm in _TOLD:
+        value = headers.get("x-amz-checksum-" + algorithm)
+        if value:
+            checksum = f"{algorithm}:{value}"
+            break
+    return PutResult(
+        etag.strip('"'), headers.get("x-amz-request-id", ""), 200, headers.get("x-amz-version-id", ""), checksum
+    )
+
+
+def trailed(exchange: RawExchange[Any], result: PutResult) -> PutResult:
+    """The result with what was computed while the body was sent. Raises ChecksumMismatch when the store has another."""
+    ours, said = exchange.checksum, result.checksum
+    if said.partition(":")[0] == ours.partition(":")[0] and said != ours:
+        raise ChecksumMismatch(
+            f"{exchange.describe()}: the store has {said}, {ours} was sent", status=200, **exchange.where()
+        )
+    return result._replace(checksum=ours)
 
 
 def get(exchange: RawExchange[Any], clock: Clock) -> GetResult:
@@ -66,9 +88,9 @@ def copied(answer: Answered, clock: Clock) -> CopyResult:
 
 def completed(answer: Answered, clock: Clock) -> PutResult:
     """CompleteMultipartUpload: the same."""
-    etag = from_xml(answer, clock, _etag)
+    etag, checksum = from_xml(answer, clock, _etag_and_checksum)
     headers = answer.headers
-    return PutResult(etag, headers.get("x-amz-request-id", ""), 200, headers.get("x-amz-version-id", ""))
+    return PutResult(etag, headers.get("x-amz-request-id", ""), 200, headers.get("x-amz-version-id", ""), checksum)
 
 
 def from_xml(answer: Answered, clock: Clock, read: Callable[[bytes], R]) -> R:
@@ -96,6 +118,15 @@ def _etag(body: bytes) -> str:
     if not found:
         raise xml.BadXml("no ETag")
     return found
+
+
+def _etag_and_checksum(body: bytes) -> tuple[str, str]:
+    etag = _etag(body)
+    for algorithm in _TOLD:
+        value = xml.read_text(body, f"Checksum{algorithm.upper()}")
+        if value:
+            return etag, f"{algorithm}:{value}"
+    return etag, ""
 
 
 def upload_id(body: bytes) -> str:

@@ -35,8 +35,9 @@ class RawExchange(Generic[R]):
 
     __slots__ = (
         "_at_body_end", "_chunk_state", "_finish", "_framing", "_headers", "_info", "_kept", "_kept_bytes", "_pending",
-        "_raw_head", "_remaining", "_skip", "_state", "_take", "_to_sink", "body", "bucket", "content", "endpoint",
-        "first", "head", "if_match", "key", "last", "operation", "reusable", "sink", "started", "status",
+        "_raw_head", "_remaining", "_skip", "_state", "_take", "_to_sink", "body", "bucket", "checksum", "content",
+        "endpoint", "first", "head", "if_match", "key", "last", "operation", "reusable", "sink", "started", "status",
+        "trailer",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +58,8 @@ class RawExchange(Generic[R]):
         self.started = False
         self.reusable = False
         self.status = 0
+        self.trailer = ""
+        self.checksum = ""  # of a body with a trailer, once it was sent
         self.content = b""
         self._finish = finish
         self._state = _HEAD

@@ -54,7 +54,7 @@ class RawExchanges:
         self, bucket: str, key: str, body: Body, headers: Headers, *, trailer: str = "",
         timeouts: Timeouts | None = None,
     ) -> RawExchange[PutResult]:  # fmt: skip
-        return self._build("PutObject", "PUT", bucket, key, self._put, headers=headers, body=body)
+        return self._build("PutObject", "PUT", bucket, key, self._put, headers=headers, body=body, trailer=trailer)
 
     def get_object(
         self, bucket: str, key: str, sink: Sink, *, first: int = 0, last: int = -1, if_match: str = "",
@@ -126,7 +126,9 @@ class RawExchanges:
         trailer: str = "", timeouts: Timeouts | None = None,
     ) -> RawExchange[PutResult]:  # fmt: skip
         query = _query([("partNumber", str(number)), ("uploadId", upload_id)], bucket)
-        return self._build("UploadPart", "PUT", bucket, key, self._put, query=query, headers=headers, body=body)
+        return self._build(
+            "UploadPart", "PUT", bucket, key, self._put, query=query, headers=headers, body=body, trailer=trailer
+        )
 
     def upload_part_copy(
         self, source_bucket: str, source_key: str, first: int, last: int, bucket: str, key: str, upload_id: str,
@@ -186,7 +188,8 @@ class RawExchanges:
     # ---- from completed exchanges to results
 
     def _put(self, exchange: RawExchange[PutResult]) -> PutResult:
-        return answers.put(exchange, self._clock)
+        result = answers.put(exchange, self._clock)
+        return answers.trailed(exchange, result) if exchange.trailer else result
 
     def _get(self, exchange: RawExchange[GetResult]) -> GetResult:
         return answers.get(exchange, self._clock)

@@ -19,11 +19,12 @@ from urllib.parse import quote
 from s3engine.credentials import Credentials
 
 __all__ = [
-    "EMPTY_SHA256", "UNSIGNED_PAYLOAD", "Signed", "canonical_query", "encode_key", "presign", "sha256_hex", "sign",
-    "signing_key",
+    "EMPTY_SHA256", "UNSIGNED_PAYLOAD", "UNSIGNED_TRAILER", "Signed", "canonical_query", "encode_key", "presign",
+    "sha256_hex", "sign", "signing_key",
 ]  # fmt: skip
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 _plain = re.compile(r"[A-Za-z0-9_.~/-]*").fullmatch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import hashlib
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
+from s3engine.chunked import framed, framed_bytes
 from s3engine.config import TransportSettings
 from s3engine.credentials import Credentials
 from s3engine.drive import drive
@@ -39,6 +41,7 @@ from s3engine_transports.raw.exchanges import RawExchanges
 from s3engine_transports.raw.sigv4 import (
     EMPTY_SHA256,
     UNSIGNED_PAYLOAD,
+    UNSIGNED_TRAILER,
     encode_key,
     presign,
     sha256_hex,
@@ -50,6 +53,7 @@ __all__ = ["RawTransport"]
 R = TypeVar("R")
 
 _HASH_PIECE_BYTES = 1024 * 1024
+_WITH_BODY = ("PutObject", "UploadPart")  # whose checksum headers are of the body
 _OBJECT_OPERATIONS = frozenset((
     "PutObject", "GetObject", "HeadObject", "CopyObject", "DeleteObject", "CreateMultipartUpload", "UploadPart",
     "UploadPartCopy", "CompleteMultipartUpload", "AbortMultipartUpload", "ListParts",
@@ -73,7 +77,7 @@ class Route:
 class RawTransport:
     """See :class:`s3engine.transport.Transport`. Opened in the process that uses it; safe for several threads."""
 
-    capabilities = Capabilities(multiplexable=True)
+    capabilities = Capabilities(multiplexable=True, trailers=True)
 
     def __init__(self, settings: TransportSettings, *, wall_clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
@@ -153,19 +157,28 @@ class RawTransport:
         """Seconds since the epoch as the store is thought to see them."""
         return self._wall_clock() + self._offset_s
 
-    def payload_hash(self, body: Body, route: Route) -> str:
-        """What stands for the body in the signature. Reads a FilePart once. Raises SourceError, SourceChanged."""
+    def payload_hash(self, body: Body, route: Route, headers: Headers = ()) -> str:
+        """What stands for the body in the signature; its SHA-256 is taken out of ``headers`` if it stands there.
+
+        Reads a FilePart once. Raises SourceError, SourceChanged, ConfigError.
+        """
         mode = self._settings.payload_signing
         if not body:
             return EMPTY_SHA256
         if mode == "never" or (mode == "auto" and route.endpoint.scheme == "https"):
             return UNSIGNED_PAYLOAD
+        for name, value in headers:
+            if name == "x-amz-checksum-sha256":
+                try:
+                    return binascii.a2b_base64(value).hex()
+                except ValueError:
+                    raise ConfigError(f"header {name!r} is no base64: {value!r}") from None
         return _hash_part(body) if type(body) is FilePart else sha256_hex(body)  # type: ignore[arg-type]
 
     def build(
         self, operation: str, method: str, bucket: str, key: str, finish: Callable[[RawExchange[R]], R], *,
         query: str = "", headers: Headers = (), body: Body = b"", sink: Sink | None = None, first: int = 0,
-        last: int = -1, if_match: str = "",
+        last: int = -1, if_match: str = "", trailer: str = "",
     ) -> RawExchange[R]:  # fmt: skip
         """The exchange of one request.
 
@@ -181,14 +194,22 @@ class RawTransport:
         length = body.length if type(body) is FilePart else len(body)
         credentials = self._credentials
         signed = [("host", route.host)]
+        checksum = ""
         if headers:
             check_headers(headers)
             signed.extend(headers)
+        if trailer:
+            signed[1:], length = _trailed(headers, length, trailer)
+            if type(body) is not FilePart:
+                body, checksum = framed(body, trailer)  # type: ignore[arg-type]
         if credentials is None:
             authorization = ""
         else:
             date = self.amz_date()
-            payload_hash = self.payload_hash(body, route)
+            if trailer:
+                payload_hash = UNSIGNED_TRAILER
+            else:
+                payload_hash = self.payload_hash(body, route, headers if operation in _WITH_BODY else ())
             signed.append(("x-amz-content-sha256", payload_hash))
             signed.append(("x-amz-date", date))
             if credentials.token:
@@ -202,7 +223,11 @@ class RawTransport:
             f"{method} {route.absolute}{target} HTTP/1.1\r\n{lines}\r\n{authorization}{sized}{self._agent}"
             f"{route.extra}\r\n"
         ).encode()
-        return RawExchange(route.endpoint, operation, bucket, key, head, body, finish, sink, first, last, if_match)
+        exchange = RawExchange(route.endpoint, operation, bucket, key, head, body, finish, sink, first, last, if_match)
+        if trailer:
+            exchange.trailer = trailer
+            exchange.checksum = checksum
+        return exchange
 
     def presigned_url(self, method: str, bucket: str, key: str, expires_s: int = 3600) -> str:
         """A URL that lets anybody do ``method`` on the object for ``expires_s`` seconds (at most a week)."""
@@ -365,3 +390,18 @@ def _hash_part(part: FilePart) -> str:
     except OSError as error:
         raise source_error(part.path, error) from None
     return digest.hexdigest()
+
+
+def _trailed(headers: Headers, length: int, trailer: str) -> tuple[list[tuple[str, str]], int]:
+    """The headers of a request with a trailer, and the length of its body with the framing. Raises ConfigError."""
+    try:
+        framed_length = framed_bytes(length, trailer)
+    except ValueError as error:
+        raise ConfigError(f"trailer {trailer!r}: {error}") from None
+    own = [(name, value) for name, value in headers if name != "content-encoding"]
+    # Kept without "aws-chunked": https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html
+    encodings = [value for name, value in headers if name == "content-encoding"]
+    own.append(("content-encoding", ",".join((*encodings, "aws-chunked"))))
+    own.append(("x-amz-decoded-content-length", str(length)))
+    own.append(("x-amz-trailer", f"x-amz-checksum-{trailer.partition(':')[0]}"))
+    return own, framed_length

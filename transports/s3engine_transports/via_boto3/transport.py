@@ -40,6 +40,7 @@ from s3engine_transports.via_boto3.session import Clients, CurrentCredentials
 from s3engine_transports.via_boto3.values import (
     bare_etag,
     checksum_member,
+    checksum_told,
     copy_source,
     delete_failures,
     list_page,
@@ -243,7 +244,7 @@ class Boto3Transport:
         if not parsed.get("ETag"):
             raise self._asking.bad(answer)
         request_id = answer.headers.get("x-amz-request-id", "")
-        return PutResult(bare_etag(parsed), request_id, 200, parsed.get("VersionId", ""))
+        return PutResult(bare_etag(parsed), request_id, 200, parsed.get("VersionId", ""), checksum_told(parsed))
 
     def abort_multipart_upload(self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts) -> None:
         self._object("AbortMultipartUpload", bucket, key, timeouts, UploadId=upload_id)

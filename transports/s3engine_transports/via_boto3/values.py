@@ -19,8 +19,8 @@ from s3engine.transport import (
 from s3engine_transports.common import check_deletes, check_key, quoted_etag
 
 __all__ = [
-    "bare_etag", "checksum_member", "copy_source", "delete_failures", "list_page", "parts_page", "to_delete",
-    "uploads_page",
+    "bare_etag", "checksum_member", "checksum_told", "copy_source", "delete_failures", "list_page", "parts_page",
+    "to_delete", "uploads_page",
 ]  # fmt: skip
 
 
@@ -48,6 +48,15 @@ def checksum_member(checksum: str) -> dict[str, str]:
     """What a part's ``"crc32:" + base64`` is called in CompleteMultipartUpload; nothing for none."""
     algorithm, _, value = checksum.partition(":")
     return {f"Checksum{algorithm.upper()}": value} if value else {}
+
+
+def checksum_told(parsed: Mapping[str, Any]) -> str:
+    """The checksum in an answer as ``"crc32:" + base64``, "" without."""
+    for algorithm in ("sha256", "crc32", "crc64nvme", "crc32c"):
+        value = parsed.get(f"Checksum{algorithm.upper()}")
+        if value:
+            return f"{algorithm}:{value}"
+    return ""
 
 
 def delete_failures(parsed: Mapping[str, Any]) -> list[DeleteFailure]:

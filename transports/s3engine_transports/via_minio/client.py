@@ -213,7 +213,8 @@ class Client(Minio):
         else:
             if creds is not None:
                 lines["x-amz-content-sha256"] = "UNSIGNED-PAYLOAD"
-            if body and "Content-MD5" not in lines:  # as minio does: what is not signed is protected so
+            checked = any(name.lower().startswith(("content-md5", "x-amz-checksum-")) for name in lines)
+            if body and not checked:  # as minio does: what is not signed is protected so
                 lines["Content-MD5"] = base64.b64encode(_digest(body, "md5").digest()).decode()
         if self.offset_s:
             date += timedelta(seconds=self.offset_s)

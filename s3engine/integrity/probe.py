@@ -1,0 +1,137 @@
+"""Finding out what a store does with checksums, without leaving an object behind.
+
+Parts of a few bytes are sent into multipart uploads that are aborted at the end: one with the right checksum, which the
+store must take, and one with a wrong one, which a store that compares refuses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from s3engine import checksums
+from s3engine.control.estimator import OpClass
+from s3engine.control.retry import Verdict, classify
+from s3engine.errors import InvalidRequest, NotFound, NotSupported, S3EngineError, ServerFault
+from s3engine.integrity.abilities import Abilities
+from s3engine.transport import Headers
+
+__all__ = ["Call", "probe"]
+
+Call = Callable[[OpClass, str, Callable[[Any, Any], Any]], Any]
+"""``call(class, bucket, function(api, timeouts))``: one call of a transport, with the engine's retries."""
+
+_BODY = b"s3engine looks whether checksums are compared\n"
+_MD5 = hashlib.md5(_BODY, usedforsecurity=False).hexdigest()
+_WRONG = b"another body altogether"
+_FULL_OBJECT = ("x-amz-checksum-type", "FULL_OBJECT")
+
+
+def probe(call: Call, bucket: str, key: str, *, signed: bool, trailers: bool) -> Abilities:
+    """Ask the store. Raises the S3EngineError that kept it from an answer (AccessDenied, NetworkError ...).
+
+    Args:
+        call: Makes the requests; some fifteen, small ones.
+        bucket: Where.
+        key: Under which key the uploads are begun; one that may be written to, the first of a batch.
+        signed: SHA-256 is worth knowing about, since bodies are hashed for their signature.
+        trailers: The transport can send trailers, and is not kept from it by signing.
+    """
+    asking = _Asking(call, bucket, key)
+    verifies = []
+    with asking.upload(()) as upload_id:
+        if upload_id and asking.compares(upload_id, "md5"):
+            verifies.append("md5")
+    follows = full_object = False
+    for algorithm in ("crc32", "sha256") if signed else ("crc32",):
+        named = (("x-amz-checksum-algorithm", algorithm.upper()),)
+        if algorithm == "crc32":
+            full_object = asking.takes((*named, _FULL_OBJECT)) and not asking.takes(
+                # There is no SHA-256 of a whole out of those of parts: who takes that does not look.
+                (("x-amz-checksum-algorithm", "SHA256"), _FULL_OBJECT)
+            )
+        with asking.upload(named) as upload_id:
+            if upload_id and asking.compares(upload_id, algorithm):
+                verifies.append(algorithm)
+                if algorithm == "crc32" and trailers:
+                    follows = asking.compares_trailer(upload_id, algorithm)
+    full_object = full_object and "crc32" in verifies
+    return Abilities(verifies=tuple(verifies), trailers=follows, full_object=full_object)
+
+
+class _Asking:
+    def __init__(self, call: Call, bucket: str, key: str) -> None:
+        self._call = call
+        self._bucket = bucket
+        self._key = key
+
+    def _once(self, op: OpClass, function: Callable[[Any, Any], Any]) -> Any:
+        """The result, or None for a refusal; not tried again, since a wrong checksum counts as a passing fault."""
+
+        def ask(api: Any, timeouts: Any) -> Any:
+            try:
+                return function(api, timeouts)
+            except S3EngineError as error:
+                if classify(error) >= Verdict.RECONNECT:  # mended and asked again
+                    raise
+                return error
+
+        result = self._call(op, self._bucket, ask)
+        if isinstance(result, S3EngineError):
+            refused = isinstance(result, (InvalidRequest, NotSupported)) or (
+                isinstance(result, ServerFault) and 400 <= result.status < 500
+            )
+            if not refused:
+                raise result
+            return None
+        return result
+
+    @contextmanager
+    def upload(self, headers: Headers) -> Iterator[str]:
+        """An upload that is aborted in the end; "" when the store refuses it with these headers."""
+        upload_id = self._once(
+            OpClass.PUT,
+            lambda api, timeouts: api.create_multipart_upload(self._bucket, self._key, headers, timeouts=timeouts),
+        )  # fmt: skip
+        try:
+            yield upload_id or ""
+        finally:
+            if upload_id:
+                with suppress(NotFound):  # some drop the whole upload for one bad part
+                    self._call(
+                        OpClass.DELETE, self._bucket,
+                        lambda api, timeouts: api.abort_multipart_upload(
+                            self._bucket, self._key, upload_id, timeouts=timeouts
+                        ),
+                    )  # fmt: skip
+
+    def takes(self, headers: Headers) -> bool:
+        """Whether an upload can be begun with these headers."""
+        with self.upload(headers) as upload_id:
+            return bool(upload_id)
+
+    def _part(self, upload_id: str, number: int, headers: Headers = (), trailer: str = "") -> Any:
+        return self._once(
+            OpClass.PUT,
+            lambda api, timeouts: api.upload_part(
+                self._bucket, self._key, upload_id, number, _BODY, headers=headers, trailer=trailer, timeouts=timeouts
+            ),
+        )  # fmt: skip
+
+    def compares(self, upload_id: str, algorithm: str) -> bool:
+        """Whether the right value in the header is taken, and a wrong one refused."""
+        name = checksums.header_name(algorithm)
+        right, wrong = (checksums.compute(algorithm, data).partition(":")[2] for data in (_BODY, _WRONG))
+        if self._part(upload_id, 1, ((name, right),)) is None:
+            return False
+        # Last, since one bad part costs the whole upload at some stores.
+        return self._part(upload_id, 1, ((name, wrong),)) is None
+
+    def compares_trailer(self, upload_id: str, algorithm: str) -> bool:
+        """The same behind the body. The part must be the body alone: some stores keep the framing with it."""
+        taken = self._part(upload_id, 2, trailer=algorithm)
+        if taken is None or taken.etag != _MD5:
+            return False
+        return self._part(upload_id, 2, trailer=checksums.compute(algorithm, _WRONG)) is None

@@ -1,0 +1,77 @@
+"""A file that is uploaded in parts, with checksums of the parts and, where the store keeps one, of the whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from s3engine.errors import ChecksumMismatch
+from s3engine.integrity.choice import Checking
+from s3engine.jobs.base import Job
+from s3engine.jobs.transfer import MultipartTransfer
+from s3engine.parts import PartPlan
+from s3engine.pool.messages import Kind, Task
+from s3engine.pool.uploads import LENGTH_ONLY
+from s3engine.sources import FileSource
+from s3engine.transport import FilePart, Headers
+
+__all__ = ["FileInParts"]
+
+
+class FileInParts(MultipartTransfer):
+    """``checking`` is what holds for all of it, also when the batch has learnt more of the store in between."""
+
+    __slots__ = ("_algorithm", "_full_object", "_headers", "_proofs", "_sums", "mtime_ns", "source")
+
+    def __init__(
+        self, job: Job, seq: int, source: FileSource, plan: PartPlan, mtime_ns: int, headers: Headers,
+        checking: Checking | None, finished: Callable[[Any, tuple[Any, ...]], None],
+    ) -> None:  # fmt: skip
+        super().__init__(job, seq, source.key, plan, finished)
+        self.source = source
+        self.mtime_ns = mtime_ns
+        self._algorithm = checking.parts if checking is not None else ""
+        self._full_object = checking is not None and checking.full_object
+        self._headers = headers
+        self._sums = [""] * plan.count
+        self._proofs: set[str] = set()
+
+    def begin(self) -> None:
+        """Name the algorithm, so that the store keeps it; MD5 has no name there."""
+        headers = self._headers
+        if self._algorithm not in ("", "md5"):
+            headers = (*headers, ("x-amz-checksum-algorithm", self._algorithm.upper()))
+            if self._full_object:
+                headers = (*headers, ("x-amz-checksum-type", "FULL_OBJECT"))
+        self.create(headers)
+
+    def part_task(self, index: int) -> Task:
+        """Every part checks that the file is still the one that was planned."""
+        first, last = self.plan.span(index)
+        length = last + 1 - first
+        part = FilePart(os.fspath(self.source.path), first, length, self.mtime_ns, self.plan.size_bytes)
+        arg = (self.upload_id, index + 1, part, self._algorithm)
+        return self.job.task(Kind.PART, self.key, length, arg, self.part_done, index)
+
+    def keep(self, index: int, outcome: tuple[Any, ...]) -> None:
+        """ETag and checksum are what Complete names the part by."""
+        super().keep(index, outcome)
+        self._sums[index] = outcome[12]
+        self._proofs.add(outcome[13])
+
+    def completing(self) -> tuple[Any, ...]:
+        """With sizes, which the checksum of the whole is made with."""
+        parts = []
+        for index, (etag, checksum) in enumerate(zip(self._etags, self._sums, strict=True)):
+            first, last = self.plan.span(index)
+            parts.append((index + 1, etag, last + 1 - first, checksum))
+        self.verified = self._proofs.pop() if len(self._proofs) == 1 else LENGTH_ONLY
+        self._proofs = {self.verified}
+        return (self.upload_id, parts, self._full_object and all(self._sums))
+
+    def objection(self, outcome: tuple[Any, ...]) -> ChecksumMismatch | None:
+        """What the answer contradicts."""
+        wrong = outcome[10]
+        bucket = self.job.context.bucket
+        return ChecksumMismatch(f"s3://{bucket}/{self.key}: {wrong}", bucket=bucket, key=self.key) if wrong else None

@@ -1,0 +1,240 @@
+"""How a worker sees to it that what the store has is what was in the file: checksums sent, and answers compared.
+
+Small bodies are in memory anyway. A larger one is read once: into memory, where its checksum (and the hash for its
+signature) is computed before it goes, or piece by piece while it goes, with the checksum behind it. Only a body that is
+larger than all the room for bodies, and whose hash has to go ahead, is read twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zlib
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from s3engine import checksums
+from s3engine.errors import ChecksumMismatch, SourceChanged
+from s3engine.integrity.choice import Checking
+from s3engine.pool.room import HELD_BYTES, Room
+from s3engine.transport import CompletedPart, FilePart, Headers
+from s3engine.wire import check_unchanged, source_error
+
+if TYPE_CHECKING:
+    from s3engine.pool.actions import Item
+
+__all__ = ["LENGTH_ONLY", "Checker", "checksum_of_parts", "contradiction", "read_part"]
+
+LENGTH_ONLY = "length only"
+
+_PIECE_BYTES = 1024 * 1024
+_ETAG_BYTES = 16 * 1024 * 1024  # of a transport that sends no checksums: larger bodies get an ETag that is no MD5
+_UNKNOWN, _MD5, _OTHER = range(3)
+_md5_form = re.compile(r"[0-9a-f]{32}").fullmatch
+_md5_of_parts_form = re.compile(r"[0-9a-f]{32}-[0-9]+").fullmatch
+_sha256, _md5 = hashlib.sha256, hashlib.md5
+
+
+def _value(algorithm: str, data: Any) -> str:
+    if algorithm == "sha256":
+        raw = _sha256(data).digest()
+    elif algorithm == "crc32":
+        raw = zlib.crc32(data).to_bytes(4, "big")
+    elif algorithm == "md5":
+        raw = _md5(data, usedforsecurity=False).digest()
+    else:
+        return checksums.compute(algorithm, data).partition(":")[2]
+    return b2a_base64(raw, newline=False).decode("ascii")
+
+
+class Checker:
+    """A :class:`Checking` as a worker uses it for one batch. Its methods may run in several threads at once."""
+
+    __slots__ = ("_etags", "_room", "_sent", "_signed", "_trailers", "_verified", "_whole")
+
+    def __init__(self, checking: Checking, room: Room) -> None:
+        self._whole = checking.whole
+        self._sent = checking.sent
+        self._signed = checking.signed
+        self._trailers = checking.trailers
+        self._verified = frozenset(checking.verified)
+        self._room = room
+        self._etags = _UNKNOWN  # whether ETags are MD5s here; a bucket may encrypt by itself, and then none is
+
+    # ---- before an attempt
+
+    def hold(self, item: Item, part: FilePart, algorithm: str, *, whole: bool) -> None:
+        """Make ``item.body`` out of a part of a file. Raises NoRoom, SourceError, SourceChanged."""
+        item.body = part
+        item.checksum = item.trailer = ""
+        if not self._sent and part.length > _ETAG_BYTES:
+            return
+        if not algorithm and not self._signed:
+            return
+        held = part.length <= HELD_BYTES
+        # Whole objects only when they cannot be held: some stores note the framing ("aws-chunked") as their encoding.
+        if self._trailers and algorithm not in ("", "md5") and not (whole and held):
+            item.trailer = algorithm
+        elif held:
+            self._room.take(part.length)
+            item.held_bytes = part.length
+            item.body = read_part(part)
+        elif algorithm:
+            item.checksum = _checksum_of_file(algorithm, part)
+
+    def headers(self, item: Item, headers: Headers, algorithm: str) -> Headers:
+        """``headers`` and the checksum of ``item.body``."""
+        if not algorithm or item.trailer:
+            return headers
+        if not item.checksum or type(item.body) is bytes:
+            if type(item.body) is FilePart:
+                return headers
+            item.checksum = f"{algorithm}:{_value(algorithm, item.body)}"
+        if not self._sent:
+            return headers
+        name = "content-md5" if algorithm == "md5" else f"x-amz-checksum-{algorithm}"
+        for given, _ in headers:
+            if given == name:  # the caller's own
+                return headers
+        return (*headers, (name, item.checksum[len(algorithm) + 1 :]))
+
+    @property
+    def whole(self) -> str:
+        """The algorithm for PutObject."""
+        return self._whole
+
+    # ---- after it
+
+    def proven(self, item: Item, result: Any) -> tuple[str, str]:
+        """The checksum that was computed, and by what the bytes are known to be right. Raises ChecksumMismatch."""
+        said: str = result.checksum
+        checksum: str = said if item.trailer else item.checksum
+        if not checksum:
+            return "", LENGTH_ONLY
+        algorithm = checksum[: checksum.index(":")]
+        if algorithm == "md5":
+            return checksum, "md5" if self._agrees(item, result.etag, checksum) else LENGTH_ONLY
+        if said and said != checksum and said.startswith(algorithm):
+            raise _mismatch(item, f"the store has {said}, {checksum} was sent")
+        return checksum, algorithm if algorithm in self._verified else LENGTH_ONLY
+
+    def _agrees(self, item: Item, etag: str, checksum: str) -> bool:
+        """Whether an ETag, or the store's word, proves an MD5. Raises ChecksumMismatch when the ETag disproves it."""
+        ours = a2b_base64(checksum[4:]).hex()
+        if etag == ours:
+            self._etags = _MD5
+            return True
+        verified = "md5" in self._verified
+        if not _md5_form(etag) or _is_encrypted(item):
+            return verified
+        if self._etags == _UNKNOWN and not verified and not item.doubted:
+            # Either the bytes were changed on their way or ETags are something else here. Sent again it will show.
+            item.doubted = True
+            raise _mismatch(item, f"the store has an object of ETag {etag}, the MD5 of what was sent is {ours}")
+        if self._etags == _MD5:
+            raise _mismatch(item, f"the store has an object of ETag {etag}, the MD5 of what was sent is {ours}")
+        self._etags = _OTHER
+        return verified
+
+
+def _mismatch(item: Item, text: str) -> ChecksumMismatch:
+    bucket = item.context.bucket
+    return ChecksumMismatch(f"s3://{bucket}/{item.key}: {text}", bucket=bucket, key=item.key)
+
+
+def _is_encrypted(item: Item) -> bool:
+    """Whether the request asked for an encryption by which an ETag is no MD5."""
+    headers = item.context.headers
+    own = item.arg[1] if isinstance(item.arg[1], tuple) else ()
+    given = (*headers, *own)
+    return any(name.startswith("x-amz-server-side-encryption") and value != "AES256" for name, value in given)
+
+
+def read_part(part: FilePart) -> bytes:
+    """The bytes, read once, of a file that is the planned one before and afterwards.
+
+    Raises SourceError, SourceChanged.
+    """
+    try:
+        descriptor = os.open(part.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            check_unchanged(part, descriptor)
+            data = os.pread(descriptor, part.length, part.offset)
+            while 0 < len(data) < part.length:
+                more = os.pread(descriptor, part.length - len(data), part.offset + len(data))
+                if not more:
+                    break
+                data += more
+            check_unchanged(part, descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise source_error(part.path, error) from None
+    if len(data) != part.length:
+        raise SourceChanged(f"{part.path!r} shrank while it was sent; send it again when it is at rest", path=part.path)
+    return data
+
+
+def _checksum_of_file(algorithm: str, part: FilePart) -> str:
+    digest = checksums.new(algorithm)
+    try:
+        descriptor = os.open(part.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            offset, end = part.offset, part.offset + part.length
+            while offset < end:
+                piece = os.pread(descriptor, min(_PIECE_BYTES, end - offset), offset)
+                if not piece:
+                    raise SourceChanged(
+                        f"{part.path!r} shrank while it was sent; send it again when it is at rest", path=part.path
+                    )
+                digest.update(piece)
+                offset += len(piece)
+            check_unchanged(part, descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise source_error(part.path, error) from None
+    return checksums.text(algorithm, digest.digest())
+
+
+# ---- objects in parts
+
+
+def checksum_of_parts(parts: Sequence[CompletedPart], *, full_object: bool) -> str:
+    """What the store should say of an object made of these parts; "" when they have no checksums.
+
+    ``"crc32:" + base64`` of the whole with ``full_object``, else the checksum of the checksums, with ``-N`` behind it.
+    MD5 comes as the ETag that it makes: ``"md5:" + hex + "-N"``. Raises ValueError for checksums that do not belong
+    together.
+    """
+    if not parts or not all(part.checksum for part in parts):
+        return ""
+    if full_object:
+        return checksums.combine((part.checksum, part.size_bytes) for part in parts)
+    algorithm = parts[0].checksum.partition(":")[0]
+    digest = checksums.new(algorithm)
+    for part in parts:
+        name, value = checksums.parse(part.checksum)
+        if name != algorithm:
+            raise ValueError(f"a part has {name}, others {algorithm}")
+        digest.update(value)
+    if algorithm == "md5":
+        return f"md5:{digest.digest().hex()}-{len(parts)}"
+    return f"{checksums.text(algorithm, digest.digest())}-{len(parts)}"
+
+
+def contradiction(parts: Sequence[CompletedPart], expected: str, etag: str, said: str) -> str:
+    """What is wrong with the store's answer to CompleteMultipartUpload; "" when nothing is.
+
+    An ETag counts only where those of the parts were their MD5s; ``said`` only in the form that is expected.
+    """
+    algorithm = expected.partition(":")[0]
+    if algorithm == "md5":
+        plain = all(a2b_base64(part.checksum[4:]).hex() == part.etag for part in parts)
+        if plain and _md5_of_parts_form(etag) and f"md5:{etag}" != expected:
+            return f"the store made an object of ETag {etag}, its parts make {expected[4:]}"
+    elif expected and said.startswith(algorithm + ":") and ("-" in said) == ("-" in expected) and said != expected:
+        return f"the store made an object of checksum {said}, its parts make {expected}"
+    return ""
