@@ -113,6 +113,9 @@ class Config:
     fsync: str = "auto"
     """always, never, or auto: a downloaded file is on the disk, safe from a power cut, before it counts as done and,
     in a move, before its object is deleted; auto does so for moves only. It costs a few milliseconds for each file."""
+    verify_downloads: bool = True
+    """Compare what was downloaded or copied with the checksum or MD5 that the store has of it, where there is one; see
+    docs/integrity.md. False: for stores whose ETags look like MD5s and are none."""
     max_attempts: int = 8
     """Attempts per request, 1 to 100. Free retries (stale connection, clock, region, credentials) are not counted."""
     retry_base_s: float = 0.05
@@ -151,7 +154,7 @@ class Config:
         for name in ("endpoint_url", "region", "profile", "ca_bundle", "transport"):
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"{name} must be text, not {getattr(self, name)!r}")
-        for name in ("anonymous", "verify_tls"):
+        for name in ("anonymous", "verify_tls", "verify_downloads"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, not {getattr(self, name)!r}")
         if self.endpoint_url and not self.endpoint_url.startswith(("http://", "https://")):

@@ -136,6 +136,7 @@ class Engine:
                 objects, bucket, os.fspath(folder), path or _key, emit,
                 threshold_bytes=self.config.multipart_threshold_bytes, part_bytes=self.config.part_size_bytes,
                 move=remove_objects, conditions=self._conditions(bucket, unconditional) if remove_objects else None,
+                verify=self.config.verify_downloads, ask_checksums=self.capabilities.checksums,
                 fsync=self.config.fsync == "always" or (self.config.fsync == "auto" and remove_objects),
             ),
             progress,
@@ -168,6 +169,7 @@ class Engine:
                 threshold_bytes=self.config.copy_threshold_bytes if able.copy_parts else _NO_PARTS,
                 part_bytes=self.config.copy_part_size_bytes, pinned=able.if_match_copy, move=move,
                 conditions=self._conditions(source_bucket, unconditional) if move else None,
+                verify=self.config.verify_downloads, ask_checksums=able.checksums,
             ),
             progress,
         )  # fmt: skip

@@ -190,7 +190,12 @@ class TruncatedBody(NetworkError):
 
 
 class ChecksumMismatch(NetworkError):
-    """Bytes that came, or that the store says it has, are not the ones that were sent. Retried like a lost answer."""
+    """Bytes that came, or that the store says it has, are not the ones that were sent. Retried like a lost answer.
+
+    ``permanent``: the same wrong bytes came again, so it is not the network; not retried.
+    """
+
+    permanent: bool = False
 
 
 class RequestTimeout(NetworkError):

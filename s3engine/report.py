@@ -9,7 +9,10 @@ from typing import Any, NamedTuple
 
 from s3engine.errors import S3EngineError
 
-__all__ = ["BatchSummary", "RequestReport", "SummaryBuilder", "perf_header", "perf_row"]
+__all__ = ["LENGTH_ONLY", "BatchSummary", "RequestReport", "SummaryBuilder", "perf_header", "perf_row"]
+
+LENGTH_ONLY = "length only"
+"""``RequestReport.verified`` of an object of which nothing but the length could be compared."""
 
 
 class RequestReport(NamedTuple):
@@ -43,7 +46,8 @@ class RequestReport(NamedTuple):
     """Where a download, copy or move went: a path, or s3://bucket/key."""
     verified: str = ""
     """By what the bytes are known to be right: "crc64nvme", "crc32c", "crc32", "sha256" or "md5" (a checksum that both
-    sides computed), "etag" (a copy with the ETag of its source), "length only"; "" for what failed, and for deletes."""
+    sides computed), "etag" (a copy with the ETag of its source), LENGTH_ONLY; "" for what failed, for deletes, and for
+    copies of which nothing could be compared."""
 
     @property
     def ok(self) -> bool:
@@ -78,6 +82,8 @@ class BatchSummary:
     p50_s: float
     p95_s: float
     p99_s: float
+    length_only: int = 0
+    """Objects done of which nothing but the length could be compared."""
 
     @property
     def objects_per_s(self) -> float:
@@ -96,10 +102,11 @@ class BatchSummary:
 
     def __str__(self) -> str:
         failed = f", {self.failed} FAILED" if self.failed else ""
+        unproven = f"; {self.length_only} of {self.objects} by length only" if self.length_only else ""
         return (
             f"{self.objects} objects, {self.size_bytes} bytes in {self.elapsed_s:.2f} s{failed}: "
             f"{self.objects_per_s:.0f} objects/s, {self.bytes_per_s / 1e6:.2f} MB/s, {self.retries} retries, "
-            f"p50 {self.p50_s * 1e3:.0f} ms, p95 {self.p95_s * 1e3:.0f} ms, p99 {self.p99_s * 1e3:.0f} ms"
+            f"p50 {self.p50_s * 1e3:.0f} ms, p95 {self.p95_s * 1e3:.0f} ms, p99 {self.p99_s * 1e3:.0f} ms{unproven}"
         )
 
 
@@ -111,14 +118,16 @@ _FLOOR_S = 1e-4
 class SummaryBuilder:
     """Adds reports up in constant memory: counters and a logarithmic histogram of ``total_s``."""
 
-    __slots__ = ("_clock", "_histogram", "_started", "_stopped", "failed", "objects", "retries", "size_bytes")
+    __slots__ = (
+        "_clock", "_histogram", "_started", "_stopped", "failed", "length_only", "objects", "retries", "size_bytes",
+    )  # fmt: skip
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._started = clock()
         self._stopped = 0.0
         self._histogram = [0] * _BUCKETS
-        self.objects = self.failed = self.size_bytes = self.retries = 0
+        self.objects = self.failed = self.size_bytes = self.retries = self.length_only = 0
 
     def add(self, report: RequestReport) -> None:
         """Count one report."""
@@ -129,6 +138,8 @@ class SummaryBuilder:
             return
         self.objects += 1
         self.size_bytes += report.size_bytes
+        if report.verified == LENGTH_ONLY:
+            self.length_only += 1
         total_s = report.total_s
         index = int(math.log2(total_s / _FLOOR_S) * _BUCKETS_PER_OCTAVE) if total_s > _FLOOR_S else 0
         self._histogram[index if index < _BUCKETS else _BUCKETS - 1] += 1
@@ -153,6 +164,7 @@ class SummaryBuilder:
             objects=self.objects, failed=self.failed, size_bytes=self.size_bytes, retries=self.retries,
             elapsed_s=(self._stopped or self._clock()) - self._started,
             p50_s=self._percentile(0.50), p95_s=self._percentile(0.95), p99_s=self._percentile(0.99),
+            length_only=self.length_only,
         )  # fmt: skip
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 
+from s3engine import checksums
 from s3engine.disk import preallocate, sink_error, sync_folder
-from s3engine.errors import PreconditionFailed, S3EngineError, SinkError
+from s3engine.errors import PreconditionFailed, S3EngineError, ServerFault, SinkError
+from s3engine.stored import NOTHING, Stored, composite, digest_of
 from s3engine.transport import GetResult
 
 __all__ = ["FileSink", "MemorySink", "PartSink", "temporary_path"]
@@ -51,21 +54,28 @@ class MemorySink:
 class FileSink:
     """A whole object into a file: written under a temporary name, renamed by :meth:`commit`.
 
-    ``limit_bytes``: a larger object raises ``too_large(info)`` before a byte is written. A small body is kept until
-    ``commit`` and written in one go. ``fsync``: ``commit`` ends when file and name are on the disk.
+    ``limit_bytes``: a larger object raises ``too_large`` before a byte is written. A small body is kept until
+    ``commit`` and written in one go. ``evidence`` says what the store has to say of the bytes; what came is to be
+    compared with that (``expected``, :meth:`digest`) before ``commit``. An object that only the checksums of its parts
+    describe is too large as well: whoever fetches it must know the parts. ``fsync``: ``commit`` ends when file and name
+    are on the disk.
     """
 
     __slots__ = (
-        "_fd", "_fsync", "_limit_bytes", "_pieces", "_temporary", "_too_large", "etag", "failed", "info", "path",
-        "received",
+        "_digest", "_evidence", "_fd", "_fsync", "_limit_bytes", "_pieces", "_temporary", "_too_large", "etag",
+        "expected", "failed", "info", "path", "received",
     )  # fmt: skip
 
     def __init__(
-        self, path: str, token: str, limit_bytes: int, too_large: type[S3EngineError], *, fsync: bool = False
-    ) -> None:
+        self, path: str, token: str, limit_bytes: int, too_large: type[S3EngineError],
+        evidence: Callable[[GetResult], Stored] | None = None, *, fsync: bool = False,
+    ) -> None:  # fmt: skip
         self.path = path
         self.etag = ""
         self.received = 0
+        self.expected = NOTHING
+        self._evidence = evidence
+        self._digest: checksums.Digest | None = None
         self.failed = False
         """The file system refused something."""
         self.info: GetResult | None = None
@@ -80,16 +90,30 @@ class FileSink:
         """Take a new body, or the rest of the one that broke off."""
         self.info = info
         if self._limit_bytes and info.total_bytes > self._limit_bytes and not info.offset:
-            raise self._too_large("object is large", size_bytes=info.total_bytes, etag=info.etag)
+            raise self._too_large(
+                "object is large", size_bytes=info.total_bytes, etag=info.etag, headers=info.headers
+            )
         if self.received and info.offset != self.received:
-            self._restart()
+            self.restart()
         elif self.received and self.etag and info.etag and info.etag != self.etag:
             # A store that ignores If-Match: this is the rest of another object.
             raise PreconditionFailed(f"the object changed while {self.path!r} was read: its ETag is now {info.etag}")
         self.etag = info.etag
+        if not self.received and self._evidence is not None:
+            self.expected = self._evidence(info)
+            if self.expected.parts > 1:
+                if info.total_bytes > self.expected.parts:
+                    raise self._too_large(
+                        "object came in parts", size_bytes=info.total_bytes, etag=info.etag, headers=info.headers
+                    )
+                self.expected = NOTHING
+            if self._fd >= 0 and self.expected.algorithm:  # there is a file already, so nothing will be kept
+                self._digest = checksums.new(self.expected.algorithm)
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
+        """Forget what came: the next body begins with the first byte."""
         self.received = 0
+        self._digest = None
         self._pieces.clear()
         if self._fd >= 0:
             os.lseek(self._fd, 0, os.SEEK_SET)
@@ -102,8 +126,20 @@ class FileSink:
             if self.received <= _SMALL_BYTES:
                 self._pieces.append(bytes(data))
                 return
+            if self.expected.algorithm:
+                self._digest = checksums.new(self.expected.algorithm)
             self._open()
         self._write(data)
+
+    def digest(self) -> bytes:
+        """Of what came, by the algorithm of ``expected``: equal to its value when all is right."""
+        expected = self.expected
+        if self._digest is None:
+            body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            self._pieces = [body]
+            return digest_of(expected, body)
+        value = self._digest.digest()
+        return composite(expected.algorithm, (value,)) if expected.parts else value
 
     def reserve(self, size_bytes: int) -> None:
         """Ask the file system now whether there is room, before a request is made. Raises SinkError."""
@@ -122,6 +158,8 @@ class FileSink:
         self._pieces.clear()
 
     def _write(self, data: memoryview) -> None:
+        if self._digest is not None:
+            self._digest.update(data)
         try:
             while data:
                 data = data[os.write(self._fd, data) :]
@@ -163,23 +201,43 @@ class FileSink:
 
 
 class PartSink:
-    """Bytes ``first`` to ``last`` of an object into their place in a file that other parts are written to as well."""
+    """Bytes ``first`` to ``last`` of an object into their place in a file that other parts are written to as well.
 
-    __slots__ = ("_etag", "_fd", "_next", "_path", "first", "last", "received")
+    ``size_bytes`` is how many the object has (-1: not known). ``algorithm`` names the checksum that is computed of the
+    part while it is written, "" for none.
+    """
 
-    def __init__(self, path: str, first: int, last: int, etag: str) -> None:
+    __slots__ = ("_algorithm", "_digest", "_etag", "_fd", "_next", "_path", "_size_bytes", "first", "last", "received")
+
+    def __init__(
+        self, path: str, first: int, last: int, etag: str, size_bytes: int = -1, algorithm: str = ""
+    ) -> None:
         self._path = path
         self._fd = -1
         self._etag = etag
+        self._size_bytes = size_bytes
+        self._algorithm = algorithm
+        self._digest = checksums.new(algorithm) if algorithm else None
         self.first = first
         self.last = last
         self._next = first
         self.received = 0
 
     def begin(self, info: GetResult) -> None:
-        """Open the file. Raises PreconditionFailed when a store that ignores If-Match sends another object."""
+        """Open the file.
+
+        Raises PreconditionFailed when a store that ignores If-Match sends another object, ServerFault when what comes
+        does not follow what is there.
+        """
         if self._etag and info.etag and info.etag != self._etag:
             raise PreconditionFailed(f"the object changed while {self._path!r} was read: its ETag is now {info.etag}")
+        if 0 <= self._size_bytes != info.total_bytes >= 0:
+            raise PreconditionFailed(
+                f"the object changed while {self._path!r} was read: it has {info.total_bytes} bytes now, not "
+                f"{self._size_bytes}"
+            )
+        if info.offset != self._next:
+            raise ServerFault(f"byte {info.offset} of an object came where byte {self._next} was asked for")
         if self._fd < 0:
             try:
                 self._fd = os.open(self._path, _TO_WRITE, 0o666)
@@ -190,8 +248,15 @@ class PartSink:
         """The first byte that is still missing."""
         return self._next
 
+    @property
+    def checksum(self) -> str:
+        """Of what came, ``"crc32:" + base64``; "" without an algorithm."""
+        return checksums.text(self._algorithm, self._digest.digest()) if self._digest is not None else ""
+
     def write(self, data: memoryview) -> None:
         """Write a piece at its place. Raises SinkError."""
+        if self._digest is not None:
+            self._digest.update(data)
         try:
             while data:
                 count = os.pwrite(self._fd, data, self._next)

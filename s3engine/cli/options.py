@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NameFilter", "Output", "checksum_option", "config_from", "destroy_options", "dry_run_option", "engine_options",
-    "filter_options", "from_options",
-    "header_options", "headers_from", "name_filter", "output_from", "output_options", "settings_from", "shared_options",
+    "filter_options", "from_options", "header_options", "headers_from", "name_filter", "output_from", "output_options",
+    "settings_from", "shared_options", "verify_option",
 ]  # fmt: skip
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -69,6 +69,11 @@ checksum_option = click.option(
 )  # fmt: skip
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+
+verify_option = click.option(
+    "--no-verify", is_flag=True,
+    help="Do not compare what was downloaded or copied with the checksum or MD5 that the store has of it.",
+)  # fmt: skip
 
 destroy_options = _stack(
     click.option(
@@ -150,6 +155,8 @@ def settings_from(values: Mapping[str, Any]) -> dict[str, Any]:
         options["anonymous"] = True
     if values.get("no_verify_ssl"):
         options["verify_tls"] = False
+    if values.get("no_verify"):
+        options["verify_downloads"] = False
     Config.from_mapping(options, "command line")
     return {**settings, **options}
 

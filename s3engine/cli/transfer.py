@@ -24,6 +24,7 @@ from s3engine.cli.options import (
     name_filter,
     output_from,
     output_options,
+    verify_option,
 )
 from s3engine.cli.route import Route, route
 from s3engine.cli.show import Show
@@ -50,6 +51,7 @@ _LINES = 1000  # of a dry run, to a block
 @click.argument("dst")
 @click.option("-r", "--recursive", is_flag=True, help="SRC is all below s3://bucket/prefix/.")
 @dry_run_option
+@verify_option
 @filter_options
 @from_options
 @header_options
@@ -73,6 +75,7 @@ def cp_command(src: str, dst: str, **values: Any) -> int:
 @click.argument("dst")
 @click.option("-r", "--recursive", is_flag=True, help="SRC is all below s3://bucket/prefix/.")
 @dry_run_option
+@verify_option
 @filter_options
 @destroy_options
 @from_options

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 from s3engine.control.shared import BUDGET_CORRECTION, BUDGET_EARNED, BUDGET_SPENT, PROBE_S, SharedBlock
 from s3engine.control.timeouts import check_bounds
 from s3engine.errors import (
+    ChecksumMismatch,
     ClockSkewed,
     Conflict,
     ConnectFailed,
@@ -59,7 +60,7 @@ def classify(error: S3EngineError) -> Verdict:
     """The verdict on an error, by its class. Errors that do not come from a request are final."""
     if isinstance(error, ConnectionLost) and error.stale:
         return Verdict.RECONNECT
-    if isinstance(error, ConnectFailed) and error.permanent:
+    if isinstance(error, (ConnectFailed, ChecksumMismatch)) and error.permanent:
         return Verdict.FINAL
     if isinstance(error, (NetworkError, ServerFault, Conflict)):
         return Verdict.TRANSIENT

@@ -1,15 +1,24 @@
 """Copy and move inside the store: CopyObject, or UploadPartCopy for large objects.
 
-A move deletes a source only when its copy is known to be whole: the copy's ETag is the source's, or HEAD finds the
-copy with the size of the source.
+A copy is proven by its ETag, when that is the source's; else by HEAD: its size, and the checksum that the store keeps
+of both, where it does. A move deletes a source only when its copy is proven by one of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
-from s3engine.errors import ConfigError, DuplicateKey, S3EngineError, ServerFault, TransferError
+from s3engine.errors import (
+    ChecksumMismatch,
+    ConfigError,
+    DuplicateKey,
+    PreconditionFailed,
+    S3EngineError,
+    ServerFault,
+    TransferError,
+)
 from s3engine.jobs.base import Job, KeyGuard, duplicate
 from s3engine.jobs.delete import DeleteConditions, KeyDeleter, move_error
 from s3engine.jobs.transfer import MultipartTransfer
@@ -17,8 +26,9 @@ from s3engine.jobs.upload import check_key
 from s3engine.operations import ObjectHeaders, Template
 from s3engine.parts import PartPlan, plan_parts
 from s3engine.pool.messages import Kind, Task
-from s3engine.report import RequestReport
+from s3engine.report import LENGTH_ONLY, RequestReport
 from s3engine.sources import Rejected
+from s3engine.stored import same_bytes
 from s3engine.transport import Headers, ObjectInfo
 
 __all__ = ["CopyJob"]
@@ -62,7 +72,7 @@ _NO_OUTCOME = (0, 0, 0.0, 0.0, 0.0, 0.0, 0, "", 0, "", None, None, "", "")
 class _Copied:
     """One object on its way."""
 
-    __slots__ = ("etag", "key", "outcome", "seq", "size_bytes", "target")
+    __slots__ = ("etag", "headers", "key", "outcome", "seq", "size_bytes", "target")
 
     def __init__(self, seq: int, key: str, size_bytes: int, etag: str, target: str) -> None:
         self.seq = seq
@@ -70,13 +80,15 @@ class _Copied:
         self.size_bytes = size_bytes
         self.etag = etag
         self.target = target
+        self.headers: Headers = ()  # of the source, from a HEAD that was needed anyway
         self.outcome: tuple[Any, ...] = ()
 
 
 class CopyJob(Job):
     """``items`` are keys or ObjectInfo of ``source_bucket``; ``key`` maps an ObjectInfo to the key of its copy.
 
-    ``pinned``: copy only what has the ETag that was listed.
+    ``pinned``: copy only what has the ETag that was listed. ``verify``: look at copies (not only of a move) whose ETag
+    is not that of their source; ``ask_checksums``: the transport can ask for stored checksums.
     """
 
     operation = "copy"
@@ -85,10 +97,12 @@ class CopyJob(Job):
     def __init__(
         self, items: Iterable[Any], source_bucket: str, bucket: str, key: Callable[[ObjectInfo], str],
         emit: Callable[[RequestReport], None], *, template: Template, threshold_bytes: int, part_bytes: int,
-        pinned: bool = True, move: bool = False, conditions: DeleteConditions | None = None,
+        pinned: bool = True, move: bool = False, conditions: DeleteConditions | None = None, verify: bool = False,
+        ask_checksums: bool = False,
     ) -> None:  # fmt: skip
         headers = _replacing(template) if isinstance(template, ObjectHeaders) else ()
-        values = {"bucket": bucket, "source_bucket": source_bucket, "headers": headers}
+        looks = {"verify": verify, "ask_checksums": ask_checksums}
+        values = {"bucket": bucket, "source_bucket": source_bucket, "headers": headers, **looks}
         overlapping = source_bucket == bucket
         super().__init__(_with_overlaps(items, key) if overlapping else items, values, emit)
         self._key = key
@@ -98,7 +112,7 @@ class CopyJob(Job):
         self._guard = KeyGuard()
         self._pinned = pinned
         self._move = move
-        self._source = Job([], {"bucket": source_bucket}, emit).context
+        self._source = Job([], {"bucket": source_bucket, **looks}, emit).context
         self._deleter = KeyDeleter(self, self._deleted, conditions, request=self._from_source, finishes=True)
         self.destroys = move
         if move:
@@ -127,7 +141,7 @@ class CopyJob(Job):
             return
         one = _Copied(seq, info.key, info.size_bytes, info.etag, target)
         if info.size_bytes < 0:
-            self._request_source(Kind.HEAD, info.key, None, self._known, one)
+            self._request_source(Kind.HEAD, info.key, 0, self._known, one)
         else:
             self._copy(one)
 
@@ -169,7 +183,7 @@ class CopyJob(Job):
         if outcome[11] is not None:
             self._finish(one, outcome, outcome[11])
             return
-        one.size_bytes, one.etag = outcome[10].size_bytes, outcome[10].etag
+        one.size_bytes, one.etag, one.headers = outcome[10].size_bytes, outcome[10].etag, outcome[10].headers
         self._copy(one)
 
     def _copy(self, one: _Copied) -> None:
@@ -200,17 +214,30 @@ class CopyJob(Job):
     def _copied(self, one: _Copied, task: Any, outcome: tuple[Any, ...]) -> None:
         one.outcome = outcome
         error = outcome[11]
-        if error is not None or not self._move:
+        if error is not None:
             self._finish(one, outcome, error)
-        elif self.stopped or (one.etag and outcome[9] == one.etag):
-            self._delete_source(one)
+        elif one.etag and outcome[9] == one.etag:
+            self._proven(one, "etag")
+        elif self._move and self.stopped:
+            self._delete_source(one)  # it will be refused, proven or not
+        elif self._move or self.context.verify:
+            self.request(Kind.HEAD, one.target, 0, 0, self._looked, one)
         else:
-            self.request(Kind.HEAD, one.target, 0, None, self._verified, one)
+            self._proven(one, "")
 
-    def _verified(self, one: _Copied, task: Task, outcome: tuple[Any, ...]) -> None:
+    def _looked(self, one: _Copied, task: Task, outcome: tuple[Any, ...]) -> None:
         found = outcome[10]
+        if outcome[11] is not None and not self._move:
+            self._proven(one, "")  # the store has said that it was copied, and more is not to be had
+            return
         if outcome[11] is None and found.size_bytes == one.size_bytes:
-            self._delete_source(one)
+            if not any(name.startswith("x-amz-checksum-") for name, _ in found.headers):
+                self._proven(one, LENGTH_ONLY)
+            elif one.headers:
+                self._compare(one, one.headers, found.headers)
+            else:
+                compare = partial(self._described, found.headers)
+                self._request_source(Kind.HEAD, one.key, 0, compare, one)
             return
         target = f"s3://{self.context.bucket}/{one.target}"
         error = outcome[11]
@@ -219,6 +246,35 @@ class CopyJob(Job):
             return
         text = f"the copy {target} has {found.size_bytes} bytes, its source {one.size_bytes}; the source was kept"
         self._finish(one, one.outcome, ServerFault(text, bucket=self.context.bucket, key=one.target))
+
+    def _described(self, copied: Headers, one: _Copied, task: Task, outcome: tuple[Any, ...]) -> None:
+        """HEAD of the source came, after that of the copy."""
+        found = outcome[10]
+        if outcome[11] is not None:
+            self._proven(one, LENGTH_ONLY)
+        elif found.etag == one.etag:
+            self._compare(one, found.headers, copied)
+        elif self._move:
+            text = f"s3://{self._source.bucket}/{one.key} was written again while it was copied; it was kept"
+            self._finish(one, one.outcome, PreconditionFailed(text, bucket=self._source.bucket, key=one.key))
+        else:
+            self._proven(one, LENGTH_ONLY)
+
+    def _compare(self, one: _Copied, source: Headers, copied: Headers) -> None:
+        same, algorithm = same_bytes(source, copied)
+        if same or not algorithm:
+            self._proven(one, algorithm or LENGTH_ONLY)
+            return
+        text = f"the copy s3://{self.context.bucket}/{one.target} has another {algorithm} checksum than its source"
+        self._finish(one, one.outcome, ChecksumMismatch(text, bucket=self.context.bucket, key=one.target))
+
+    def _proven(self, one: _Copied, verified: str) -> None:
+        """The copy is there; ``verified`` says by what that is known."""
+        one.outcome = (*one.outcome[:13], verified)
+        if self._move:
+            self._delete_source(one)
+        else:
+            self._finish(one, one.outcome, None)
 
     def _delete_source(self, one: _Copied) -> None:
         self._deleter.add(one.key, one, one.etag)
@@ -255,17 +311,19 @@ class _CopyInParts(MultipartTransfer):
         self.started_at = self.job.clock()
         job = self.job
         assert isinstance(job, CopyJob)
-        job._request_source(Kind.HEAD, self.one.key, None, self._described, None)
+        job._request_source(Kind.HEAD, self.one.key, 0, self._described, None)
 
     def _described(self, state: Any, task: Task, outcome: tuple[Any, ...]) -> None:
         if outcome[11] is not None:
             self.note(outcome)
             self.fail(outcome[11])
             return
+        found = outcome[10].headers
+        if outcome[10].etag == self.one.etag:
+            self.one.headers = found
         if any(name == "x-amz-metadata-directive" for name, _ in self._headers):
             self.create(tuple(pair for pair in self._headers if not pair[0].endswith("-directive")))
             return
-        found = outcome[10].headers
         kept = [pair for pair in found if pair[0] in _KEPT_HEADERS or pair[0].startswith("x-amz-meta-")]
         self.create((*kept, *self._headers))
 

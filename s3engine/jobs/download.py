@@ -6,19 +6,20 @@ import contextlib
 import os
 import secrets
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
-from s3engine.disk import fold_of, preallocate, sink_error, sync_folder
-from s3engine.errors import DuplicateKey, S3EngineError, SinkError
+from s3engine.disk import fold_of
+from s3engine.errors import DuplicateKey, S3EngineError
 from s3engine.jobs.base import Job, KeyGuard, duplicate
 from s3engine.jobs.delete import DeleteConditions, KeyDeleter, move_error
-from s3engine.jobs.transfer import PartsTransfer
-from s3engine.parts import PartPlan, plan_parts
+from s3engine.jobs.ranges import FileFromRanges
+from s3engine.parts import plan_parts
 from s3engine.paths import FolderGuard, safe_relative
 from s3engine.pool.messages import Kind, NeedsParts, Task
 from s3engine.report import RequestReport
 from s3engine.sinks import temporary_path
-from s3engine.transport import ObjectInfo
+from s3engine.transport import Headers, ObjectInfo
 
 __all__ = ["DownloadJob"]
 
@@ -45,10 +46,13 @@ class DownloadJob(Job):
         self, items: Iterable[Any], bucket: str, root: str, path: Callable[[ObjectInfo], str],
         emit: Callable[[RequestReport], None], *, threshold_bytes: int, part_bytes: int, move: bool = False,
         fsync: bool = False, fold: Callable[[str], Callable[[str], str]] = fold_of,
-        conditions: DeleteConditions | None = None,
+        conditions: DeleteConditions | None = None, verify: bool = False, ask_checksums: bool = False,
     ) -> None:  # fmt: skip
         root = os.path.abspath(root)
-        values = {"bucket": bucket, "root": root, "threshold_bytes": threshold_bytes, "fsync": fsync}
+        values = {
+            "bucket": bucket, "root": root, "threshold_bytes": threshold_bytes, "fsync": fsync, "verify": verify,
+            "ask_checksums": ask_checksums,
+        }  # fmt: skip
         super().__init__(items, values, emit)
         self._path = path
         self._part_bytes = part_bytes
@@ -77,7 +81,7 @@ class DownloadJob(Job):
             return
         wanted = _Wanted(seq, info, relative)
         if info.size_bytes > self._threshold_bytes:
-            self._in_parts(wanted, info)
+            self._in_parts(wanted, info, ())
         else:
             # The temporary name belongs to the object, not to the attempt: whoever takes over after the death of a
             # worker writes over what that one left.
@@ -120,14 +124,16 @@ class DownloadJob(Job):
         path = self._folders.ready(wanted.relative)
         return path, temporary_path(path, f"{self._token}-{wanted.seq}")
 
-    def _in_parts(self, wanted: _Wanted, info: ObjectInfo) -> None:
+    def _in_parts(self, wanted: _Wanted, info: ObjectInfo, headers: Headers) -> None:
         plan = plan_parts(info.size_bytes, self._part_bytes)
-        self.add_composite(_FileFromParts(self, wanted, info, plan, self._over))
+        ready, over = partial(self.temporary, wanted), partial(self._over, wanted)
+        self.add_composite(FileFromRanges(self, wanted.seq, info, plan, ready, over, headers))
 
     def _got(self, wanted: _Wanted, task: Task, outcome: tuple[Any, ...]) -> None:
         error = outcome[11]
         if type(error) is NeedsParts:
-            self._in_parts(wanted, wanted.info._replace(size_bytes=error.size_bytes, etag=error.etag))
+            found = wanted.info._replace(size_bytes=error.size_bytes, etag=error.etag)
+            self._in_parts(wanted, found, error.headers)
         else:
             if error is not None:
                 # The worker removes what it wrote; one that was killed while it wrote could not.
@@ -151,61 +157,3 @@ class DownloadJob(Job):
     def _report(self, wanted: _Wanted, outcome: tuple[Any, ...], error: S3EngineError | None) -> None:
         target = os.path.join(self.context.root, wanted.relative)
         self.report(wanted.seq, wanted.info.key, outcome, target=target, error=error)
-
-
-class _FileFromParts(PartsTransfer):
-    __slots__ = ("_etag", "_over", "_path", "_temporary", "wanted")
-
-    def __init__(
-        self, job: DownloadJob, wanted: _Wanted, info: ObjectInfo, plan: PartPlan,
-        over: Callable[[_Wanted, tuple[Any, ...]], None],
-    ) -> None:  # fmt: skip
-        super().__init__(job, wanted.seq, info.key, plan)
-        self.wanted = wanted
-        self._etag = info.etag
-        self._over = over
-        self._path = self._temporary = ""
-
-    def begin(self) -> None:
-        job = self.job
-        assert isinstance(job, DownloadJob)
-        try:
-            self._path, self._temporary = job.temporary(self.wanted)
-            preallocate(self._temporary, self.plan.size_bytes, self._path)
-        except S3EngineError as error:
-            self.fail(error)
-            return
-        super().begin()
-
-    def part_task(self, index: int) -> Task:
-        first, last = self.plan.span(index)
-        arg = (self._temporary, first, last, self._etag)
-        return self.job.task(Kind.GET_PART, self.key, last + 1 - first, arg, self.part_done, index)
-
-    def keep(self, index: int, outcome: tuple[Any, ...]) -> None:
-        self.etag = outcome[9]
-        # The first answer pins the object; the parts that follow must come from the same one.
-        self._etag = self._etag or self.etag
-
-    def all_parts_done(self) -> None:
-        try:
-            size = os.stat(self._temporary).st_size
-            if size != self.plan.size_bytes:
-                raise SinkError(f"{self._temporary!r} has {size} bytes of {self.plan.size_bytes}", path=self._temporary)
-            os.replace(self._temporary, self._path)
-            if self.job.context.fsync:  # each part is on the disk, its name is not
-                sync_folder(self._path)
-        except OSError as error:
-            self.fail(sink_error(self._path, error))
-        except SinkError as error:
-            self.fail(error)
-        else:
-            self.over(None)
-
-    def undo(self) -> None:
-        if self._temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(self._temporary)
-
-    def finished(self, outcome: tuple[Any, ...]) -> None:
-        self._over(self.wanted, outcome)

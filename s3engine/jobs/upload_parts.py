@@ -12,7 +12,7 @@ from s3engine.jobs.base import Job
 from s3engine.jobs.transfer import MultipartTransfer
 from s3engine.parts import PartPlan
 from s3engine.pool.messages import Kind, Task
-from s3engine.pool.uploads import LENGTH_ONLY
+from s3engine.report import LENGTH_ONLY
 from s3engine.sources import FileSource
 from s3engine.transport import FilePart, Headers
 

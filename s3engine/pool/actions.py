@@ -21,6 +21,7 @@ from s3engine.control.estimator import OpClass
 from s3engine.control.retry import Verdict, classify
 from s3engine.disk import sink_error
 from s3engine.errors import (
+    PreconditionFailed,
     RequestError,
     S3EngineError,
     ServerFault,
@@ -31,9 +32,12 @@ from s3engine.errors import (
 from s3engine.paths import FolderGuard
 from s3engine.pool.messages import Context, Kind, NeedsParts, Task
 from s3engine.pool.room import Room
-from s3engine.pool.uploads import LENGTH_ONLY, Checker, checksum_of_parts, contradiction
+from s3engine.pool.uploads import Checker, checksum_of_parts, contradiction
+from s3engine.reading import checksum_of_file
+from s3engine.report import LENGTH_ONLY
 from s3engine.sinks import FileSink, MemorySink, PartSink
-from s3engine.transport import Body, CompletedPart, FilePart, Headers, Timeouts
+from s3engine.stored import ASK, Stored, digest_of, mismatch, stored
+from s3engine.transport import Body, CompletedPart, FilePart, GetResult, Headers, Timeouts
 from s3engine.wire import source_error
 
 __all__ = ["ACTIONS", "Action", "Item", "WorkerContext", "abandon", "content_type_headers", "not_in_xml"]
@@ -48,8 +52,8 @@ class WorkerContext:
     """A Context as a worker uses it: with its caches."""
 
     __slots__ = (
-        "bucket", "checker", "content_types", "endpoint", "fsync", "guard", "headers", "id", "source_bucket",
-        "threshold_bytes", "wary",
+        "ask", "bucket", "checker", "content_types", "endpoint", "fsync", "guard", "headers", "id", "source_bucket",
+        "threshold_bytes", "verify", "wary",
     )  # fmt: skip
 
     def __init__(self, context: Context, room: Room | None = None) -> None:
@@ -64,7 +68,13 @@ class WorkerContext:
         self.fsync = context.fsync
         self.wary = False  # the target's file system has refused a file
         self.checker = Checker(context.checking, room or Room()) if context.checking is not None else None
+        self.verify = context.verify
+        self.ask: Headers = ASK if context.verify and context.ask_checksums else ()
         self.endpoint: Any = None  # where the exchanges of this context went last
+
+    def evidence(self, info: GetResult) -> Stored:
+        """What the store says of the bytes of a whole object."""
+        return stored(info.headers, info.etag, self.bucket)
 
 
 class Item:
@@ -73,7 +83,7 @@ class Item:
     __slots__ = (
         "arg", "attempts", "body", "bytes_per_s", "checksum", "context", "doubted", "error", "etag", "exchange",
         "failed", "failures", "first_at", "free_used", "held_bytes", "key", "kind", "mtime_ns", "paid", "sink",
-        "size_bytes", "started_at", "task_id", "timeouts", "trailer", "verdict",
+        "size_bytes", "started_at", "stopped", "task_id", "timeouts", "trailer", "verdict",
     )  # fmt: skip
 
     def __init__(self, task: Task, context: WorkerContext) -> None:
@@ -99,6 +109,7 @@ class Item:
         self.error: S3EngineError | None = None  # of the last attempt, while it waits for the next
         self.timeouts: Timeouts | None = None
         self.verdict: Any = None
+        self.stopped = False  # a task without a request, of a batch that was cancelled
 
 
 class Ended(NamedTuple):
@@ -225,8 +236,10 @@ def _open_target(item: Item) -> None:
         path = guard.ready(relative)
         if os.path.isdir(path) and not relative.endswith("/"):
             raise sink_error(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
-        item.sink = FileSink(path, token, item.context.threshold_bytes, NeedsParts, fsync=item.context.fsync)
-        if item.context.wary and not relative.endswith("/") and item.size_bytes <= item.context.threshold_bytes:
+        context = item.context
+        evidence = context.evidence if context.verify else None
+        item.sink = FileSink(path, token, context.threshold_bytes, NeedsParts, evidence, fsync=context.fsync)
+        if context.wary and not relative.endswith("/") and item.size_bytes <= context.threshold_bytes:
             # On a full disk ten thousand objects would each be fetched, to be thrown away.
             item.sink.reserve(item.size_bytes)
 
@@ -236,7 +249,10 @@ def _begin_get(item: Item, api: Any, timeouts: Timeouts) -> Any:
     # Go on where an earlier attempt broke off, if the object is still the same one.
     first = sink.received if sink.etag else 0
     if_match = sink.etag if first else item.arg[1]
-    return api.get_object(item.context.bucket, item.key, sink, first=first, if_match=if_match, timeouts=timeouts)
+    context = item.context
+    return api.get_object(
+        context.bucket, item.key, sink, first=first, if_match=if_match, headers=context.ask, timeouts=timeouts
+    )
 
 
 def _end_get(item: Item, result: Any) -> Ended:
@@ -244,20 +260,32 @@ def _end_get(item: Item, result: Any) -> Ended:
     if result.total_bytes >= 0 and sink.received != result.total_bytes:
         name = f"GetObject s3://{item.context.bucket}/{item.key}"
         raise ServerFault(f"{name}: {sink.received} bytes of {result.total_bytes} came")
+    if 0 <= item.size_bytes != sink.received:
+        raise PreconditionFailed(
+            f"GetObject s3://{item.context.bucket}/{item.key}: {sink.received} bytes came of an object that was listed "
+            f"with {item.size_bytes}; it was written again",
+            operation="GetObject", bucket=item.context.bucket, key=item.key,
+        )  # fmt: skip
+    verified = LENGTH_ONLY
     if item.arg[0].endswith("/"):  # a folder marker: the folder is what it stands for
         if sink.received:
             raise SinkError(f"key {item.key!r} ends in / and has a body; give it another path", key=item.key)
         sink.discard()
     else:
+        if sink.expected.algorithm:
+            came = sink.digest()
+            if came != sink.expected.value:
+                sink.restart()
+                raise mismatch(item.context.bucket, item.key, sink.expected, came, item.error)
+            verified = sink.expected.algorithm
         sink.commit()
     item.size_bytes = sink.received
-    return Ended(result.etag, result.request_id, result.status)
+    return Ended(result.etag, result.request_id, result.status, verified=verified)
 
 
 def _open_part_target(item: Item) -> None:
     if item.sink is None:
-        path, first, last, etag = item.arg
-        item.sink = PartSink(path, first, last, etag)
+        item.sink = PartSink(*item.arg)
 
 
 def _begin_get_part(item: Item, api: Any, timeouts: Timeouts) -> Any:
@@ -276,7 +304,7 @@ def _end_get_part(item: Item, result: Any) -> Ended:
         sink.sync()
     sink.close()
     item.size_bytes = sink.last + 1 - sink.first
-    return Ended(result.etag, result.request_id, result.status)
+    return Ended(result.etag, result.request_id, result.status, checksum=sink.checksum)
 
 
 def _open_memory(item: Item) -> None:
@@ -286,13 +314,32 @@ def _open_memory(item: Item) -> None:
 
 def _begin_get_bytes(item: Item, api: Any, timeouts: Timeouts) -> Any:
     item.sink = MemorySink()
-    return api.get_object(item.context.bucket, item.key, item.sink, if_match=item.arg, timeouts=timeouts)
+    return api.get_object(
+        item.context.bucket, item.key, item.sink, if_match=item.arg, headers=item.context.ask, timeouts=timeouts
+    )
 
 
 def _end_get_bytes(item: Item, result: Any) -> Ended:
     body = item.sink.body()
+    verified = LENGTH_ONLY
+    if item.context.verify:
+        expected = item.context.evidence(result)
+        if expected.algorithm and expected.parts < 2:
+            came = digest_of(expected, body)
+            if came != expected.value:
+                raise mismatch(item.context.bucket, item.key, expected, came, item.error)
+            verified = expected.algorithm
     item.size_bytes = len(body)
-    return Ended(result.etag, result.request_id, result.status, body)
+    return Ended(result.etag, result.request_id, result.status, body, verified=verified)
+
+
+def _begin_read(item: Item, api: Any, timeouts: Timeouts) -> Any:
+    path, algorithm, part_bytes = item.arg
+    return checksum_of_file(path, algorithm, part_bytes, lambda: item.stopped)
+
+
+def _end_read(item: Item, result: Any) -> Ended:
+    return Ended(status=0, detail=result)
 
 
 # ---- CopyObject, HeadObject, DeleteObjects
@@ -312,7 +359,10 @@ def _end_copy(item: Item, result: Any) -> Ended:
 
 
 def _begin_head(item: Item, api: Any, timeouts: Timeouts) -> Any:
-    return api.head_object(item.context.bucket, item.key, timeouts=timeouts)
+    context = item.context
+    if item.arg is None:
+        return api.head_object(context.bucket, item.key, timeouts=timeouts)
+    return api.head_object(context.bucket, item.key, part_number=item.arg, headers=context.ask, timeouts=timeouts)
 
 
 def _end_head(item: Item, result: Any) -> Ended:
@@ -452,6 +502,7 @@ ACTIONS: dict[int, Action] = {
     Kind.GET_FILE: Action(OpClass.GET, _open_target, _begin_get, _end_get),
     Kind.GET_PART: Action(OpClass.GET, _open_part_target, _begin_get_part, _end_get_part),
     Kind.GET_BYTES: Action(OpClass.GET, _open_memory, _begin_get_bytes, _end_get_bytes),
+    Kind.READ_FILE: Action(OpClass.GET, None, _begin_read, _end_read),
     Kind.COPY: Action(OpClass.COPY, None, _begin_copy, _end_copy),
     Kind.HEAD: Action(OpClass.HEAD, None, _begin_head, _end_head),
     Kind.DELETE: Action(OpClass.DELETE, None, _begin_delete, _end_delete),

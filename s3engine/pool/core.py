@@ -111,6 +111,20 @@ class Core:
             )
         )  # fmt: skip
 
+    def local_done(self, item: Item, ended: Ended, now: float) -> None:
+        """A task without a request is done: that says nothing about the store."""
+        self.outcomes.append(
+            (
+                item.task_id, 0, now - item.started_at, now - item.first_at, 0.0, 0.0, 0, "", item.size_bytes,
+                ended.etag, ended.detail, None, ended.checksum, ended.verified,
+            )
+        )  # fmt: skip
+
+    def local_failed(self, item: Item, error: S3EngineError, now: float) -> None:
+        """A task without a request failed: it would fail again."""
+        item.attempts = 0
+        self._end(item, error, now)
+
     def failed(self, item: Item, error: S3EngineError, now: float) -> Decision | None:
         """An attempt failed: what to do, or None when that was the end and the outcome is written."""
         if item.held_bytes:

@@ -19,7 +19,8 @@ from s3engine.control.retry import Verdict
 from s3engine.errors import ConnectionLost, RequestError, S3EngineError, TransferError
 from s3engine.pool.actions import ACTIONS, Item
 from s3engine.pool.core import Core
-from s3engine.pool.messages import Task
+from s3engine.pool.local_work import LocalWork
+from s3engine.pool.messages import LOCAL_KINDS, Task
 from s3engine.pool.room import NoRoom
 from s3engine.wire import RECEIVE_BYTES, Wire
 
@@ -55,6 +56,7 @@ class LoopLane:
         self._connecting = 0
         self._connected: deque[tuple[Any, Any]] = deque()
         self._executor: ThreadPoolExecutor | None = None
+        self._local = LocalWork(core, self._wake)
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         poller.register(self._wake_read, _IN)
 
@@ -63,11 +65,16 @@ class LoopLane:
         """Nothing to do and nothing under way."""
         return not (
             self._in_flight or self._pending or self._delayed or self._for_credentials or self._for_room
+            or self._local.under_way
         )
 
     def submit(self, tasks: list[Task]) -> None:
         """Take tasks."""
-        self._pending.extend(map(self._core.item, tasks))
+        for item in map(self._core.item, tasks):
+            if item.kind in LOCAL_KINDS:
+                self._local.start(item)
+            else:
+                self._pending.append(item)
 
     def take_outcomes(self) -> list[tuple[Any, ...]]:
         """The outcomes since the last call."""
@@ -274,6 +281,10 @@ class LoopLane:
         except Exception as error:  # noqa: BLE001  (a bug must reach the report, not die in a thread)
             result = RequestError(f"cannot connect: {error!r}")
         self._connected.append((endpoint, result))
+        self._wake()
+
+    def _wake(self) -> None:
+        # From any thread.
         try:
             os.write(self._wake_write, b"\0")
         except BlockingIOError:
@@ -282,6 +293,7 @@ class LoopLane:
     def _take_connected(self, now: float) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
+        self._local.collect()
         while self._connected:
             endpoint, result = self._connected.popleft()
             self._connecting -= 1
@@ -386,6 +398,7 @@ class LoopLane:
                 self._core.cancelled(item, now)
         if not hard:
             return
+        self._local.cancel(context_id)
         for wire in list(self._wires.values()):
             busy: Item | None = wire.item
             if busy is not None and busy.context.id == context_id:
@@ -400,6 +413,7 @@ class LoopLane:
             self._forget(wire)
             wire.close()
         self._idle.clear()
+        self._local.close()
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
 

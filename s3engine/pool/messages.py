@@ -15,8 +15,9 @@ from s3engine.integrity.choice import Checking
 from s3engine.transport import Headers
 
 __all__ = [
-    "BROKEN", "CANCEL", "CHANGES", "CONTEXT", "CREDENTIALS", "FORGET", "LARGE_KINDS", "NEED_CREDENTIALS", "OUTCOMES",
-    "READY", "STOP", "TASKS", "Context", "Kind", "NeedsParts", "Outcome", "Task", "cancelled_error",
+    "BROKEN", "CANCEL", "CHANGES", "CONTEXT", "CREDENTIALS", "FORGET", "LARGE_KINDS", "LOCAL_KINDS",
+    "NEED_CREDENTIALS", "OUTCOMES", "READY", "STOP", "TASKS", "Context", "Kind", "NeedsParts", "Outcome", "Task",
+    "cancelled_error",
 ]  # fmt: skip
 
 TASKS, CONTEXT, FORGET, CREDENTIALS, CANCEL, STOP, READY, OUTCOMES, NEED_CREDENTIALS, BROKEN = range(10)
@@ -31,10 +32,10 @@ class Kind:
     PUT_FILE = 0  # (path, Headers or None)
     PUT_BYTES = 1  # (bytes, Headers or None)
     GET_FILE = 2  # (target path below the context's root, expected ETag or "", token of the temporary name)
-    GET_PART = 3  # (temporary path, first byte, last byte, ETag)
+    GET_PART = 3  # (temporary path, first byte, last byte, ETag, bytes of the object, algorithm or "")
     COPY = 4  # (source key, expected ETag or "", Headers or None)
     DELETE = 5  # [(key, expected ETag or ""), ...]
-    HEAD = 6  # None
+    HEAD = 6  # None, or 0: with stored checksums, or the number of a part
     CREATE = 7  # Headers
     PART = 8  # (upload id, part number, FilePart, algorithm of its checksum or "")
     PART_COPY = 9  # (upload id, part number, source key, first byte, last byte, ETag)
@@ -42,18 +43,21 @@ class Kind:
     ABORT = 11  # upload id
     LIST_PARTS = 13  # (upload id, marker)
     GET_BYTES = 12  # expected ETag or ""
+    READ_FILE = 14  # (path, algorithm, bytes of a part or 0)
 
 
 CHANGES = frozenset((Kind.PUT_FILE, Kind.PUT_BYTES, Kind.COPY, Kind.DELETE, Kind.COMPLETE))
 """Tasks after which objects are others than before."""
 LARGE_KINDS = frozenset((Kind.PART, Kind.GET_PART, Kind.PART_COPY))
 """Tasks that move a part of a large object: few of them are in flight at a time."""
+LOCAL_KINDS = frozenset((Kind.READ_FILE,))
+"""Tasks without a request: a lane that must not block carries them out in a thread of their own."""
 
 
 class Outcome(NamedTuple):
     """What became of a task; crosses as a plain tuple. ``detail`` by Kind: an upload id (CREATE), HeadResult (HEAD),
-    [(key, error), ...] (DELETE), the body (GET_BYTES), what is wrong with the object, or ""
-    (COMPLETE)."""
+    [(key, error), ...] (DELETE), the body (GET_BYTES), what is wrong with the object, or "" (COMPLETE), the checksum
+    (READ_FILE; of the parts' checksums for parts)."""
 
     task_id: int
     attempts: int
@@ -88,6 +92,8 @@ class NeedsParts(S3EngineError):
     size_bytes: int
     mtime_ns: int = 0
     etag: str = ""
+    headers: Headers = ()
+    """Of the answer to a GET, which tell the stored checksums."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,3 +112,7 @@ class Context:
     threshold_bytes: int = 0
     checking: Checking | None = None
     """What is done about the bytes of uploads."""
+    verify: bool = False
+    """Downloads are compared with what the store says of their bytes."""
+    ask_checksums: bool = False
+    """The transport can ask for stored checksums."""

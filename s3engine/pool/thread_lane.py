@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import select
@@ -13,7 +14,8 @@ from s3engine.control.retry import Verdict
 from s3engine.errors import RequestError, S3EngineError, TransferError
 from s3engine.pool.actions import ACTIONS, Item
 from s3engine.pool.core import Core
-from s3engine.pool.messages import Task
+from s3engine.pool.local_work import LocalWork
+from s3engine.pool.messages import LOCAL_KINDS, Task
 from s3engine.pool.room import NoRoom
 
 __all__ = ["ThreadLane"]
@@ -34,6 +36,7 @@ class ThreadLane:
         self._unfinished = 0
         self._submits = 0
         self._cancelled: dict[int, int] = {}  # by context: how many submits had been when the cancel came
+        self._local = LocalWork(core, self._wake)
         self._closing = threading.Event()
         self._renewed = threading.Condition(self._lock)
         self._generation = 0
@@ -44,11 +47,16 @@ class ThreadLane:
     def idle(self) -> bool:
         """Nothing to do and nothing under way."""
         with self._lock:
-            return self._unfinished == 0
+            return self._unfinished == 0 and not self._local.under_way
 
     def submit(self, tasks: list[Task]) -> None:
         """Take tasks."""
-        items: deque[Item] = deque(map(self._core.item, tasks))
+        items: deque[Item] = deque()
+        for item in map(self._core.item, tasks):
+            if item.kind in LOCAL_KINDS:
+                self._local.start(item)
+            else:
+                items.append(item)
         with self._lock:
             self._unfinished += len(items)
             self._submits += 1
@@ -70,10 +78,10 @@ class ThreadLane:
 
     def on_event(self, fd: int, mask: int, now: float) -> None:
         """A thread has finished something."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
-        except BlockingIOError:
-            return
+        with self._lock:
+            self._local.collect()
 
     def pump(self, now: float) -> None:
         """Threads take their work themselves."""
@@ -97,10 +105,13 @@ class ThreadLane:
         with self._lock:
             # Only what is here already: what comes later undoes (AbortMultipartUpload) or completes what was begun.
             self._cancelled[context_id] = self._submits
+        if hard:
+            self._local.cancel(context_id)
 
     def close(self) -> None:
         """Tell the threads to end; they are daemons, so one that hangs in a call does not keep the process."""
         self._closing.set()
+        self._local.close()
         for _ in self._threads:
             self._queue.put(None)
 
@@ -114,10 +125,12 @@ class ThreadLane:
             self._carry_out(*entry)
             with self._lock:
                 self._unfinished -= 1
-            try:
-                os.write(self._wake_write, b"\0")
-            except BlockingIOError:
-                continue  # the pipe is full of wake-ups already
+            self._wake()
+
+    def _wake(self) -> None:
+        # A pipe that is full is full of wake-ups already.
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._wake_write, b"\0")
 
     def _carry_out(self, item: Item, submit: int) -> None:
         core = self._core

@@ -19,15 +19,14 @@ from s3engine import checksums
 from s3engine.errors import ChecksumMismatch, SourceChanged
 from s3engine.integrity.choice import Checking
 from s3engine.pool.room import HELD_BYTES, Room
+from s3engine.report import LENGTH_ONLY
 from s3engine.transport import CompletedPart, FilePart, Headers
 from s3engine.wire import check_unchanged, source_error
 
 if TYPE_CHECKING:
     from s3engine.pool.actions import Item
 
-__all__ = ["LENGTH_ONLY", "Checker", "checksum_of_parts", "contradiction", "read_part"]
-
-LENGTH_ONLY = "length only"
+__all__ = ["Checker", "checksum_of_parts", "contradiction", "read_part"]
 
 _PIECE_BYTES = 1024 * 1024
 _ETAG_BYTES = 16 * 1024 * 1024  # of a transport that sends no checksums: larger bodies get an ETag that is no MD5

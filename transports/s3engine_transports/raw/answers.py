@@ -61,8 +61,8 @@ def get(exchange: RawExchange[Any], clock: Clock) -> GetResult:
 
 
 def head(answer: Answered, clock: Clock) -> HeadResult:
-    """HeadObject."""
-    if answer.status != 200:
+    """HeadObject; of a part it may be answered 206."""
+    if answer.status not in (200, 206):
         raise failure(answer, clock)
     headers = answer.headers
     length = headers.get("content-length", "0")
@@ -70,7 +70,7 @@ def head(answer: Answered, clock: Clock) -> HeadResult:
         raise NotS3(f"{answer.describe()}: Content-Length is {length[:40]!r}", status=200, **answer.where())
     return HeadResult(
         int(length), headers.get("etag", "").strip('"'), headers.get("content-type", ""),
-        headers.get("last-modified", ""), headers.get("x-amz-request-id", ""), 200, tuple(headers.items()),
+        headers.get("last-modified", ""), headers.get("x-amz-request-id", ""), answer.status, tuple(headers.items()),
     )  # fmt: skip
 
 

@@ -1,0 +1,169 @@
+"""What a store says of the bytes of an object, and what the bytes that came say: the evidence of a download.
+
+A store can keep checksums (``x-amz-checksum-*``, shown to who asks for them), and the ETag of an object that came in
+one piece is its MD5, unless it is encrypted with a key of KMS or the customer, or lies in a directory bucket
+(https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html). What came in parts has either a checksum of the whole
+(type FULL_OBJECT), or one of the checksums of its parts, written with "-" and the number of parts, as its ETag is.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from s3engine import checksums
+from s3engine.errors import ChecksumMismatch, S3EngineError
+from s3engine.transport import Headers
+
+__all__ = [
+    "ASK", "NOTHING", "Stored", "composite", "digest_of", "guess_part_bytes", "mismatch", "same_bytes",
+    "stored",
+]  # fmt: skip
+
+ASK: Headers = (("x-amz-checksum-mode", "ENABLED"),)
+"""Asks a store to show the checksums it keeps."""
+
+_SIZES = {"crc64nvme": 8, "crc32c": 4, "crc32": 4, "sha256": 32}
+_HEADERS = {checksums.header_name(name): name for name in _SIZES}
+_etag = re.compile(r"([0-9a-fA-F]{32})(?:-([1-9][0-9]{0,4}))?").fullmatch
+_DIRECTORY_BUCKET = "--x-s3"
+_MIB = 1024 * 1024
+# What clients cut uploads into: the AWS SDKs 8 or 5, rclone 5, MinIO 16, s3cmd 15, others round numbers.
+_COMMON_PART_BYTES = tuple(size * _MIB for size in (8, 5, 16, 15, 10, 20, 32, 50, 64, 100, 128, 256, 512))
+
+
+class Stored(NamedTuple):
+    """A checksum that the store has. ``parts`` 0: of the whole; else of the checksums of so many parts."""
+
+    algorithm: str = ""
+    value: bytes = b""
+    parts: int = 0
+    from_etag: bool = False
+
+
+NOTHING = Stored()
+"""The store says nothing that could be compared."""
+
+
+def stored(headers: Headers, etag: str, bucket: str, can: Callable[[str], bool] = checksums.available) -> Stored:
+    """The best evidence in the headers of an answer about a whole object, and its ETag without quotes.
+
+    One of the whole goes before one of parts, and a checksum before the ETag. Only algorithms that ``can`` be computed.
+    """
+    found: dict[str, str] | None = None
+    etag_is_md5 = True
+    for name, value in headers:
+        if name[:6] != "x-amz-":
+            continue
+        if name in _HEADERS:
+            if found is None:
+                found = {}
+            found[_HEADERS[name]] = value
+        elif name == "x-amz-server-side-encryption":
+            etag_is_md5 = etag_is_md5 and value == "AES256"
+        elif name == "x-amz-server-side-encryption-customer-algorithm":
+            etag_is_md5 = False
+    of_parts = NOTHING
+    if found is not None:
+        composite_type = ("x-amz-checksum-type", "COMPOSITE") in headers
+        for algorithm in checksums.ALGORITHMS:
+            if algorithm in found and can(algorithm):
+                one = _parsed(algorithm, found[algorithm], composite_type)
+                if one.algorithm and not one.parts:
+                    return one
+                of_parts = of_parts if of_parts.algorithm else one
+    match = _etag(etag) if etag_is_md5 and not bucket.endswith(_DIRECTORY_BUCKET) else None
+    if match is None:
+        return of_parts
+    parts = int(match[2] or 0)
+    if parts and of_parts.algorithm:
+        return of_parts
+    return Stored("md5", bytes.fromhex(match[1]), parts, True)
+
+
+def _parsed(algorithm: str, text: str, composite_type: bool) -> Stored:
+    value, dash, parts = text.partition("-")
+    try:
+        raw = base64.b64decode(value, validate=True)
+    except binascii.Error:
+        return NOTHING
+    if len(raw) != _SIZES[algorithm] or (dash and not (parts.isascii() and parts.isdigit() and int(parts))):
+        return NOTHING
+    if composite_type and not dash:  # of parts nobody knows the number of
+        return NOTHING
+    return Stored(algorithm, raw, int(parts or 0))
+
+
+def composite(algorithm: str, values: Iterable[bytes]) -> bytes:
+    """The checksum of the checksums of the parts."""
+    digest = checksums.new(algorithm)
+    for value in values:
+        digest.update(value)
+    return digest.digest()
+
+
+def guess_part_bytes(size_bytes: int, parts: int) -> int:
+    """A common size of parts that makes ``parts`` of ``size_bytes``; 0 when there is none."""
+    return next((size for size in _COMMON_PART_BYTES if -(-size_bytes // size) == parts), 0)
+
+
+def same_bytes(one: Headers, other: Headers) -> tuple[bool, str]:
+    """Whether two objects have the same bytes by the checksums that the store keeps of both, and by which one.
+
+    ``(True, "crc32")``: by that; ``(False, "crc32")``: that one differs; ``(False, "")``: there is none to compare.
+    """
+    first, second = dict(one), dict(other)
+    for header, algorithm in _HEADERS.items():
+        ours, theirs = first.get(header, ""), second.get(header, "")
+        if not ours or not theirs:
+            continue
+        if ours == theirs:
+            return True, algorithm
+        values = (
+            _parsed(algorithm, ours, first.get("x-amz-checksum-type") == "COMPOSITE"),
+            _parsed(algorithm, theirs, second.get("x-amz-checksum-type") == "COMPOSITE"),
+        )
+        # Checksums of parts differ with the size of the parts, and say nothing then.
+        if all(value.algorithm and not value.parts for value in values):
+            return False, algorithm
+    return False, ""
+
+
+def digest_of(expected: Stored, body: bytes) -> bytes:
+    """What ``expected.value`` is for a body that is right and came in one piece (or was uploaded as one part)."""
+    digest = checksums.new(expected.algorithm)
+    digest.update(body)
+    return composite(expected.algorithm, (digest.digest(),)) if expected.parts else digest.digest()
+
+
+def mismatch(
+    bucket: str, key: str, expected: Stored, came: bytes, before: S3EngineError | None = None
+) -> ChecksumMismatch:
+    """The error for bytes that are not those the store speaks of.
+
+    ``before`` is what the attempt before ended with: when the same bytes came twice, the error is ``permanent``, and
+    says how to go on.
+    """
+    name = f"GetObject s3://{bucket}/{key}".encode("unicode_escape").decode("ascii")
+    what = "ETag" if expected.from_etag else "stored checksum"
+    text = (
+        f"{name}: {expected.algorithm} of the bytes that came is {_shown(expected, came)}, by its {what} it should be "
+        f"{_shown(expected, expected.value)}"
+    )
+    permanent = isinstance(before, ChecksumMismatch) and before.message == text
+    if permanent:
+        text += "; the same bytes came twice, so they are what the store has. "
+        if expected.from_etag:
+            text += "If the ETags of this store are no MD5s, switch the comparison off"
+        else:
+            text += "To have them as they are, switch the comparison off"
+        text += ": --no-verify, verify_downloads=False"
+    return ChecksumMismatch(text, operation="GetObject", bucket=bucket, key=key, permanent=permanent)
+
+
+def _shown(expected: Stored, value: bytes) -> str:
+    shown = value.hex() if expected.algorithm == "md5" else base64.b64encode(value).decode()
+    return f"{shown}-{expected.parts}" if expected.parts else shown
