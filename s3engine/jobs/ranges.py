@@ -183,7 +183,7 @@ class FileFromRanges(PartsTransfer):
             else:
                 self._named(LENGTH_ONLY)
         else:
-            self._wrong(came)
+            self._suspect(came, expected.parts)
 
     def _cut_otherwise(self, came: bytes, part_bytes: int, *, sure: bool) -> None:
         """It is known now how the upload was cut, or that nobody knows."""
@@ -192,11 +192,31 @@ class FileFromRanges(PartsTransfer):
             return
         self._sure = True
         if part_bytes == self._part_bytes:
-            self._wrong(came)
+            self._suspect(came, self._expected.parts)
         else:
             self._part_bytes = part_bytes
             self._algorithm = ""  # what was computed of the ranges is of no use
             self._read_back()
+
+    def _suspect(self, came: bytes, number: int) -> None:
+        """Before all is fetched again: parts 2 to ``number`` of the upload may be of other sizes than the first."""
+        if number > 1 and self._before is None:
+            self.job.request(Kind.HEAD, self.key, 0, number, self._part_told, (came, number))
+        else:
+            self._wrong(came)
+
+    def _part_told(self, state: tuple[bytes, int], task: Task, outcome: tuple[Any, ...]) -> None:
+        came, number = state
+        error = outcome[11]
+        due = min(self._part_bytes, self.plan.size_bytes - (number - 1) * self._part_bytes)
+        if isinstance(error, Cancelled):
+            self.fail(error)
+        elif error is not None:
+            self._wrong(came)
+        elif outcome[10].size_bytes == due:
+            self._suspect(came, number - 1)
+        else:
+            self._named(LENGTH_ONLY)
 
     def _wrong(self, came: bytes) -> None:
         """Begin again, once."""
