@@ -78,7 +78,7 @@ def flip(at: int, times: int = 1) -> Plan:
 def test_flip_in_a_whole_object(
     through: Through, bucket: str, probe: S3Probe, tmp_path: Path, algorithm: str, size: int
 ) -> None:
-    """A bit turned over in a body is noticed by the checksum of whoever stored it, or the MD5; the next try is right."""
+    """A bit turned over in a body is noticed by the checksum it was stored with, or the MD5; the next try is right."""
     if algorithm and not checksums.available(algorithm):
         pytest.skip("needs awscrt")
     body = random.Random(size).randbytes(size)
