@@ -177,17 +177,21 @@ class FileFromRanges(PartsTransfer):
         expected = self._expected
         if came == expected.value:
             self._named(expected.algorithm)
-        elif expected.parts > 1 and not self._sure:
-            if self.job.context.ask_checksums:
-                self.job.request(Kind.HEAD, self.key, 0, 1, self._first_part, partial(self._cut_otherwise, came))
-            else:
-                self._named(LENGTH_ONLY)
-        else:
+        elif self._before is not None or expected.parts < 2:
+            self._wrong(came)
+        elif self._sure:
             self._suspect(came, expected.parts)
+        elif self.job.context.ask_checksums:
+            self.job.request(Kind.HEAD, self.key, 0, 1, self._first_part, partial(self._cut_otherwise, came))
+        else:
+            self._wrong(came)
 
     def _cut_otherwise(self, came: bytes, part_bytes: int, *, sure: bool) -> None:
         """It is known now how the upload was cut, or that nobody knows."""
-        if not sure or not part_bytes:
+        if not sure:
+            self._wrong(came)
+            return
+        if not part_bytes:
             self._named(LENGTH_ONLY)
             return
         self._sure = True
@@ -200,7 +204,7 @@ class FileFromRanges(PartsTransfer):
 
     def _suspect(self, came: bytes, number: int) -> None:
         """Before all is fetched again: parts 2 to ``number`` of the upload may be of other sizes than the first."""
-        if number > 1 and self._before is None:
+        if number > 1:
             self.job.request(Kind.HEAD, self.key, 0, number, self._part_told, (came, number))
         else:
             self._wrong(came)
@@ -220,14 +224,19 @@ class FileFromRanges(PartsTransfer):
 
     def _wrong(self, came: bytes) -> None:
         """Begin again, once."""
-        error = mismatch(self.job.context.bucket, self.key, self._expected, came, self._before)
-        if self._before is not None:
+        expected = self._expected
+        error = mismatch(self.job.context.bucket, self.key, expected, came, self._before)
+        if self._before is None:
+            self._before = error
+            self._next = 0
+            self._completing = False
+            self.job.composite_ready(self)
+        elif error.permanent and expected.parts > 1 and (expected.from_etag or not self._sure):
+            # What came twice is what the store has. How it makes the ETags of what came in parts is its own affair
+            # (SeaweedFS: another way when the parts are copies).
+            self._named(LENGTH_ONLY)
+        else:
             self.fail(error)
-            return
-        self._before = error
-        self._next = 0
-        self._completing = False
-        self.job.composite_ready(self)
 
     def _named(self, verified: str) -> None:
         self.verified = verified

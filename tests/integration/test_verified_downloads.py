@@ -229,10 +229,20 @@ def test_other_stores(server: str, request: pytest.FixtureRequest, tmp_path: Pat
             patch.setenv("AWS_SECRET_ACCESS_KEY", store.secret_key)
             with Engine(endpoint_url=store.endpoint_url, workers=1, multipart_threshold_bytes=5 * MIB) as engine:
                 reports = {r.key: r for r in engine.download("verified", engine.list("verified"), tmp_path)}
+            plan = matching(b"range:", script([FlipBit(100, "down")]))
+            port = int(store.endpoint_url.rpartition(":")[2])
+            with (
+                FaultProxy("127.0.0.1", port, plan) as proxy,
+                Engine(endpoint_url=proxy.endpoint_url, workers=1, multipart_threshold_bytes=5 * MIB) as engine,
+            ):
+                (again,) = engine.download("verified", ["parts"], tmp_path / "again")
     assert {key: report.error for key, report in reports.items()} == dict.fromkeys(reports)
     verified = {key: report.verified for key, report in reports.items()}
     assert verified == {"plain": "md5", "sum": "sha256", "large": "md5", "parts": "md5"}
     assert (tmp_path / "parts").read_bytes() == large
+    assert (again.error, again.verified) == (None, "md5")
+    assert again.attempts > 1
+    assert (tmp_path / "again" / "parts").read_bytes() == large
 
 
 @pytest.mark.parametrize("transport", ["boto3", "minio", "obstore"])
