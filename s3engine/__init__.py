@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from s3engine.control.timeouts import SeedTimeouts as SeedTimeouts
     from s3engine.engine import Engine as Engine
     from s3engine.errors import S3EngineError as S3EngineError
+    from s3engine.journal import Journal as Journal
     from s3engine.listing import ObjectListing as ObjectListing
     from s3engine.operations import ObjectHeaders as ObjectHeaders
     from s3engine.pool.load import capabilities_of as capabilities_of
@@ -37,6 +38,7 @@ _HOMES = {
     "Config": "s3engine.config",
     "Engine": "s3engine.engine",
     "FileSource": "s3engine.sources",
+    "Journal": "s3engine.journal",
     "ObjectHeaders": "s3engine.operations",
     "ObjectInfo": "s3engine.transport",
     "ObjectListing": "s3engine.listing",
@@ -50,9 +52,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "AdaptiveTimeouts", "Batch", "BatchSummary", "BytesSource", "Config", "Engine", "FileSource", "ObjectHeaders",
-    "ObjectInfo", "ObjectListing", "RequestReport", "S3EngineError", "SeedTimeouts", "TransportSettings", "__version__",
-    "capabilities_of", "errors", "files_recursive", "open_transport",
+    "AdaptiveTimeouts", "Batch", "BatchSummary", "BytesSource", "Config", "Engine", "FileSource", "Journal",
+    "ObjectHeaders", "ObjectInfo", "ObjectListing", "RequestReport", "S3EngineError", "SeedTimeouts",
+    "TransportSettings", "__version__", "capabilities_of", "errors", "files_recursive", "open_transport",
 ]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from s3engine.control.shared import SharedBlock
 from s3engine.control.timeouts import AdaptiveTimeouts
 from s3engine.credentials import CredentialSource, load_settings
 from s3engine.errors import ConfigError, EngineClosed, InvalidRequest, NotFound, ServerFault
-from s3engine.listing import ObjectListing
+from s3engine.listing import JournalPath, ObjectListing
 from s3engine.operations import Template
 from s3engine.pages import PageWatch
 from s3engine.pool.caller import Caller
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from s3engine.integrity.finding import UploadChecks
     from s3engine.jobs.base import Job
     from s3engine.jobs.delete import DeleteConditions
+    from s3engine.journal import Journal
+    from s3engine.journal.run import JournalRun
     from s3engine.pool.supervisor import Supervisor
+    from s3engine.report import RequestReport
     from s3engine.sources import Rejected, Source
 
 __all__ = ["Engine", "transport_settings"]
@@ -94,6 +97,7 @@ class Engine:
     def upload(
         self, bucket: str, sources: Iterable[Source | tuple[str, str] | Rejected], *, template: Template = None,
         progress: Progress | None = None, guess_content_type: bool = True, remove_sources: bool = False,
+        journal: JournalPath = None,
     ) -> Batch:  # fmt: skip
         """Upload files and bytes.
 
@@ -101,6 +105,10 @@ class Engine:
         engine, at its pace). ``template`` gives headers for all, or is a function of the source. With
         ``remove_sources`` a file is removed when its object is stored (a move). Raises ConfigError (also for a
         ``checksum`` that cannot be computed or sent), EngineClosed.
+
+        With ``journal``, here as in all operations, what is planned, done and failed is kept in that file: the same
+        call with the same journal does only what is not done (see :mod:`s3engine.journal` and docs/journal.md). Raises
+        JournalMismatch when it belongs to another job, JournalInUse, JournalError.
         """
         from s3engine.jobs.upload import UploadJob
 
@@ -108,18 +116,21 @@ class Engine:
         checks = self._upload_checks
         threshold_bytes = self.config.multipart_threshold_bytes if self.capabilities.multipart else _NO_PARTS
         return self._begin(
-            lambda emit: UploadJob(
-                sources, bucket, emit, template=template, threshold_bytes=threshold_bytes,
+            lambda emit, items: UploadJob(
+                items, bucket, emit, template=template, threshold_bytes=threshold_bytes,
                 part_bytes=self.config.part_size_bytes, remove_source=remove_sources,
                 guess_content_type=guess_content_type, checks=checks,
             ),
-            progress,
+            progress, sources, journal,
+            operation="move" if remove_sources else "upload", bucket=bucket, headers=template,
+            guess_content_type=str(guess_content_type), input=sources,
         )  # fmt: skip
 
     def download(
         self, bucket: str, objects: Iterable[str | ObjectInfo | Rejected], folder: str | os.PathLike[str], *,
         path: Callable[[ObjectInfo], str] | None = None, progress: Progress | None = None,
         remove_objects: bool = False, max_delete: int | str | None = None, unconditional: bool = False,
+        journal: JournalPath = None,
     ) -> Batch:  # fmt: skip
         """Download objects into files below ``folder``, each under a temporary name until it is whole.
 
@@ -130,22 +141,24 @@ class Engine:
         from s3engine.jobs.download import DownloadJob
 
         check_bucket(bucket)
-        objects = _limited(objects, max_delete if remove_objects else None)
         return self._begin(
-            lambda emit: DownloadJob(
-                objects, bucket, os.fspath(folder), path or _key, emit,
+            lambda emit, items: DownloadJob(
+                items, bucket, os.fspath(folder), path or _key, emit,
                 threshold_bytes=self.config.multipart_threshold_bytes, part_bytes=self.config.part_size_bytes,
                 move=remove_objects, conditions=self._conditions(bucket, unconditional) if remove_objects else None,
                 verify=self.config.verify_downloads, ask_checksums=self.capabilities.checksums,
                 fsync=self.config.fsync == "always" or (self.config.fsync == "auto" and remove_objects),
             ),
-            progress,
+            progress, _limited(objects, max_delete if remove_objects else None), journal,
+            operation="move" if remove_objects else "download", bucket=bucket, input=objects,
+            folder=os.path.abspath(os.fspath(folder)), path=path or _key,
         )  # fmt: skip
 
     def copy(
         self, source_bucket: str, objects: Iterable[str | ObjectInfo | Rejected], bucket: str, *,
         key: Callable[[ObjectInfo], str] | None = None, template: Template = None, progress: Progress | None = None,
         move: bool = False, max_delete: int | str | None = None, unconditional: bool = False,
+        journal: JournalPath = None,
     ) -> Batch:  # fmt: skip
         """Copy objects inside the store, with their metadata unless ``template`` replaces it.
 
@@ -162,21 +175,22 @@ class Engine:
             raise self._cannot("copy from one bucket to another", "copy_between_buckets")
         if template is not None and not able.copy_headers:
             raise self._cannot("give a copy other headers than its source has", "copy_headers")
-        objects = _limited(objects, max_delete if move else None)
         return self._begin(
-            lambda emit: CopyJob(
-                objects, source_bucket, bucket, key or _key, emit, template=template,
+            lambda emit, items: CopyJob(
+                items, source_bucket, bucket, key or _key, emit, template=template,
                 threshold_bytes=self.config.copy_threshold_bytes if able.copy_parts else _NO_PARTS,
                 part_bytes=self.config.copy_part_size_bytes, pinned=able.if_match_copy, move=move,
                 conditions=self._conditions(source_bucket, unconditional) if move else None,
                 verify=self.config.verify_downloads, ask_checksums=able.checksums,
             ),
-            progress,
+            progress, _limited(objects, max_delete if move else None), journal,
+            operation="move" if move else "copy", source_bucket=source_bucket, bucket=bucket, key=key or _key,
+            headers=template, input=objects,
         )  # fmt: skip
 
     def delete(
         self, bucket: str, objects: Iterable[str | ObjectInfo | Rejected], *, progress: Progress | None = None,
-        max_delete: int | str | None = None, unconditional: bool = False,
+        max_delete: int | str | None = None, unconditional: bool = False, journal: JournalPath = None,
     ) -> Batch:  # fmt: skip
         """Delete keys, 1000 to a request. A key that is not there is no error, as in S3.
 
@@ -192,8 +206,10 @@ class Engine:
 
         check_bucket(bucket)
         conditions = self._conditions(bucket, unconditional)
-        objects = _limited(objects, max_delete)
-        return self._begin(lambda emit: DeleteJob(objects, bucket, emit, conditions=conditions), progress)
+        return self._begin(
+            lambda emit, items: DeleteJob(items, bucket, emit, conditions=conditions), progress,
+            _limited(objects, max_delete), journal, operation="delete", bucket=bucket, input=objects,
+        )  # fmt: skip
 
     def _conditions(self, bucket: str, unconditional: bool) -> DeleteConditions | None:
         """What is known of deletes by ETag there; None when they are not to be tried."""
@@ -354,19 +370,48 @@ class Engine:
             raise self._cannot("be used by forked workers", "fork")
         return "forkserver"
 
-    def _begin(self, make: Callable[[Callable[[Any], None]], Job], progress: Progress | None) -> Batch:
+    def _begin(
+        self, make: Callable[[Callable[[RequestReport], None], Iterable[Any]], Job], progress: Progress | None,
+        items: Iterable[Any], journal: JournalPath, **identity: Any,
+    ) -> Batch:  # fmt: skip
         with self._lock:
             supervisor = self._started()
             batch = Batch(lambda: supervisor.cancel(job), progress, self.config.max_buffered_reports)
-            job = make(batch._emit)
-            job.paused = lambda: batch._full
-            job.turned = batch._turned
-            batch._attach(supervisor.wake)
-            # First, since it may refuse: a batch that is listed is waited for by close().
-            supervisor.submit(job, lambda: batch._end(job.failure))
+            run = None if journal is None else self._journal_run(journal, items, identity, batch._emit)
+            try:
+                job = make(batch._emit, items) if run is None else make(run.emit, run.items())
+                job.paused = lambda: batch._full
+                job.turned = batch._turned
+                if run is not None:
+                    run.attach(job, batch._turned)
+                batch._attach(supervisor.wake)
+                # First, since it may refuse: a batch that is listed is waited for by close().
+                supervisor.submit(job, lambda: _over(job, batch, run))
+            except BaseException:
+                if run is not None:
+                    run.abandon()
+                raise
             self._batches = [one for one in self._batches if not one.over]
             self._batches.append(batch)
         return batch
+
+    def _journal_run(
+        self, journal: str | os.PathLike[str] | Journal, items: Iterable[Any], identity: dict[str, Any],
+        emit: Callable[[RequestReport], None],
+    ) -> JournalRun:  # fmt: skip
+        from s3engine.journal import Journal
+        from s3engine.journal.identity import described, endpoint_name
+        from s3engine.journal.run import JournalRun
+
+        journal = journal if isinstance(journal, Journal) else Journal(journal)
+        settings = self._transport_settings
+        texts = {"endpoint": endpoint_name(settings.endpoint_url, settings.region)}
+        source = identity.pop("input")
+        texts |= {name: described(value) for name, value in identity.items()}
+        texts |= journal.command
+        if not journal.command or isinstance(getattr(source, "identity", None), str):
+            texts["input"] = described(source)  # else a command says it better than the class of an iterator
+        return JournalRun(journal, texts, items, emit)
 
     def _call(self, op: OpClass, bucket: str, function: Callable[[Any, Any], Any]) -> Any:
         with self._lock:
@@ -411,6 +456,12 @@ def _limited(
     from s3engine.limits import DeleteLimit, within
 
     return within(objects, DeleteLimit.parse(max_delete))
+
+
+def _over(job: Job, batch: Batch, run: JournalRun | None) -> None:
+    if run is not None:
+        run.abandon()
+    batch._end(job.failure)
 
 
 def _key(info: ObjectInfo) -> str:

@@ -9,13 +9,48 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
-    "AccessDenied", "AttemptTimeout", "Cancelled", "ChecksumMismatch", "ClockSkewed", "ConfigError", "Conflict",
-    "ConnectFailed", "ConnectTimeout", "ConnectionLost", "CredentialsExpired", "DeleteLimitExceeded", "DuplicateKey",
+    "AccessDenied",
+    "AttemptTimeout",
+    "Cancelled",
+    "ChecksumMismatch",
+    "ClockSkewed",
+    "ConfigError",
+    "Conflict",
+    "ConnectFailed",
+    "ConnectTimeout",
+    "ConnectionLost",
+    "CredentialsExpired",
+    "DeleteLimitExceeded",
+    "DuplicateKey",
     "EngineClosed",
-    "FirstByteTimeout", "InvalidRequest", "MalformedRow", "NetworkError", "NoCredentials", "NotFound", "NotS3",
-    "NotSupported", "PreconditionFailed", "RangeNotSatisfiable", "RequestError", "RequestTimeout", "S3EngineError",
-    "ServerFault", "SinkError", "SourceChanged", "SourceError", "StallTimeout", "Throttled", "TooSlow", "TransferError",
-    "TruncatedBody", "UnsafeKey", "WorkerCrashed", "WrongRegion",
+    "FirstByteTimeout",
+    "InvalidRequest",
+    "JournalError",
+    "JournalInUse",
+    "JournalMismatch",
+    "MalformedRow",
+    "NetworkError",
+    "NoCredentials",
+    "NotFound",
+    "NotS3",
+    "NotSupported",
+    "PreconditionFailed",
+    "RangeNotSatisfiable",
+    "RequestError",
+    "RequestTimeout",
+    "S3EngineError",
+    "ServerFault",
+    "SinkError",
+    "SourceChanged",
+    "SourceError",
+    "StallTimeout",
+    "Throttled",
+    "TooSlow",
+    "TransferError",
+    "TruncatedBody",
+    "UnsafeKey",
+    "WorkerCrashed",
+    "WrongRegion",
 ]  # fmt: skip
 
 
@@ -56,6 +91,24 @@ class DeleteLimitExceeded(S3EngineError):
     limit: str = ""
     count: int = 0
     total: int = -1
+
+
+class JournalMismatch(ConfigError):
+    """The journal belongs to another job. ``field`` differs: ``recorded`` in the journal, ``given`` now."""
+
+    field: str = ""
+    recorded: str = ""
+    given: str = ""
+
+
+class JournalInUse(ConfigError):
+    """Another run is writing to this journal; ``pid`` is its process, 0 when that is not known."""
+
+    pid: int = 0
+
+
+class JournalError(S3EngineError):
+    """The journal cannot be written or read: disk full, damaged. The batch ends; what has no record is done again."""
 
 
 class EngineClosed(S3EngineError):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from s3engine.batch import Batch, Progress
 from s3engine.control.estimator import OpClass
-from s3engine.errors import ServerFault
+from s3engine.errors import InvalidRequest, ServerFault
 from s3engine.operations import Template
 from s3engine.pages import PageWatch
 from s3engine.transport import ListPage, ObjectInfo
@@ -17,9 +18,11 @@ from s3engine.uri import check_bucket
 
 if TYPE_CHECKING:
     from s3engine.engine import Engine
+    from s3engine.journal import Journal
 
-__all__ = ["ObjectListing"]
+__all__ = ["JournalPath", "ObjectListing"]
 
+JournalPath: TypeAlias = "str | os.PathLike[str] | Journal | None"
 Call = Callable[[OpClass, str, Callable[[Any, Any], Any]], Any]
 
 
@@ -32,7 +35,7 @@ class ObjectListing:
 
     def __init__(
         self, engine: Engine, call: Call, bucket: str, prefix: str, *, delimiter: str = "",
-        predicate: Callable[[ObjectInfo], bool] | None = None, snapshot: bool = False,
+        predicate: Callable[[ObjectInfo], bool] | None = None, snapshot: bool = False, filters: str = "",
     ) -> None:  # fmt: skip
         self._engine = engine
         self._call = call
@@ -41,6 +44,13 @@ class ObjectListing:
         self._delimiter = delimiter
         self._predicate = predicate
         self._snapshot = snapshot
+        self._filters = filters
+
+    @property
+    def identity(self) -> str:
+        """What a journal tells it from other listings by; filters are told by their names only."""
+        split = f" split at {self._delimiter!r}" if self._delimiter else ""
+        return f"s3://{self.bucket}/{self.prefix}{split}{self._filters}"
 
     # ---- reading
 
@@ -49,26 +59,32 @@ class ObjectListing:
 
         Raises ServerFault for a listing without end: see :class:`s3engine.pages.PageWatch`.
         """
+        for _, page in self._pages_from("", self._page("")):
+            yield page
+
+    def _pages_from(self, token: str | None, page: ListPage) -> Iterator[tuple[str | None, ListPage]]:
+        """``page`` and those that follow, each with the token that gave it."""
         with ThreadPoolExecutor(1, thread_name_prefix="s3engine-list") as ahead:
             watch = PageWatch(f"listing s3://{self.bucket}/{self.prefix}")
-            page = self._page("")
             while page.next_token:
+                given = token
                 token = page.next_token
                 watch.page(token, [*[info.key for info in page.objects], *page.prefixes])
                 following: Future[ListPage] = ahead.submit(self._page, token)
                 try:
-                    yield page
+                    yield given, page
                 except GeneratorExit:
                     following.cancel()
                     raise
                 page = following.result()
-            yield page
+            yield token, page
 
-    def _page(self, token: str) -> ListPage:
+    def _page(self, token: str, start_after: str = "") -> ListPage:
         found: ListPage = self._call(
             OpClass.LIST, self.bucket,
             lambda api, timeouts: api.list_objects_v2(
-                self.bucket, self.prefix, delimiter=self._delimiter, continuation_token=token, timeouts=timeouts
+                self.bucket, self.prefix, delimiter=self._delimiter, continuation_token=token, start_after=start_after,
+                timeouts=timeouts,
             ),
         )  # fmt: skip
         prefix = self.prefix
@@ -88,6 +104,38 @@ class ObjectListing:
         """Why a listing that was broken off could look complete; "" when it could not."""
         able = self._engine.capabilities
         return "" if able.complete_listings else able.reason("complete_listings")
+
+    def marked(self, after: str = "") -> Iterator[tuple[ObjectInfo, str]]:
+        """The objects, each with a mark: a text to go on behind it with, here or in another process.
+
+        ``after`` is such a mark, "" the beginning. The page that held the object is fetched again, no other; where the
+        object is gone from it, the whole page comes again. Where the store does not know the page any more, the
+        listing goes on with the keys after that object's.
+        """
+        pairs = self._marked(after)
+        yield from list(pairs) if self._snapshot else pairs
+
+    def _marked(self, after: str) -> Iterator[tuple[ObjectInfo, str]]:
+        predicate = self._predicate
+        text, _, last = after.partition(" ")
+        token: str | None = json.loads(text) if text else ""
+        try:
+            first = self._page(token or "", last if token is None else "")
+        except InvalidRequest:
+            if not token:
+                raise
+            token = None
+            first = self._page("", last)
+        for given, page in self._pages_from(token, first):
+            # None: the page that begins after the key of the mark itself.
+            begin = json.dumps(given).replace(" ", "\\u0020")
+            objects = page.objects
+            if last:
+                objects = objects[_behind(objects, last) :]
+                last = ""
+            for info in objects:
+                if predicate is None or predicate(info):
+                    yield info, f"{begin} {info.key}"
 
     def __iter__(self) -> Iterator[ObjectInfo]:
         """The objects, one by one."""
@@ -111,9 +159,10 @@ class ObjectListing:
         """The listing of those for which ``predicate`` (and earlier ones) holds."""
         earlier = self._predicate
         both = predicate if earlier is None else lambda info: earlier(info) and predicate(info)
+        name = getattr(predicate, "__qualname__", type(predicate).__qualname__)
         return ObjectListing(
             self._engine, self._call, self.bucket, self.prefix, delimiter=self._delimiter, predicate=both,
-            snapshot=self._snapshot,
+            snapshot=self._snapshot, filters=f"{self._filters} filtered by {name}",
         )  # fmt: skip
 
     def process(self, function: Callable[[ObjectInfo], object]) -> int:
@@ -132,47 +181,48 @@ class ObjectListing:
     def download(
         self, folder: str | os.PathLike[str], *, path: Callable[[ObjectInfo], str] | None = None,
         progress: Progress | None = None, remove_objects: bool = False, max_delete: int | str | None = None,
-        unconditional: bool = False,
+        unconditional: bool = False, journal: JournalPath = None,
     ) -> Batch:  # fmt: skip
         """Download all; paths are keys relative to the listing's prefix up to its last ``/``. See Engine.download."""
         return self._engine.download(
             self.bucket, self, folder, path=path or self.relative, progress=progress, remove_objects=remove_objects,
-            max_delete=max_delete, unconditional=unconditional,
+            max_delete=max_delete, unconditional=unconditional, journal=journal,
         )  # fmt: skip
 
     def copy(
         self, bucket: str | None = None, *, key: Callable[[ObjectInfo], str] | None = None, template: Template = None,
-        progress: Progress | None = None,
+        progress: Progress | None = None, journal: JournalPath = None,
     ) -> Batch:  # fmt: skip
         """Copy all to ``bucket`` (default: the same) under ``key(object)``. See Engine.copy."""
-        return self._copy(bucket, key, template, progress, move=False)
+        return self._copy(bucket, key, template, progress, journal, move=False)
 
     def move(
         self, bucket: str | None = None, *, key: Callable[[ObjectInfo], str] | None = None, template: Template = None,
         progress: Progress | None = None, max_delete: int | str | None = None, unconditional: bool = False,
+        journal: JournalPath = None,
     ) -> Batch:  # fmt: skip
         """Move all: copy, and delete each source once its copy is known to be whole. See Engine.copy."""
         return self._copy(
-            bucket, key, template, progress, move=True, max_delete=max_delete, unconditional=unconditional
+            bucket, key, template, progress, journal, move=True, max_delete=max_delete, unconditional=unconditional
         )
 
     def move_to_prefix(
         self, new_prefix: str, bucket: str | None = None, *, template: Template = None,
-        progress: Progress | None = None, max_delete: int | str | None = None,
+        progress: Progress | None = None, max_delete: int | str | None = None, journal: JournalPath = None,
     ) -> Batch:  # fmt: skip
         """Move all, with ``new_prefix`` in the place of the listing's prefix (which is cut once, from the left)."""
-        cut = len(self.prefix)
+        key = _Rewritten(new_prefix, len(self.prefix))
         return self.move(
-            bucket, key=lambda info: new_prefix + info.key[cut:], template=template, progress=progress,
-            max_delete=max_delete,
-        )  # fmt: skip
+            bucket, key=key, template=template, progress=progress, max_delete=max_delete, journal=journal
+        )
 
     def delete(
-        self, *, progress: Progress | None = None, max_delete: int | str | None = None, unconditional: bool = False
-    ) -> Batch:
+        self, *, progress: Progress | None = None, max_delete: int | str | None = None, unconditional: bool = False,
+        journal: JournalPath = None,
+    ) -> Batch:  # fmt: skip
         """Delete all. See Engine.delete."""
         return self._engine.delete(
-            self.bucket, self, progress=progress, max_delete=max_delete, unconditional=unconditional
+            self.bucket, self, progress=progress, max_delete=max_delete, unconditional=unconditional, journal=journal
         )
 
     def relative(self, info: ObjectInfo) -> str:
@@ -181,7 +231,8 @@ class ObjectListing:
 
     def _copy(
         self, bucket: str | None, key: Callable[[ObjectInfo], str] | None, template: Template,
-        progress: Progress | None, *, move: bool, max_delete: int | str | None = None, unconditional: bool = False,
+        progress: Progress | None, journal: JournalPath, *, move: bool, max_delete: int | str | None = None,
+        unconditional: bool = False,
     ) -> Batch:  # fmt: skip
         bucket = self.bucket if bucket is None else check_bucket(bucket)
         objects = self
@@ -190,9 +241,26 @@ class ObjectListing:
             # read to the end first, 100 to 200 bytes each.
             objects = ObjectListing(
                 self._engine, self._call, self.bucket, self.prefix, delimiter=self._delimiter,
-                predicate=self._predicate, snapshot=True,
+                predicate=self._predicate, snapshot=True, filters=self._filters,
             )  # fmt: skip
         return self._engine.copy(
             self.bucket, objects, bucket, key=key, template=template, progress=progress, move=move,
-            max_delete=max_delete, unconditional=unconditional,
+            max_delete=max_delete, unconditional=unconditional, journal=journal,
         )  # fmt: skip
+
+
+class _Rewritten:
+    """Keys with another prefix."""
+
+    def __init__(self, prefix: str, cut: int) -> None:
+        self._prefix = prefix
+        self._cut = cut
+        self.identity = f"{prefix!r} instead of {cut} characters"
+
+    def __call__(self, info: ObjectInfo) -> str:
+        return self._prefix + info.key[self._cut :]
+
+
+def _behind(objects: list[ObjectInfo], key: str) -> int:
+    """The index behind ``key``; 0 when it is not there."""
+    return next((index for index, info in enumerate(objects, 1) if info.key == key), 0)

@@ -42,6 +42,17 @@ class Rejected(NamedTuple):
 Source: TypeAlias = "FileSource | BytesSource"
 
 
+class _FilesBelow(Iterator[FileSource]):
+    """The walk, and what a journal tells it from other walks by."""
+
+    def __init__(self, root: str, prefix: str) -> None:
+        self._walk = _walk(root, prefix)
+        self.identity = f"files below {os.path.abspath(root)} as {prefix!r}"
+
+    def __next__(self) -> FileSource:
+        return next(self._walk)
+
+
 def files_recursive(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[FileSource]:
     """All files below ``folder``; each key is ``prefix`` followed by the path relative to it, with ``/`` between.
 
@@ -52,7 +63,7 @@ def files_recursive(folder: str | os.PathLike[str], prefix: str = "") -> Iterato
     root = os.fspath(folder)
     if not os.path.isdir(root):
         raise ConfigError(f"{root!r} is not a folder")
-    return _walk(root, prefix)
+    return _FilesBelow(root, prefix)
 
 
 class _Open(NamedTuple):

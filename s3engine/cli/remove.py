@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from s3engine.cli.journaled import journal_from, journal_option, standing
 from s3engine.cli.limits import limits_of
 from s3engine.cli.named import is_named, named_objects, sizes_of, tell_if_empty
 from s3engine.cli.options import (
@@ -42,6 +43,7 @@ _LINES = 1000
 @filter_options
 @destroy_options
 @from_options
+@journal_option
 @output_options
 @engine_options
 def rm_command(uri: str, recursive: bool, **values: Any) -> int:
@@ -76,12 +78,17 @@ def rm_command(uri: str, recursive: bool, **values: Any) -> int:
             objects = listing if wanted is None else listing.filter(lambda info: wanted(info.key[cut:]))
         if values["dry_run"]:
             return _plan(where.bucket, limits.within(objects), values["as_json"])
-        batch = engine.delete(where.bucket, objects, progress=show.count, **limits.of(True))
+        journal = journal_from("rm", {"uri": uri, "recursive": recursive}, values)
+        stands = standing(journal)
+        batch = engine.delete(where.bucket, objects, progress=show.count, journal=journal, **limits.of(True))
+        if stands and not values["quiet"]:
+            complain(stands)
+        known = show.wants_bar and journal is None
         if items is not None:
-            code = show.follow(batch, sizes_of(items) if show.wants_bar else None)
+            code = show.follow(batch, sizes_of(items) if known else None)
             tell_if_empty(items)
             return code
-        return show.follow(batch, (0 for _ in objects) if show.wants_bar else None)
+        return show.follow(batch, (0 for _ in objects) if known else None)
 
 
 def _name(report: Any) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from s3engine.cli.journaled import journal_from, journal_option, standing
 from s3engine.cli.limits import Limits, limits_of
 from s3engine.cli.named import is_named, named_files, named_objects, sizes_of, tell_if_empty
 from s3engine.cli.options import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from s3engine.config import Config
     from s3engine.engine import Engine
     from s3engine.inputs import Items
+    from s3engine.journal import Journal
     from s3engine.listing import ObjectListing
     from s3engine.report import RequestReport
     from s3engine.transport import ObjectInfo
@@ -54,6 +56,7 @@ _LINES = 1000  # of a dry run, to a block
 @verify_option
 @filter_options
 @from_options
+@journal_option
 @header_options
 @checksum_option
 @output_options
@@ -79,6 +82,7 @@ def cp_command(src: str, dst: str, **values: Any) -> int:
 @filter_options
 @destroy_options
 @from_options
+@journal_option
 @header_options
 @checksum_option
 @output_options
@@ -122,6 +126,7 @@ def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
     transfer.values = values if named else None
     if values["dry_run"]:
         return _plan(transfer, config, as_json=values["as_json"])
+    transfer.journal = journal_from("mv" if move else "cp", {"src": src, "dst": dst}, values)
     verb = "move" if move else way.kind
     show = Show(
         output_from(values), verb,
@@ -129,12 +134,17 @@ def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
         lambda report: f"{verb} {transfer.ends(report)[0]}",
     )  # fmt: skip
     transfer.check()
+    stands = standing(transfer.journal)
     from s3engine.engine import Engine
 
     with Engine(config) as engine:
         transfer.open(engine)
         batch = transfer.begin(engine, show.count)
-        code = show.follow(batch, transfer.sizes(engine) if show.wants_bar else None)
+        if stands and not values["quiet"]:
+            complain(stands)
+        # A job that goes on does not read its input again, not even to know how much there is.
+        known = show.wants_bar and transfer.journal is None
+        code = show.follow(batch, transfer.sizes(engine) if known else None)
         if transfer.items is not None:
             tell_if_empty(transfer.items)
         return code
@@ -173,6 +183,7 @@ class _Transfer:
         self.wanted = wanted
         self.headers = headers
         self.move = move
+        self.journal: Journal | None = None
         self.values: dict[str, Any] | None = None
         """The options, where --from is among them."""
         self.items: Items[Any] | None = None
@@ -267,8 +278,9 @@ class _Upload(_Transfer):
 
     def begin(self, engine: Engine, progress: Callable[[RequestReport], object]) -> Batch:
         return engine.upload(
-            self.way.bucket, self._sources(), template=self.headers, progress=progress, remove_sources=self.move
-        )
+            self.way.bucket, self._sources(), template=self.headers, progress=progress, remove_sources=self.move,
+            journal=self.journal,
+        )  # fmt: skip
 
     def ends(self, report: RequestReport) -> tuple[str, str]:
         uri = f"s3://{report.bucket}/{report.key}"
@@ -298,8 +310,8 @@ class _Download(_Transfer):
         way = self.way
         objects: Iterable[Any] = self.items or (self.keys() if way.only else self.objects(engine))
         return engine.download(
-            way.source_bucket, objects, way.target or ".",
-            path=self.relative, progress=progress, remove_objects=self.move, **self.limits.of(self.move),
+            way.source_bucket, objects, way.target or ".", path=self.relative, progress=progress,
+            remove_objects=self.move, journal=self.journal, **self.limits.of(self.move),
         )  # fmt: skip
 
     def ends(self, report: RequestReport) -> tuple[str, str]:
@@ -323,14 +335,17 @@ class _Copy(_Transfer):
         if way.only or self.items is not None:
             return engine.copy(
                 way.source_bucket, self.items or self.keys(), way.bucket, key=self._key, template=self.headers,
-                progress=progress, move=self.move, **self.limits.of(self.move),
+                progress=progress, move=self.move, journal=self.journal, **self.limits.of(self.move),
             )  # fmt: skip
         listing = self.objects(engine)
         if self.move:
             return listing.move(
-                way.bucket, key=self._key, template=self.headers, progress=progress, **self.limits.of(True)
-            )
-        return listing.copy(way.bucket, key=self._key, template=self.headers, progress=progress)
+                way.bucket, key=self._key, template=self.headers, progress=progress, journal=self.journal,
+                **self.limits.of(True),
+            )  # fmt: skip
+        return listing.copy(
+            way.bucket, key=self._key, template=self.headers, progress=progress, journal=self.journal
+        )
 
     def _key(self, info: ObjectInfo) -> str:
         return self.way.target + self.relative(info)

@@ -98,6 +98,8 @@ class Job:
         """Called after each turn of the supervisor, to tell readers of new reports at once instead of one by one."""
         self.wake: Callable[[], None] = _nothing
         self.paused: Callable[[], bool] = _never
+        self.settled: Callable[[], bool] = _always
+        """Asked when all else is done: whether what was done is on record, too (see :mod:`s3engine.journal`)."""
         self.seq = 0
         self._items = items
         self._queue: deque[Any] = deque()
@@ -217,7 +219,7 @@ class Job:
         """Nothing is left to do."""
         return (
             (self._exhausted or self.cancelled) and not self._owners and not self._queue and not self._ready
-            and not self._composites and not self._waiting and not self.pending()
+            and not self._composites and not self._waiting and not self.pending() and self.settled()
         )  # fmt: skip
 
     def stop(self) -> None:
@@ -266,6 +268,9 @@ class Job:
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report an input item that is not even begun."""
         raise NotImplementedError
+
+    def remember(self, done: Iterable[tuple[str, str]]) -> None:
+        """Targets that were given out before this run, as (key, target) of their reports: they are not free."""
 
     def flush(self) -> None:
         """The input has run dry: send what was held back to be sent together."""
@@ -345,6 +350,10 @@ def _nothing() -> None:
 
 def _never() -> bool:
     return False
+
+
+def _always() -> bool:
+    return True
 
 
 def duplicate(key: str, what: str) -> DuplicateKey:

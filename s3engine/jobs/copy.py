@@ -149,6 +149,12 @@ class CopyJob(Job):
         """Report an object that was not begun."""
         self._refused(seq, item if isinstance(item, str) else getattr(item, "key", repr(item)), error)
 
+    def remember(self, done: Iterable[tuple[str, str]]) -> None:
+        """Targets are ``s3://bucket/key``."""
+        cut = len(f"s3://{self.context.bucket}/")
+        for _, target in done:
+            self._guard.seen(target[cut:])
+
     def flush(self) -> None:
         """Delete the sources that wait."""
         self._deleter.flush()

@@ -102,6 +102,11 @@ class DownloadJob(Job):
         """Report an object that was not begun."""
         self.report_refused(seq, item if isinstance(item, str) else getattr(item, "key", repr(item)), error)
 
+    def remember(self, done: Iterable[tuple[str, str]]) -> None:
+        """Targets are paths below the root."""
+        for _, target in done:
+            self._guard.seen(target[len(self.context.root.rstrip("/")) + 1 :])
+
     def flush(self) -> None:
         """Delete the objects that wait."""
         if self._deleter is not None:

@@ -126,6 +126,11 @@ class UploadJob(Job):
             key = item[1] if isinstance(item, tuple) and len(item) > 1 else None
         self.report_refused(seq, key if isinstance(key, str) else repr(item), error)
 
+    def remember(self, done: Iterable[tuple[str, str]]) -> None:
+        """Targets are keys."""
+        for key, _ in done:
+            self._guard.seen(key)
+
     def body_bytes(self, item: Any) -> int:
         """The body of a BytesSource."""
         return memoryview(item.data).nbytes if type(item) is BytesSource else 0

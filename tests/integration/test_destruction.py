@@ -15,6 +15,7 @@ from s3engine import Engine, ObjectInfo, RequestReport
 from s3engine.cli.app import run
 from s3engine.embedded import EmbeddedServer
 from s3engine.errors import Cancelled, DeleteLimitExceeded, PreconditionFailed, S3EngineError, ServerFault
+from s3engine.transport import ListPage
 from tests.faults import Fault, FaultProxy, Plan, Respond
 from tests.helpers import S3Probe
 from tests.servers import Ministack, RcloneServer
@@ -267,8 +268,12 @@ def test_endless_listing_ends(through: Through, bucket: str, probe: S3Probe) -> 
         pages.append(fetch(pages[-1].next_token))
     ring = itertools.cycle(one._replace(next_token=f"t{n}") for n, one in enumerate(pages))
     numbers = itertools.count()
-    # A token of its own each time: only what is listed shows the circle.
-    listing._page = lambda token: next(ring)._replace(next_token=f"n{next(numbers)}")  # type: ignore[method-assign]
+
+    def page(token: str, start_after: str = "") -> ListPage:
+        """A token of its own each time: only what is listed shows the circle."""
+        return next(ring)._replace(next_token=f"n{next(numbers)}")
+
+    listing._page = page  # type: ignore[method-assign]
     with pytest.raises(ServerFault, match="nothing new"):
         listing.delete(max_delete=1000).wait()
     assert len(probe.list_keys(bucket)) == 50

@@ -1,0 +1,128 @@
+"""``journal`` and ``retry``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from s3engine.cli.journaled import CONNECTION
+from s3engine.cli.options import engine_options, output_options
+from s3engine.cli.text import human_bytes, json_line, one_line, write
+from s3engine.errors import ConfigError
+
+if TYPE_CHECKING:
+    from s3engine.journal import JournalCounts
+
+__all__ = ["journal_command", "retry_command"]
+
+_MODULES = {"cp": "transfer", "mv": "transfer", "rm": "remove"}
+_BLOCK = 500
+_only_option = click.option("--only", metavar="ERRORCLASS", default="", help="Only those that failed with it.")
+
+
+@click.group("journal")
+def journal_command() -> int:
+    """Read a journal: what job, how far, what failed."""
+    return 0
+
+
+@journal_command.command("show")
+@click.argument("path")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show_command(path: str, as_json: bool) -> int:
+    """Which job it is, its runs, counts by state and by class of error, and how to go on."""
+    from s3engine.journal import Journal
+
+    journal = Journal(path)
+    about, counts = journal.about(), journal.counts()
+    if as_json:
+        write(json_line(**about, **counts._asdict(), finished=counts.finished) + "\n")
+        return 0
+    lines = [f"{name}: {value}" for name, value in about["identity"].items() if value]
+    for begin, end in about["runs"]:
+        lines.append(f"run: {_when(begin)} to {_when(end) if end else '(killed, or under way)'}")
+    lines.append(f"done: {counts.done} objects, {human_bytes(counts.done_bytes)}")
+    lines.append(f"failed: {counts.failed} objects")
+    lines.extend(f"    {name}: {count}" for name, count in counts.by_error.items())
+    lines.append(f"planned, not done: {counts.planned} objects")
+    lines.append(f"input: {'read to its end' if counts.input_read else 'not read to its end'}")
+    lines.append(f"next: {_next(counts, path)}")
+    write("\n".join(map(one_line, lines)) + "\n")
+    return 0
+
+
+def _when(unix_s: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(unix_s))
+
+
+def _next(counts: JournalCounts, path: str) -> str:
+    if not counts.finished:
+        return f"repeat the command with --journal {path}: it does only what is not done"
+    if counts.failed:
+        return f"s3engine retry {path}, or s3engine journal failed {path}"
+    return "nothing; all is done"
+
+
+@journal_command.command("failed")
+@click.argument("path")
+@_only_option
+@click.option("-0", "nul", is_flag=True, help="End each name with NUL, not with a newline.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+def failed_command(path: str, only: str, nul: bool, as_json: bool) -> int:
+    """The names of what failed, as the job's input calls them: paths of files, or keys."""
+    from s3engine.journal import Journal
+
+    end = b"\0" if nul else b"\n"
+    block: list[bytes] = []
+    for one in Journal(path).failed(only):
+        if as_json:
+            block.append(json_line(**one._asdict()).encode() + b"\n")
+        elif not nul and "\n" in one.name:
+            raise ConfigError(f"{one.name!r} has a newline in its name; ask for names that end in NUL: -0")
+        else:
+            block.append(one.name.encode("utf-8", "surrogateescape") + end)
+        if len(block) >= _BLOCK:
+            _write(block)
+    _write(block)
+    return 0
+
+
+def _write(block: list[bytes]) -> None:
+    sys.stdout.flush()
+    sys.stdout.buffer.write(b"".join(block))
+    sys.stdout.buffer.flush()
+    block.clear()
+
+
+@click.command("retry")
+@click.argument("path")
+@_only_option
+@output_options
+@engine_options
+def retry_command(path: str, only: str, **values: Any) -> int:
+    """Try again what failed in a job with a journal, and nothing else.
+
+    The journal knows the command; options that are given here go before those that it had.
+    """
+    from s3engine.journal import Journal
+
+    journal = Journal(path).only_failed(only)
+    told = journal.about()["options"]
+    verb = told.get("verb")
+    if verb not in _MODULES:
+        raise ConfigError(f"journal {path!r} was not made by a command; repeat the program that made it")
+    command: click.Command = getattr(importlib.import_module(f"s3engine.cli.{_MODULES[verb]}"), f"{verb}_command")
+    # What this version knows and the journal does not say has its default.
+    arguments = ["x"] * sum(isinstance(one, click.Argument) for one in command.params)
+    said = dict(command.make_context(verb, arguments, resilient_parsing=True).params)
+    for name, value in told["values"].items():
+        said[name] = tuple(value) if isinstance(value, list) else value
+    said |= {name: values[name] for name in CONNECTION if values.get(name) not in (None, False)}
+    said |= {"quiet": values["quiet"], "as_json": values["as_json"], "dry_run": False, "journal": journal}
+    assert command.callback is not None
+    code: int = command.callback(**said)
+    return code

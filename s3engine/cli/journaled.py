@@ -1,0 +1,87 @@
+"""``--journal``: what of a command line says which job it is, and what is told of a job that goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from s3engine.cli.route import is_uri
+
+if TYPE_CHECKING:
+    from s3engine.journal import Journal
+
+__all__ = ["CONNECTION", "journal_from", "journal_option", "standing"]
+
+journal_option = click.option(
+    "--journal", metavar="PATH",
+    help="Record there what is planned, done and failed: the same command again does only what is not done.",
+)  # fmt: skip
+
+CONNECTION = (
+    "endpoint_url", "profile", "region", "no_sign_request", "ca_bundle", "no_verify_ssl", "transport", "workers",
+    "concurrency", "config_file",
+)  # fmt: skip
+"""Options that say by whom and how fast: another run may have others."""
+_NOT_COMPARED = frozenset((*CONNECTION, "journal", "quiet", "as_json", "dry_run", "max_delete", "unconditional"))
+_PATHS = ("src", "dst", "from_files")
+
+
+def journal_from(verb: str, arguments: Mapping[str, Any], values: Mapping[str, Any]) -> Journal | None:
+    """The journal that ``values`` name, None when they name none. ``arguments`` are the positional ones."""
+    given = values.get("journal")
+    if given is None:
+        return None
+    from s3engine.journal import Journal
+    from s3engine.journal.identity import endpoint_name
+
+    said = {name: value for name, value in {**arguments, **values}.items() if value not in (None, False, ())}
+    for name in _PATHS:
+        if name in said:
+            said[name] = _absolute(said[name])
+    command = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in said.items()
+        if name not in _NOT_COMPARED
+    }
+    kept = {name: value for name, value in said.items() if name not in ("journal", "dry_run", "quiet", "as_json")}
+    if "endpoint_url" in kept:
+        kept["endpoint_url"] = endpoint_name(kept["endpoint_url"], "")  # a URL may hold a password
+    again = isinstance(given, Journal)
+    journal = Journal(
+        given.path if again else given, command={"verb": verb, **command},
+        options={} if again else {"verb": verb, "values": kept},
+    )  # fmt: skip
+    if again:
+        journal.failed_only, journal.error_classes = given.failed_only, given.error_classes
+    return journal
+
+
+def _absolute(value: Any) -> Any:
+    """Local paths mean the same from whatever folder the command is repeated."""
+    if isinstance(value, str):
+        return value if is_uri(value) or value == "-" else _with_slash(value)
+    return tuple(_absolute(one) for one in value)
+
+
+def _with_slash(path: str) -> str:
+    return os.path.abspath(path) + ("/" if path.endswith("/") else "")
+
+
+def standing(journal: Journal | None) -> str:
+    """Where a job stands that goes on; "" for one that begins. Raises ConfigError, JournalError."""
+    if journal is None or not os.path.exists(journal.path) or not os.path.getsize(journal.path):
+        return ""
+    if journal.failed_only:
+        return f"journal {journal.path}: trying again what failed"
+    counts = journal.counts()
+    if counts.finished and not counts.failed:
+        return f"journal {journal.path}: all {counts.done} objects of this job are done; nothing is left to do"
+    more = "" if counts.input_read else ", and what was not read yet"
+    return (
+        f"journal {journal.path}: {counts.done} objects are done; going on with {counts.planned} planned, "
+        f"{counts.failed} failed{more}"
+    )

@@ -1,0 +1,150 @@
+"""What programs and the command line read of a journal."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import Any, NamedTuple
+
+from s3engine import errors
+from s3engine.errors import ConfigError, JournalError, S3EngineError
+from s3engine.journal.records import text_from
+from s3engine.journal.store import DONE, FAILED, FILE, PLANNED, get_meta, open_store
+
+__all__ = ["Failed", "Journal", "JournalCounts"]
+
+
+class JournalCounts(NamedTuple):
+    """How far a job is. ``planned`` objects were taken from the input and are neither done nor failed."""
+
+    done: int
+    failed: int
+    planned: int
+    done_bytes: int
+    by_error: dict[str, int]
+    """Failed objects by the name of the error's class."""
+    input_read: bool
+    """The input was read to its end: there are no other objects."""
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is left but what has failed."""
+        return self.input_read and not self.planned
+
+
+class Failed(NamedTuple):
+    """An object that failed for good, as far as the last run knows."""
+
+    name: str
+    """What the job's input calls it: a path (uploads), else a key."""
+    key: str
+    target: str
+    size_bytes: int
+    """-1 when it is not known."""
+    error: str
+    """Name of the error's class."""
+    message: str
+    attempts: int
+
+
+class Journal:
+    """A journal by its path; nothing is opened before something is asked. Give it to ``journal=`` or read it.
+
+    Every method raises ConfigError when the file is no journal or cannot be opened, JournalError when it cannot be
+    read. Reading is possible while a run writes. ``command`` are texts that say which job it is, for programs that
+    build jobs out of settings; they are compared as the rest of the job's identity is. ``options`` are only kept:
+    the newest stand in the journal. Neither may hold a secret.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, command: Mapping[str, str] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self.path = os.fspath(path)
+        self.command = dict(command or {})
+        self.options = dict(options or {})
+        self.failed_only = False
+        """As ``journal=``: try only what has failed, and take nothing from the input."""
+        self.error_classes: frozenset[str] = frozenset()
+
+    def only_failed(self, error: str = "") -> Journal:
+        """This journal for a run that tries only what has failed, with an error of class ``error`` where that is given.
+
+        Subclasses count: "NetworkError" means every timeout, too. Raises ConfigError for a name that is no error's.
+        """
+        again = Journal(self.path, command=self.command, options=self.options)
+        again.failed_only = True
+        again.error_classes = _subclasses(error) if error else frozenset()
+        return again
+
+    def counts(self) -> JournalCounts:
+        """How far the job is."""
+        with closing(self._open()) as connection:
+            found = dict.fromkeys((PLANNED, DONE, FAILED), (0, 0))
+            for state, count, size_bytes in _rows(
+                connection, self.path, "SELECT state, count(*), sum(max(size, 0)) FROM objects GROUP BY state", ()
+            ):
+                found[state] = (count, size_bytes)
+            by_error = dict(
+                _rows(
+                    connection, self.path,
+                    "SELECT error, count(*) FROM objects WHERE state = ? GROUP BY error ORDER BY 2 DESC", (FAILED,),
+                )
+            )  # fmt: skip
+            return JournalCounts(
+                found[DONE][0], found[FAILED][0], found[PLANNED][0], found[DONE][1], by_error,
+                get_meta(connection, "exhausted") == "1",
+            )  # fmt: skip
+
+    def failed(self, error: str = "") -> Iterator[Failed]:
+        """The failed objects, in the order of the input, in flat memory; ``error`` as for :meth:`only_failed`."""
+        classes = _subclasses(error) if error else frozenset()
+        with closing(self._open()) as connection:
+            after = 0
+            while True:
+                rows = _rows(
+                    connection, self.path,
+                    "SELECT id, kind, key, path, target, size, error, message, attempts FROM objects "
+                    "WHERE id > ? AND state = ? ORDER BY id LIMIT 500", (after, FAILED),
+                )  # fmt: skip
+                for row_id, kind, key, path, target, size, name, message, attempts in rows:
+                    after = row_id
+                    if not classes or name in classes:
+                        yield Failed(
+                            text_from(path if kind == FILE else key), text_from(key), text_from(target), size, name,
+                            text_from(message), attempts,
+                        )  # fmt: skip
+                if len(rows) < 500:
+                    return
+
+    def about(self) -> dict[str, Any]:
+        """``identity`` (which job: texts by name), ``options``, ``created`` and ``runs`` ((begin, end or None), ...) as
+        Unix times in seconds."""
+        with closing(self._open()) as connection:
+            return {
+                "identity": json.loads(get_meta(connection, "identity", "{}")),
+                "options": json.loads(get_meta(connection, "options", "{}")),
+                "created": float(get_meta(connection, "created", "0")),
+                "runs": _rows(connection, self.path, "SELECT started, ended FROM runs ORDER BY id", ()),
+            }
+
+    def _open(self) -> sqlite3.Connection:
+        return open_store(self.path, create=False)
+
+
+def _rows(connection: sqlite3.Connection, path: str, sql: str, values: tuple[Any, ...]) -> list[Any]:
+    try:
+        return connection.execute(sql, values).fetchall()
+    except sqlite3.Error as error:
+        raise JournalError(f"cannot read the journal {path!r}: {error}", path=path) from None
+
+
+def _subclasses(name: str) -> frozenset[str]:
+    root = getattr(errors, name, None)
+    if not (isinstance(root, type) and issubclass(root, S3EngineError)):
+        raise ConfigError(f"{name!r} is no class of error; s3engine journal show counts the failed by theirs")
+    found = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, root)]
+    return frozenset(one.__name__ for one in found)

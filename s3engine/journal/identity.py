@@ -1,0 +1,65 @@
+"""Which job a journal belongs to: texts by name, compared one by one.
+
+What decides what is done, and to what, is compared; how fast or by whom is not. A function cannot be compared: its name
+stands for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from s3engine.errors import JournalMismatch
+from s3engine.operations import ObjectHeaders
+
+__all__ = ["Identity", "check_identity", "described", "endpoint_name"]
+
+Identity = Mapping[str, str]
+
+
+def endpoint_name(url: str, region: str) -> str:
+    """An endpoint without credentials in it; AWS by its region."""
+    if not url:
+        return f"AWS {region}"
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+
+
+def described(value: Any) -> str:
+    """A setting as text: equal texts for what does the same, as far as that can be known."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, ObjectHeaders):
+        return ", ".join(f"{name}: {_open(name, text)}" for name, text in sorted(value.as_headers()))
+    known = getattr(value, "identity", None)
+    if isinstance(known, str):
+        return known
+    if isinstance(value, functools.partial):
+        return described(value.func)
+    if callable(value):
+        return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _open(name: str, value: str) -> str:
+    if not name.endswith("-customer-key"):
+        return value
+    return "sha256 " + hashlib.sha256(value.encode()).hexdigest()[:16]
+
+
+def check_identity(path: str, recorded: Identity, given: Identity) -> None:
+    """Raises JournalMismatch with the first field that differs."""
+    for name in (*given, *(name for name in recorded if name not in given)):
+        old, new = recorded.get(name, ""), given.get(name, "")
+        if old != new:
+            raise JournalMismatch(
+                f"journal {path!r} belongs to another job: {name} was {old!r} and is {new!r} now. Repeat the command "
+                "it was made by (s3engine journal show tells which), or name another journal for this one",
+                field=name, recorded=old, given=new,
+            )  # fmt: skip

@@ -1,0 +1,101 @@
+"""An input item as a row of the journal, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import zlib
+from typing import Any
+
+from s3engine import errors
+from s3engine.errors import S3EngineError, TransferError
+from s3engine.journal.store import BYTES, FILE, INFO, KEY, REJECTED
+from s3engine.operations import ObjectHeaders
+from s3engine.sources import BytesSource, FileSource
+from s3engine.transport import ObjectInfo
+
+__all__ = ["Row", "error_from", "item_from", "row_of", "sql_text", "text_from"]
+
+Row = tuple[int, Any, Any, int, str, str, int]
+"""kind, key, path, size in bytes (-1: not known), etag, extra (JSON), hash of what tells items apart."""
+
+
+def sql_text(text: str) -> str | bytes:
+    """``text`` as SQLite takes it: names of files that are not Unicode go as bytes."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+    return text
+
+
+def text_from(value: str | bytes) -> str:
+    """The inverse of ``sql_text``."""
+    return value if isinstance(value, str) else value.decode("utf-8", "surrogatepass")
+
+
+def _hash(name: str) -> int:
+    return zlib.crc32(name.encode("utf-8", "surrogatepass"))
+
+
+def row_of(item: Any, folder: str) -> Row:
+    """The row of an item. ``folder`` is what relative paths are relative to."""
+    kind = type(item)
+    if kind is ObjectInfo:
+        extra = json.dumps([item.last_modified, item.storage_class]) if item.last_modified else ""
+        return INFO, sql_text(item.key), "", item.size_bytes, item.etag, extra, _hash(item.key)
+    if kind is str:
+        return KEY, sql_text(item), "", -1, "", "", _hash(item)
+    if kind is tuple and len(item) in (2, 3):
+        item = FileSource(*item)
+        kind = FileSource
+    if kind is FileSource:
+        headers = item.headers
+        path = os.fspath(item.path)
+        if path[:1] != "/":
+            path = os.path.join(folder, path)
+        if isinstance(item.key, str) and (headers is None or not _secret(headers)):
+            extra = "" if headers is None else json.dumps(_fields(headers))
+            return FILE, sql_text(item.key), sql_text(path), -1, "", extra, _hash(f"{item.key}\0{path}")
+    # A body in memory, a key of the customer's own encryption: the journal cannot (or must not) hold it.
+    key = item.key if isinstance(item, (BytesSource, FileSource)) and isinstance(item.key, str) else repr(item)
+    return BYTES, sql_text(key), "", -1, "", "", _hash(key)
+
+
+def item_from(kind: int, key: Any, path: Any, size: int, etag: str, extra: str) -> Any:
+    """The item of a row that is not of kind BYTES or REJECTED."""
+    name = text_from(key)
+    if kind == INFO:
+        return ObjectInfo(name, size, etag, *(json.loads(extra) if extra else ()))
+    if kind == KEY:
+        return name
+    headers = None
+    if extra:
+        headers = ObjectHeaders(**json.loads(extra))
+    return FileSource(text_from(path), name, headers)
+
+
+def rejected_row(key: str) -> Row:
+    """The row of an item that could not be begun."""
+    return REJECTED, sql_text(key), "", -1, "", "", _hash(key)
+
+
+def error_from(name: str, message: str) -> S3EngineError:
+    """An error as it is in the journal: its class and its line."""
+    found = getattr(errors, name, None)
+    if isinstance(found, type) and issubclass(found, S3EngineError):
+        return found(message)
+    return TransferError(f"{name}: {message}")
+
+
+def _secret(headers: ObjectHeaders) -> bool:
+    return any(name.endswith("-customer-key") for name in headers.extra)
+
+
+def _fields(headers: ObjectHeaders) -> dict[str, Any]:
+    """Only what is set; mappings as dicts."""
+    found = {field.name: getattr(headers, field.name) for field in dataclasses.fields(headers)}
+    return {name: value if isinstance(value, str) else dict(value) for name, value in found.items() if value}

@@ -1,0 +1,257 @@
+"""One run of a job with a journal, around the job from outside: the items that go in, the reports that come out.
+
+What is planned and not done comes from the journal, then the input goes on where it was. Three threads meet here: the
+reader of the input (``items``), the supervisor (``emit``, ``turned``, ``settled``) and the writer's own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from s3engine.errors import JournalMismatch
+from s3engine.jobs.base import Job
+from s3engine.journal.identity import Identity, check_identity
+from s3engine.journal.lock import JournalLock
+from s3engine.journal.records import Row, error_from, item_from, rejected_row, row_of, sql_text, text_from
+from s3engine.journal.store import BYTES, DONE, FAILED, REJECTED, get_meta, open_store
+from s3engine.journal.writer import Writer
+from s3engine.report import RequestReport
+from s3engine.sources import Rejected
+
+if TYPE_CHECKING:
+    from s3engine.journal.book import Journal
+
+__all__ = ["JournalRun"]
+
+_PAGE = 500
+_REMEMBERED = 131_072  # as many as a KeyGuard knows for certain
+_MAY_REPEAT = 5000  # items that an input may give again after it was positioned
+_REJECT = "UPDATE objects SET error = ?, message = ? WHERE id = ?"
+_ROW = "id, kind, key, path, size, etag, extra, error, message"
+
+
+class JournalRun:
+    """Opens, checks and locks the journal. Raises JournalMismatch, JournalInUse, ConfigError, JournalError."""
+
+    def __init__(
+        self, journal: Journal, identity: Identity, source: Iterable[Any], emit: Callable[[RequestReport], None], *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        self._journal = journal
+        self._source = source
+        self._emit = emit
+        self._clock = clock
+        self._folder = os.getcwd()
+        self._rows: dict[int, int] = {}  # of the items under way: row by seq
+        self._seq = 0
+        self._closing = False
+        self._job: Job | None = None
+        self._told: Callable[[], None] = lambda: None
+        self._lock = JournalLock(journal.path)
+        try:
+            connection = open_store(journal.path, create=not journal.failed_only)
+            try:
+                self._begin(connection, identity)
+            except BaseException:
+                connection.close()
+                raise
+        except BaseException:
+            self._lock.release()
+            raise
+        self._writer = Writer(connection, journal.path)
+
+    def _begin(self, connection: Any, identity: Identity) -> None:
+        recorded = json.loads(get_meta(connection, "identity", "{}"))
+        if recorded:
+            check_identity(self._journal.path, recorded, identity)
+        elif self._journal.failed_only:
+            raise JournalMismatch(f"journal {self._journal.path!r} is empty; there is nothing to try again")
+        connection.execute("BEGIN IMMEDIATE")
+        if not recorded:
+            for name, value in (("identity", json.dumps(dict(identity))), ("created", str(self._clock()))):
+                connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (name, value))
+        if self._journal.options:
+            text = json.dumps(self._journal.options)
+            connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('options', ?)", (text,))
+        self.token = secrets.token_hex(4)
+        self._run_id = connection.execute(
+            "INSERT INTO runs (started, token) VALUES (?, ?)", (self._clock(), self.token)
+        ).lastrowid
+        connection.execute("COMMIT")
+        self._last_row: int = connection.execute("SELECT coalesce(max(id), 0) FROM objects").fetchone()[0]
+        self._next_row = self._last_row + 1
+        self._exhausted = get_meta(connection, "exhausted") == "1"
+        self._mark = get_meta(connection, "mark")
+        self._tokens = [row[0] for row in connection.execute("SELECT token FROM runs WHERE id < ?", (self._run_id,))]
+
+    # ---- the job is around
+
+    def attach(self, job: Job, turned: Callable[[], None]) -> None:
+        """Hang this run between the job and the batch, whose ``turned`` is called after reports were handed over."""
+        self._job = job
+        self._told = turned
+        job.turned = self._turned
+        job.settled = self._settled
+        self._writer.wake = self._wake
+        if self._last_row:
+            rows = self._read(
+                "SELECT key, target FROM objects WHERE state = ? ORDER BY id DESC LIMIT ?", (DONE, _REMEMBERED)
+            )
+            job.remember((text_from(key), text_from(target)) for key, target in rows)
+
+    def abandon(self) -> None:
+        """The batch is over: let go of the file, whatever happened. A second call does nothing."""
+        self._writer.close(self._finish)
+        self._writer.join(10.0)
+        self._lock.release()
+
+    # ---- the reader's thread
+
+    def items(self) -> Iterator[Any]:
+        """What is to be done; number n that is given out has seq n."""
+        yield from self._undone()
+        unmade = bool(self._read("SELECT 1 FROM objects WHERE state != 1 AND kind = ? LIMIT 1", (BYTES,)))
+        if self._journal.failed_only:
+            if unmade:
+                yield from self._known_again(new=False)
+            return
+        if unmade or (not self._exhausted and not self._mark and self._last_row):
+            yield from self._known_again(new=True)
+        elif not self._exhausted:
+            yield from self._onward()
+        if not self._exhausted:
+            self._exhausted = True
+            self._writer.meta("exhausted", "1")
+
+    def _undone(self) -> Iterator[Any]:
+        """From the journal: what was planned or has failed."""
+        wanted = "state != 1"
+        only = self._journal.error_classes
+        if self._journal.failed_only:
+            wanted = "state = 2"
+            if only:
+                wanted += " AND error IN ({})".format(", ".join(f"'{name}'" for name in only))
+        after = 0
+        while True:
+            rows = self._read(
+                f"SELECT {_ROW} FROM objects WHERE id > ? AND id <= ? AND kind != ? AND {wanted} ORDER BY id LIMIT ?",
+                (after, self._last_row, BYTES, _PAGE),
+            )
+            for row_id, kind, key, path, size, etag, extra, error, message in rows:
+                after = row_id
+                # Of two with one target the first one stands, in this run too.
+                if kind == REJECTED or error == "DuplicateKey":
+                    text = text_from(message or "rejected when the input was read")
+                    yield self._out(row_id, Rejected(text_from(key), error_from(error or "TransferError", text)))
+                else:
+                    yield self._out(row_id, item_from(kind, key, path, size, etag, extra))
+            if len(rows) < _PAGE:
+                return
+
+    def _onward(self) -> Iterator[Any]:
+        """The input, from where it was."""
+        marked = getattr(self._source, "marked", None)
+        if marked is None or not getattr(self._source, "positionable", True):
+            for item in self._source:
+                yield self._plan(item)
+            return
+        may_repeat = _MAY_REPEAT if self._mark else 0
+        if may_repeat:
+            self._index()
+        for item, mark in marked(self._mark):
+            if may_repeat:
+                may_repeat -= 1
+                if self._known(self._row(item)) is not None:
+                    continue
+            yield self._plan(item, mark)
+
+    def _known_again(self, *, new: bool) -> Iterator[Any]:
+        """The whole input again, without what the journal knows; what it could not hold comes out of it here."""
+        self._index()
+        if new and self._mark:
+            self._writer.meta("mark", "")  # what is planned from here on has no place in the input
+        for item in self._source:
+            row = self._row(item)
+            known = self._known(row)
+            if known is None:
+                if new:
+                    yield self._plan(item)
+            elif row[0] == BYTES and (known[1] == FAILED or (known[1] != DONE and new)):
+                yield self._out(known[0], item)
+
+    def _index(self) -> None:
+        with self._writer.lock:
+            if not self._writer.closed:
+                self._writer.connection.execute("CREATE INDEX IF NOT EXISTS known ON objects (hash)")
+
+    def _known(self, row: Row) -> tuple[int, int] | None:
+        """Row id and state of what an earlier run knew of this item."""
+        found = self._read(
+            "SELECT id, state FROM objects WHERE hash = ? AND key = ? AND path = ? AND id <= ? LIMIT 1",
+            (row[6], row[1], row[2], self._last_row),
+        )
+        return found[0] if found else None
+
+    def _row(self, item: Any) -> Row:
+        return rejected_row(item.key) if type(item) is Rejected else row_of(item, self._folder)
+
+    def _plan(self, item: Any, mark: str | None = None) -> Any:
+        row_id = self._next_row
+        self._next_row = row_id + 1
+        self._writer.plan((row_id, *self._row(item)), mark)
+        if type(item) is Rejected:  # at once: after a crash the input would have to say again why
+            self._writer.execute(_REJECT, (type(item.error).__name__, sql_text(str(item.error)), row_id))
+        return self._out(row_id, item)
+
+    def _out(self, row_id: int, item: Any) -> Any:
+        self._rows[self._seq] = row_id
+        self._seq += 1
+        return item
+
+    def _read(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
+        writer = self._writer
+        with writer.lock:
+            # Closed: the batch was cancelled, and nobody takes what is planned now.
+            return [] if writer.closed else writer.connection.execute(sql, values).fetchall()
+
+    # ---- the supervisor's thread
+
+    def emit(self, report: RequestReport) -> None:
+        """Take a report: it goes on to the batch when it is on record."""
+        self._writer.end(self._rows.pop(report.seq, 0), report)
+
+    def _turned(self) -> None:
+        released = self._writer.released
+        while released:
+            entry = released.popleft()
+            if type(entry) is RequestReport:
+                self._emit(entry)
+            else:
+                entry()  # type: ignore[operator]
+        failure = self._writer.failure
+        job = self._job
+        if failure is not None and job is not None and not job.broken:
+            job.failure = job.failure or failure
+            job.broken = True
+        self._told()
+
+    def _wake(self) -> None:
+        if self._job is not None:
+            self._job.wake()  # looked up now: the supervisor gives the job its own when it takes it
+
+    def _settled(self) -> bool:
+        if self._writer.pending:
+            return False
+        self._writer.close(self._finish)
+        return self._writer.closed
+
+    # ---- the writer's thread
+
+    def _finish(self) -> None:
+        connection = self._writer.connection
+        connection.execute("UPDATE runs SET ended = ? WHERE id = ?", (self._clock(), self._run_id))

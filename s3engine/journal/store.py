@@ -1,0 +1,102 @@
+"""The file: SQLite, its schema, and how it is opened.
+
+Write-ahead log with ``synchronous=NORMAL``: a killed process loses nothing that was committed; a power cut may lose the
+last transactions but never the file, and what they recorded is done again.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from urllib.parse import quote
+
+from s3engine.errors import ConfigError, JournalError
+
+__all__ = ["BYTES", "DONE", "FAILED", "FILE", "INFO", "KEY", "PLANNED", "REJECTED", "get_meta", "open_store"]
+
+PLANNED, DONE, FAILED = range(3)
+"""States of an object."""
+FILE, BYTES, KEY, INFO, REJECTED = range(5)
+"""Kinds of input items: FileSource, what cannot be made again from the journal, a key, ObjectInfo, Rejected."""
+
+_APPLICATION_ID = 0x53334A4C  # "S3JL"
+_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE runs (id INTEGER PRIMARY KEY, started REAL NOT NULL, ended REAL, token TEXT NOT NULL);
+CREATE TABLE objects (
+    id INTEGER PRIMARY KEY, state INTEGER NOT NULL DEFAULT 0, stored INTEGER NOT NULL DEFAULT 0,
+    kind INTEGER NOT NULL, key TEXT NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
+    extra TEXT NOT NULL, hash INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+    verified TEXT NOT NULL DEFAULT '', target TEXT NOT NULL DEFAULT '', error TEXT, message TEXT
+);
+CREATE TABLE transfers (
+    id INTEGER PRIMARY KEY, object INTEGER NOT NULL, kind TEXT NOT NULL, bucket TEXT NOT NULL, key TEXT NOT NULL,
+    name TEXT NOT NULL, source TEXT NOT NULL, part_bytes INTEGER NOT NULL, note TEXT NOT NULL,
+    dropped INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE parts (
+    transfer INTEGER NOT NULL, number INTEGER NOT NULL, etag TEXT NOT NULL, checksum TEXT NOT NULL,
+    size INTEGER NOT NULL, PRIMARY KEY (transfer, number)
+) WITHOUT ROWID;
+"""
+
+
+def open_store(path: str, *, create: bool) -> sqlite3.Connection:
+    """Open a journal, or make one. For one thread at a time, whichever. Raises ConfigError, JournalError."""
+    try:
+        # SQLite would make the file readable for all.
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        os.close(os.open(path, flags, 0o600))
+    except OSError as error:
+        raise ConfigError(f"cannot open the journal {path!r}: {error.strerror}") from None
+    connection = None
+    try:
+        connection = sqlite3.connect(
+            f"file:{quote(os.fsencode(path))}?mode=rw", uri=True, isolation_level=None, check_same_thread=False,
+            timeout=10,
+        )  # fmt: skip
+        _check(connection, path, create)
+        if connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] != "wal":
+            raise ConfigError(f"journal {path!r}: this file system has no shared memory; put it on a local disk")
+        connection.execute("PRAGMA synchronous=NORMAL")
+    except sqlite3.DatabaseError as error:
+        if connection is not None:
+            connection.close()
+        if "not a database" in str(error):
+            raise _no_journal(path) from None
+        raise JournalError(f"cannot open the journal {path!r}: {error}") from None
+    except ConfigError:
+        assert connection is not None
+        connection.close()
+        raise
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: str, create: bool) -> None:
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application == _APPLICATION_ID:
+        if version != _VERSION:
+            raise ConfigError(
+                f"journal {path!r} was written by a newer s3engine (format {version}, this one knows {_VERSION}); "
+                "use that one"
+            )
+        return
+    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] or version or not create:
+        raise _no_journal(path)
+    # Before the switch to the write-ahead log, so that the schema is in the file itself whatever follows.
+    connection.executescript(
+        f"BEGIN; PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_VERSION}; {_SCHEMA} COMMIT;"
+    )
+
+
+def _no_journal(path: str) -> ConfigError:
+    return ConfigError(f"{path!r} is not a journal of s3engine; name another file")
+
+
+def get_meta(connection: sqlite3.Connection, name: str, default: str = "") -> str:
+    """A value of the table meta."""
+    row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return default if row is None else str(row[0])

@@ -1,0 +1,220 @@
+"""Jobs with a journal on a real server: killed, resumed, tried again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from s3engine import Engine, Journal
+from s3engine.embedded import EmbeddedServer
+from s3engine.errors import JournalMismatch
+from tests.faults import FaultProxy
+from tests.helpers import S3Probe
+
+MIB = 1024 * 1024
+Command = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment(seaweed: EmbeddedServer) -> Iterator[None]:
+    """AWS_* variables of the server."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in seaweed.environment().items():
+            patch.setenv(name, value)
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            patch.setenv(name, "/nowhere")
+        patch.setenv("PYTHONPATH", os.pathsep.join(os.path.abspath(place) for place in sys.path if place))
+        patch.delenv("AWS_PROFILE", raising=False)
+        yield
+
+
+class Counting:
+    """A proxy that counts requests by method, and the body bytes that their heads announce."""
+
+    def __init__(self, seaweed: EmbeddedServer) -> None:
+        self.heads: list[bytes] = []
+        self.proxy = FaultProxy("127.0.0.1", seaweed.port, self._see)
+
+    def _see(self, connection_no: int, request_no: int, head: bytes) -> None:
+        if request_no:
+            self.heads.append(head)
+
+    def count(self, text: bytes) -> int:
+        return sum(head.startswith(text) for head in list(self.heads))
+
+
+@pytest.fixture
+def counting(seaweed: EmbeddedServer) -> Iterator[Counting]:
+    counting = Counting(seaweed)
+    with counting.proxy:
+        yield counting
+
+
+def s3engine(*arguments: str) -> subprocess.Popen[str]:
+    """A command in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "s3engine", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def finished(*arguments: str) -> tuple[int, str, str]:
+    """Exit code and what was printed."""
+    with s3engine(*arguments) as process:
+        try:
+            out, err = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert "Traceback" not in err, err
+    return process.returncode, out, err
+
+
+def kill_when(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    """SIGKILL for the parent alone, as soon as it has come so far; its workers have to notice."""
+    with process:
+        try:
+            limit = time.monotonic() + 30
+            while not condition() and process.poll() is None and time.monotonic() < limit:
+                time.sleep(0.0005)
+            assert process.poll() is None, f"it ended before it could be killed: {process.communicate()}"
+            process.kill()
+            process.communicate()  # ends when the workers have let go of the pipes
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def states(path: Path) -> Counter[int]:
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT key, state FROM objects").fetchall()
+    assert len({key for key, _ in rows}) == len(rows), "an object stands twice in the journal"
+    return Counter(state for _, state in rows)
+
+
+def test_parent_killed_three_times(tmp_path: Path, counting: Counting, probe: S3Probe, bucket: str) -> None:
+    """After three SIGKILLs of the parent each object is done once, equal, and only what was in flight is sent again."""
+    source, journal = tmp_path / "src", tmp_path / "journal"
+    bodies = {f"d{n % 7}/f{n}": f"body {n}".encode() * 20 for n in range(2000)}
+    for name, body in bodies.items():
+        path = source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+    command = (
+        "cp", str(source), f"s3://{bucket}/p/", "--journal", str(journal), "--endpoint-url",
+        counting.proxy.endpoint_url, "--workers", "2", "-n", "16", "--quiet",
+    )  # fmt: skip
+    for puts in (300, 800, 1400):
+        kill_when(s3engine(*command), lambda puts=puts: counting.count(b"PUT") >= puts)  # type: ignore[misc]
+    code, _, err = finished(*command)
+    assert (code, err) == (0, "")
+    assert states(journal) == {1: 2000}
+    assert {key[2:]: probe.get(bucket, key) for key in probe.list_keys(bucket)} == bodies
+    sent_again = counting.count(b"PUT") - 2000
+    # In flight are 16 requests; what was answered in the last milliseconds is not on record yet either.
+    assert sent_again <= 3 * 64, f"{sent_again} objects were sent again"
+    before = len(counting.heads)
+    code, _, err = finished(*command[:-1])
+    assert code == 0
+    assert f"journal {journal}: all 2000 objects of this job are done; nothing is left to do" in err
+    assert len(counting.heads) == before
+    print(f"sent again after three kills: {sent_again}")
+
+
+def test_command_tells_what_failed_and_tries_it_again(
+    tmp_path: Path, seaweed: EmbeddedServer, probe: S3Probe, bucket: str
+) -> None:
+    """journal show counts, journal failed names, retry does just those: with the command's own options."""
+    source, journal = tmp_path / "src", str(tmp_path / "journal")
+    (source / "sub").mkdir(parents=True)
+    for name in ("a", "sub/b", "c.skip"):
+        (source / name).write_text(name)
+    (source / "broken\nlink").symlink_to("/nowhere/at/all")
+    command = ("cp", str(source), f"s3://{bucket}/p/", "--exclude", "*.skip", "--content-type", "x/y", "--quiet")
+    assert finished(*command, "--journal", journal)[0] == 1
+    code, out, _ = finished("journal", "show", journal)
+    assert code == 0
+    assert "done: 2 objects, 6 B\nfailed: 1 objects\n    SourceError: 1\nplanned, not done: 0 objects\n" in out
+    assert f"next: s3engine retry {journal}" in out
+    shown = json.loads(finished("journal", "show", "--json", journal)[1])
+    assert shown["identity"] == {
+        "endpoint": seaweed.endpoint_url, "operation": "upload", "bucket": bucket, "headers": "content-type: x/y",
+        "guess_content_type": "True", "verb": "cp", "src": str(source), "dst": f"s3://{bucket}/p/",
+        "exclude": '["*.skip"]', "content_type": "x/y",
+    }  # fmt: skip
+    name = f"{source}/broken\nlink"
+    assert finished("journal", "failed", "-0", journal)[1] == f"{name}\0"
+    assert finished("journal", "failed", "--only", "NetworkError", journal)[1] == ""
+    code, _, err = finished("journal", "failed", journal)
+    assert code == 2
+    assert "ask for names that end in NUL: -0" in err
+    assert json.loads(finished("journal", "failed", "--json", journal)[1])["error"] == "SourceError"
+
+    (source / "broken\nlink").unlink()
+    (source / "broken\nlink").write_text("mended")
+    (source / "new").write_text("not part of the job")
+    assert finished("retry", journal, "--only", "Throttled", "--quiet") == (0, "", "")
+    assert probe.get(bucket, "p/broken\nlink") is None
+    assert finished("retry", journal, "--quiet") == (0, "", "")
+    head = probe.head(bucket, "p/broken\nlink")
+    assert head is not None
+    assert head["content-type"] == "x/y"
+    assert probe.list_keys(bucket) == ["p/a", "p/broken\nlink", "p/sub/b"]
+    assert "next: nothing; all is done" in finished("journal", "show", journal)[1]
+
+
+def test_command_with_the_journal_of_another_is_refused(tmp_path: Path, bucket: str) -> None:
+    """Exit code 2, the field that differs and its two values; nothing is done."""
+    source, journal = tmp_path / "src", str(tmp_path / "journal")
+    source.mkdir()
+    assert finished("cp", str(source), f"s3://{bucket}/p/", "--journal", journal)[0] == 0
+    for command, field in (
+        (("cp", str(source), f"s3://{bucket}/q/"), f"dst was 's3://{bucket}/p/' and is 's3://{bucket}/q/' now"),
+        (("cp", str(tmp_path), f"s3://{bucket}/p/"), f"src was {str(source)!r} and is {str(tmp_path)!r} now"),
+        (("mv", str(source), f"s3://{bucket}/p/"), "operation was 'upload' and is 'move' now"),
+        (("rm", "-r", f"s3://{bucket}/p/"), "operation was 'upload' and is 'delete' now"),
+        (("cp", str(source), f"s3://{bucket}/p/", "--include", "x"), "include was '' and is '[\"x\"]' now"),
+    ):
+        code, _, err = finished(*command, "--journal", journal)
+        assert code == 2
+        assert field in err
+    assert source.exists()
+
+
+@pytest.mark.parametrize("operation", ["download", "copy", "delete", "move"])
+def test_job_from_a_listing_is_done_once(
+    tmp_path: Path, counting: Counting, probe: S3Probe, bucket: str, operation: str
+) -> None:
+    """Each operation on a listing, run again with its journal, asks the store nothing."""
+    journal = tmp_path / "journal"
+    for n in range(30):
+        probe.put(bucket, f"p/f{n:02}", b"x")
+
+    def begin(engine: Engine, prefix: str = "p/") -> int:
+        listing = engine.list(bucket, prefix)
+        if operation == "download":
+            return listing.download(tmp_path / "out", journal=journal).wait().objects
+        if operation == "delete":
+            return listing.delete(journal=journal).wait().objects
+        act = listing.copy if operation == "copy" else listing.move
+        return act(key=lambda info: "q/" + info.key[2:], journal=journal).wait().objects
+
+    with Engine(workers=1, concurrency=4, endpoint_url=counting.proxy.endpoint_url) as engine:
+        assert begin(engine) == 30
+        asked = len(counting.heads)
+        assert begin(engine) == 0
+        assert len(counting.heads) == asked
+        with pytest.raises(JournalMismatch, match=f"input was 's3://{bucket}/p/' and is 's3://{bucket}/p' now"):
+            begin(engine, "p")
+    assert Journal(journal).counts()[:3] == (30, 0, 0)

@@ -1,0 +1,375 @@
+"""The journal: the same call again does what is not done, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s3engine.errors import (
+    AccessDenied,
+    ConfigError,
+    ConnectionLost,
+    DuplicateKey,
+    JournalError,
+    JournalInUse,
+    JournalMismatch,
+    StallTimeout,
+)
+from s3engine.journal import Journal
+from s3engine.journal.identity import described, endpoint_name
+from s3engine.journal.run import JournalRun
+from s3engine.operations import ObjectHeaders
+from s3engine.pool.messages import Task
+from s3engine.report import RequestReport
+from s3engine.sources import BytesSource, FileSource, Rejected
+from tests.journaled import Driver, outcome
+
+MIB = 1024 * 1024
+
+
+def files(count: int) -> Iterator[FileSource]:
+    return (FileSource(f"/f{n}", f"k{n}") for n in range(count))
+
+
+class Positioned:
+    """An input with marks that tells how much of it was read."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.read: list[int] = []
+
+    def __iter__(self) -> Iterator[FileSource]:
+        raise AssertionError("read from its beginning")
+
+    def marked(self, after: str = "") -> Iterator[tuple[FileSource, str]]:
+        for n in range(int(after or 0), self.count):
+            self.read.append(n)
+            yield FileSource(f"/f{n}", f"k{n}"), str(n + 1)
+
+
+def never(task: Task) -> tuple[Any, ...]:
+    raise AssertionError(f"{task[3]} was begun")
+
+
+def keys(reports: list[RequestReport]) -> list[str]:
+    return sorted(report.key for report in reports)
+
+
+def test_second_run_does_nothing(tmp_path: Path) -> None:
+    """A job that is done is done: its input is not even opened."""
+    path = tmp_path / "j"
+    assert len(Driver(path, files(100)).run()) == 100
+
+    def unread() -> Iterator[Any]:
+        raise AssertionError("the input was read")
+        yield
+
+    assert Driver(path, unread(), never).run() == []
+    counts = Journal(path).counts()
+    assert (counts.done, counts.failed, counts.planned, counts.finished) == (100, 0, 0, True)
+
+
+def test_what_was_under_way_is_done_by_the_next_run(tmp_path: Path) -> None:
+    """After a crash the same call does what has no record of being done, and nothing that has one."""
+    path = tmp_path / "j"
+    first = Driver(path, files(100), lambda task: None if task[3] in ("k7", "k70") else outcome(task))
+    done = keys(first.run())
+    assert len(done) == 98
+    second = Driver(path, files(100)).run()
+    assert keys(second) == ["k7", "k70"]
+    assert sorted(report.seq for report in second) == [0, 1]
+
+
+def test_walk_that_was_cut_off_is_walked_again(tmp_path: Path) -> None:
+    """An input without marks that broke off is read again; what the journal knows is not done again."""
+
+    def broken() -> Iterator[FileSource]:
+        yield from files(50)
+        raise OSError("the disk is gone")
+
+    path = tmp_path / "j"
+    with pytest.raises(OSError, match="the disk is gone"):
+        Driver(path, broken()).run()
+    assert Journal(path).counts()[:3] == (50, 0, 0)
+    assert not Journal(path).counts().input_read
+    assert keys(Driver(path, files(80)).run()) == sorted(f"k{n}" for n in range(50, 80))
+    assert Driver(path, files(0), never).run() == []
+
+
+def test_positioned_input_goes_on_where_it_was(tmp_path: Path) -> None:
+    """What an input with marks gave before is not read again."""
+    path = tmp_path / "j"
+    first = Positioned(10_000)
+    done = len(Driver(path, first, lambda task: None if task[3] == "k20" else outcome(task)).run(crash_after=100))
+    assert 100 <= done < 9000
+    second = Positioned(10_000)
+    reports = Driver(path, second).run()
+    counts = Journal(path).counts()
+    assert (counts.done, counts.planned, counts.finished) == (10_000, 0, True)
+    assert "k20" in keys(reports)
+    assert second.read[0] > 0
+    assert len(first.read) + len(second.read) <= 10_000 + 2001  # what the reader had in hand and was not recorded
+
+
+def test_input_that_repeats_some_after_a_mark_is_not_done_twice(tmp_path: Path) -> None:
+    """A listing may give a page again: what is known of it is left out."""
+
+    class Repeating(Positioned):
+        def marked(self, after: str = "") -> Iterator[tuple[FileSource, str]]:
+            return super().marked(str(max(0, int(after) - 500)) if after else "")
+
+    path = tmp_path / "j"
+    Driver(path, Repeating(5000)).run(crash_after=10)
+    Driver(path, Repeating(5000)).run()
+    assert Journal(path).counts()[:3] == (5000, 0, 0)
+
+
+def test_failed_objects_are_tried_again(tmp_path: Path) -> None:
+    """What failed is kept with class, message and attempts, and is done by the same call again."""
+    path = tmp_path / "j"
+    lost = ConnectionLost("reset")
+    Driver(path, files(10), lambda task: outcome(task, error=lost if task[3] in ("k3", "k4") else None)).run()
+    journal = Journal(path)
+    assert [(one.name, one.key, one.error, one.message, one.attempts) for one in journal.failed()] == [
+        ("/f3", "k3", "ConnectionLost", "reset", 1), ("/f4", "k4", "ConnectionLost", "reset", 1),
+    ]  # fmt: skip
+    assert journal.counts().by_error == {"ConnectionLost": 2}
+    assert keys(Driver(path, files(10)).run()) == ["k3", "k4"]
+    assert not list(journal.failed())
+
+
+def test_only_failed_of_a_class(tmp_path: Path) -> None:
+    """A run for one class of error, its subclasses included, does those and reads no input."""
+    path = tmp_path / "j"
+    errors = {"k1": StallTimeout("slow"), "k2": AccessDenied("no"), "k3": None}
+    Driver(path, files(5), lambda task: outcome(task, error=errors.get(task[3]))).run()
+    again = Journal(path).only_failed("NetworkError")
+    assert keys(Driver(again, iter(()), outcome).run()) == ["k1"]
+    assert [one.key for one in Journal(path).failed()] == ["k2"]
+    with pytest.raises(ConfigError, match="'Nonsense' is no class of error"):
+        Journal(path).only_failed("Nonsense")
+
+
+def test_of_two_with_one_key_the_first_stands_in_the_next_run_too(tmp_path: Path) -> None:
+    """A duplicate is not uploaded over the first one because the job was run again."""
+    path = tmp_path / "j"
+    twice = [FileSource("/first", "k"), FileSource("/second", "k")]
+    for _ in range(2):
+        reports = Driver(path, twice).run()
+        assert [type(report.error) for report in reports if not report.ok] == [DuplicateKey]
+    assert [one.name for one in Journal(path).failed()] == ["/second"]
+
+    def cut_off() -> Iterator[FileSource]:
+        yield twice[0]
+        raise OSError
+
+    path = tmp_path / "other"
+    with pytest.raises(OSError):  # noqa: PT011  (it is made up here)
+        Driver(path, cut_off()).run()
+    (report,) = Driver(path, twice, never).run()
+    assert isinstance(report.error, DuplicateKey)
+
+
+def test_rejected_items_are_on_record(tmp_path: Path) -> None:
+    """What the input itself could not make sense of is reported by each run, until the input is mended."""
+    path = tmp_path / "j"
+    for _ in range(2):
+        reports = Driver(path, [Rejected("line 3", ConfigError("no key")), FileSource("/f", "k")]).run()
+        assert [str(report.error) for report in reports if not report.ok] == ["no key"]
+    assert [(one.name, one.error) for one in Journal(path).failed()] == [("line 3", "ConfigError")]
+
+
+def test_bodies_in_memory_are_asked_for_again(tmp_path: Path) -> None:
+    """A body in memory is not in the journal: it comes out of the input again, those that are done are left out."""
+    path = tmp_path / "j"
+    sources = [BytesSource(b"1", "a"), FileSource("/f", "b"), BytesSource(b"2", "c")]
+    Driver(path, sources, lambda task: None if task[3] != "a" else outcome(task)).run()
+    assert keys(Driver(path, sources).run()) == ["b", "c"]
+    assert Journal(path).counts()[:3] == (3, 0, 0)
+
+
+def test_names_come_back_as_they_were(tmp_path: Path) -> None:
+    """Keys and paths of any kind, and headers of a single source, survive the journal."""
+    headers = ObjectHeaders(content_type="a/b", metadata={"x": "ü".encode().hex()})
+    sources = [
+        FileSource("/a\nb", "a\x1b\0b"), FileSource(os.fsdecode(b"/\xff"), "k2"), FileSource("/é", "é", headers),
+    ]  # fmt: skip
+    path = tmp_path / "j"
+    Driver(path, sources, lambda task: None).run()
+    second = Driver(path, [])
+    second.run()
+    assert [(task[3], task[5]) for task in second.tasks] == [
+        ("a\x1b\0b", ("/a\nb", None)), ("k2", (os.fsdecode(b"/\xff"), None)), ("é", ("/é", headers.as_headers())),
+    ]  # fmt: skip
+
+
+def test_key_of_the_customers_own_encryption_is_not_in_the_journal(tmp_path: Path) -> None:
+    """Secrets are written nowhere: neither those of one source nor those of the batch."""
+    secret = ObjectHeaders(extra={"x-amz-server-side-encryption-customer-key": "c2VjcmV0"})
+    path = tmp_path / "j"
+    identity = {"operation": "upload", "headers": described(secret)}
+    Driver(path, [FileSource("/f", "k", secret)], identity=identity).run()
+    assert b"c2VjcmV0" not in path.read_bytes()
+    assert endpoint_name("https://user:c2VjcmV0@host:1/", "") == "https://host:1"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"operation": "delete", "bucket": "b"}, {"operation": "upload", "bucket": "c"}, {"operation": "upload"},
+     {"operation": "upload", "bucket": "b", "endpoint": "http://other"}],
+)  # fmt: skip
+def test_journal_of_another_job_is_refused(tmp_path: Path, given: dict[str, str]) -> None:
+    """The error names the field and both values."""
+    path = tmp_path / "j"
+    recorded = {"operation": "upload", "bucket": "b"}
+    Driver(path, files(1), identity=recorded).run()
+    with pytest.raises(JournalMismatch, match="belongs to another job: ") as caught:
+        Driver(path, files(1), identity=given)
+    error = caught.value
+    assert error.recorded == recorded.get(error.field, "") != error.given == given.get(error.field, "")
+    Driver(path, files(1), never, identity=recorded).run()  # and it is as usable as before
+
+
+def test_what_is_no_journal_is_left_alone(tmp_path: Path) -> None:
+    """A file of another kind, a database of somebody else and a folder raise ConfigError, unchanged."""
+    text = tmp_path / "text"
+    text.write_text("not a database, but long enough to look at" * 100)
+    other = tmp_path / "other.db"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    connection.close()
+    for path, what in ((text, "not a journal"), (other, "not a journal"), (tmp_path, "cannot open"),
+                       (tmp_path / "no" / "j", "cannot")):  # fmt: skip
+        before = path.read_bytes() if path.is_file() else b""
+        with pytest.raises(ConfigError, match=what):
+            Driver(path, files(1))
+        assert (path.read_bytes() if path.is_file() else b"") == before
+    with pytest.raises(ConfigError, match="cannot open"):
+        Journal(tmp_path / "absent").counts()
+
+
+def test_newer_format_is_refused(tmp_path: Path) -> None:
+    """A journal that a later version wrote is not touched."""
+    path = tmp_path / "j"
+    Driver(path, files(1)).run()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version=99")
+    connection.close()
+    with pytest.raises(ConfigError, match="newer s3engine"):
+        Driver(path, files(1))
+
+
+def test_one_run_at_a_time(tmp_path: Path) -> None:
+    """A journal in use is refused, in the same process and in another, and free when its holder was killed."""
+    path = tmp_path / "j"
+    held = Driver(path, files(1))
+    with pytest.raises(JournalInUse, match="in use by process"):
+        Driver(path, files(1))
+    script = (
+        "import sys; from s3engine.journal.lock import JournalLock; JournalLock(sys.argv[1])\n"
+        "print('mine', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(path)]
+    other = subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False
+    )
+    assert f"JournalInUse: journal {str(path)!r} is in use by process {os.getpid()}" in other.stderr
+    held.run()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "mine\n"
+        with pytest.raises(JournalInUse) as caught:
+            Driver(path, files(1))
+        assert caught.value.pid == process.pid
+        process.kill()
+    Driver(path, files(1), never).run()
+    assert sorted(os.listdir(tmp_path)) == ["j"]
+
+
+def test_only_the_owner_reads_it(tmp_path: Path) -> None:
+    """Names of objects are nobody else's business."""
+    path = tmp_path / "j"
+    driver = Driver(path, files(1))
+    for one in tmp_path.iterdir():
+        assert stat.S_IMODE(one.stat().st_mode) == 0o600, one
+    driver.run()
+
+
+def test_power_cut(tmp_path: Path) -> None:
+    """From the files as they were at any moment, with or without the write-ahead log, the job comes to its end."""
+    path = tmp_path / "j"
+    copies: list[tuple[Path, set[str]]] = []
+
+    def copy(task: Task) -> tuple[Any, ...]:
+        if int(task[3][1:]) % 250 == 249:
+            with driver.run_._writer.lock:  # as a snapshot: all files of one moment
+                for suffix in ("", "-wal"):
+                    target = tmp_path / f"copy{len(copies)}"
+                    target.mkdir(exist_ok=True)
+                    if Path(f"{path}{suffix}").exists():
+                        shutil.copy(f"{path}{suffix}", target / f"j{suffix}")
+                copies.append((target / "j", {report.key for report in driver.reports}))
+        return outcome(task)
+
+    driver = Driver(path, files(1000), copy)
+    driver.run()
+    assert len(copies) == 4
+    for index, (copied, told) in enumerate(copies):
+        if index % 2:
+            Path(f"{copied}-wal").unlink()
+        second = keys(Driver(copied, files(1000)).run())
+        if index % 2 == 0:
+            assert not told & set(second), "what was told is on record"
+        assert Journal(copied).counts()[:4] == (1000, 0, 0, 1000)
+
+
+def test_nothing_is_told_as_done_that_is_not_on_record(tmp_path: Path) -> None:
+    """When the disk of the journal is full the batch ends with JournalError; what has no record says so."""
+    path = tmp_path / "j"
+    driver = Driver(path, files(20_000))
+    with driver.run_._writer.lock:
+        driver.run_._writer.connection.execute("PRAGMA max_page_count=200")
+    with pytest.raises(JournalError, match="full"):
+        driver.run()
+    told = {report.key for report in driver.reports if report.ok}
+    unrecorded = [report for report in driver.reports if isinstance(report.error, JournalError)]
+    assert all("is not on record" in str(report.error) for report in unrecorded)
+    connection = sqlite3.connect(path)
+    recorded = {row[0] for row in connection.execute("SELECT key FROM objects WHERE state = 1")}
+    connection.close()
+    assert told == recorded
+    second = keys(Driver(path, files(20_000)).run())
+    assert len(second) + len(told) == 20_000
+
+
+def test_cancelled_objects_are_planned_still(tmp_path: Path) -> None:
+    """What was interrupted has not failed."""
+    path = tmp_path / "j"
+    driver = Driver(path, files(100))
+    driver.job.start_reading()
+    while len(driver.job._queue) < 100:
+        pass
+    driver.job.cancel()
+    driver.run_.abandon()
+    driver.job.turned()
+    counts = Journal(path).counts()
+    assert (counts.done, counts.failed, counts.planned) == (0, 0, 100)
+    assert len(driver.reports) == 100
+
+
+def test_run_that_cannot_begin_leaves_the_journal_free(tmp_path: Path) -> None:
+    """Whatever is refused, the lock is let go of."""
+    path = tmp_path / "j"
+    with pytest.raises(ConfigError, match="cannot open"):
+        JournalRun(Journal(path).only_failed(), {"operation": "upload"}, [], lambda report: None)
+    assert os.listdir(tmp_path) == []
+    Driver(path, files(1)).run()
