@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 from s3engine.errors import ConfigError, S3EngineError
@@ -52,6 +52,10 @@ class _FilesBelow(Iterator[FileSource]):
     def __next__(self) -> FileSource:
         return next(self._walk)
 
+    def close(self) -> None:
+        """Give the walk up: no folder stays open."""
+        self._walk.close()
+
 
 def files_recursive(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[FileSource]:
     """All files below ``folder``; each key is ``prefix`` followed by the path relative to it, with ``/`` between.
@@ -75,7 +79,7 @@ class _Open(NamedTuple):
     identity: tuple[int, int]
 
 
-def _walk(root: str, prefix: str) -> Iterator[FileSource]:
+def _walk(root: str, prefix: str) -> Generator[FileSource, None, None]:
     # A stack instead of recursion: folders may lie deeper than Python can call.
     stack: list[_Open] = []
     above: set[tuple[int, int]] = set()
