@@ -1,0 +1,188 @@
+"""Memory while a file with very many names is worked on: all processes together, sampled from /proc.
+
+Run it from the checkout: ``python -m bench.inputs_memory [--keep bench/runs]``. It makes the files, starts the nginx
+sink, and runs ``s3engine rm --from`` (1000 keys to a request) and ``s3engine cp --from`` (one small file under as many
+keys) as whole processes, with 100 000 and with 1 000 000 names; then 10 000 000 names are read alone, duplicates looked
+for. Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.harness import client_environment, command_line, keep_run, table
+from bench.sink import DELETES_BUCKET, Sink, SinkUnavailable
+
+_EVERY_S = 0.1
+_LIMIT_BYTES = 300 * 1024 * 1024
+_LIMIT_GROWTH = 0.10
+_READ = """
+import sys
+from s3engine.inputs import objects_from
+from s3engine.sources import Rejected
+found = bad = 0
+for item in objects_from(sys.argv[1], "bucket"):
+    if type(item) is Rejected:
+        bad += 1
+    else:
+        found += 1
+print(found, bad)
+"""
+
+
+class Memory(NamedTuple):
+    """Peaks in bytes, each of the sum over all processes at one moment."""
+
+    pss_bytes: int
+    """Proportional set size: pages that several processes share are divided among them."""
+    rss_bytes: int
+    """Resident set size: shared pages count in each process."""
+
+
+def _memory_of(session: int) -> Memory:
+    pss = rss = 0
+    for name in os.listdir("/proc"):
+        if not name.isdecimal():
+            continue
+        try:
+            if os.getsid(int(name)) != session:
+                continue
+            with open(f"/proc/{name}/smaps_rollup", encoding="ascii", errors="replace") as file:
+                for line in file:
+                    if line.startswith("Pss:"):
+                        pss += int(line.split()[1]) * 1024
+                    elif line.startswith("Rss:"):
+                        rss += int(line.split()[1]) * 1024
+        except OSError:  # ended meanwhile
+            continue
+    return Memory(pss, rss)
+
+
+def measure(command: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Run a process to its end; how long it took, and its peak memory with that of all it started."""
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        list(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=client_environment(), cwd=folder, start_new_session=True,
+    )  # fmt: skip
+    peak = Memory(0, 0)
+    over = threading.Event()
+
+    def sample() -> None:
+        nonlocal peak
+        while not over.wait(_EVERY_S):
+            now = _memory_of(process.pid)
+            peak = Memory(max(peak.pss_bytes, now.pss_bytes), max(peak.rss_bytes, now.rss_bytes))
+
+    sampler = threading.Thread(target=sample, daemon=True)
+    sampler.start()
+    out, err = process.communicate()
+    wall_s = time.perf_counter() - started
+    over.set()
+    sampler.join()
+    if process.returncode:
+        raise SinkUnavailable(f"{' '.join(command[:5])} ended with {process.returncode}: {err[-1000:]}")
+    return {"wall_s": wall_s, **peak._asdict(), "said": out}
+
+
+def _names(path: Path, count: int, line: Callable[[int], str], head: str = "") -> Path:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(head)
+        for start in range(0, count, 10_000):
+            file.write("".join(map(line, range(start, min(start + 10_000, count)))))
+    return path
+
+
+def _deletes(folder: Path, count: int) -> list[str]:
+    path = _names(folder / "names", count, lambda number: f"data/{number % 1000:03}/{number:09}.bin\n")
+    return ["rm", f"s3://{DELETES_BUCKET}/", "--from", str(path)]
+
+
+def _uploads(folder: Path, count: int) -> list[str]:
+    (folder / "one").write_bytes(b"x" * 1024)
+    line = "one,data/{:03}/{:09}.bin\n"
+    path = _names(folder / "names.csv", count, lambda number: line.format(number % 1000, number), "path,key\n")
+    return ["cp", str(folder), "s3://bench/", "--from", str(path)]
+
+
+def run_all(sizes: Sequence[int], read: int, jobs: Sequence[str], workers: int) -> list[dict[str, Any]]:
+    """A row per run. Raises SinkUnavailable, also when a run failed or the sink did not get all of it."""
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="s3engine-bench-") as name, Sink() as sink:
+        folder = Path(name)
+        for job, make in (("rm", _deletes), ("cp", _uploads)):
+            for count in sizes if job in jobs else ():
+                arguments = [*make(folder, count), "--endpoint-url", sink.endpoint_url, "--workers", str(workers)]
+                row = measure([sys.executable, "-m", "s3engine", *arguments, "--quiet"], folder)
+                methods = [request.method for request in sink.requests()]
+                wanted = ("PUT", count) if job == "cp" else ("POST", -(-count // 1000))
+                if methods.count(wanted[0]) < wanted[1]:
+                    raise SinkUnavailable(f"{job}: the sink saw {methods.count(wanted[0])} {wanted[0]} of {wanted[1]}")
+                rows.append({"job": f"s3engine {job} --from", "names": count, **row})
+                _tell(rows[-1])
+        if read:
+            path = _names(folder / "names", read, lambda number: f"data/{number % 1000:03}/{number:09}.bin\n")
+            row = measure([sys.executable, "-c", _READ, str(path)], folder)
+            if row["said"].split() != [str(read), "0"]:
+                raise SinkUnavailable(f"read {row['said']!r} names of {read}")
+            rows.append({"job": "reading alone", "names": read, **row})
+            _tell(rows[-1])
+    return rows
+
+
+def _tell(row: dict[str, Any]) -> None:
+    row.pop("said")
+    print(f"{row['job']} {row['names']}: {row['wall_s']:.1f} s, {row['pss_bytes'] / 1048576:.1f} MiB", file=sys.stderr)
+
+
+def summarise(rows: Sequence[dict[str, Any]]) -> tuple[str, bool]:
+    """The table, and whether every run stayed below 300 MiB and grew by less than 10 %."""
+    smallest: dict[str, int] = {}
+    good = True
+    cells = []
+    for row in rows:
+        first = smallest.setdefault(row["job"], row["pss_bytes"])
+        growth = row["pss_bytes"] / first - 1
+        good &= row["pss_bytes"] < _LIMIT_BYTES and growth < _LIMIT_GROWTH
+        cells.append([
+            row["job"], f"{row['names']}", f"{row['wall_s']:.1f}", f"{row['names'] / row['wall_s']:.0f}",
+            f"{row['pss_bytes'] / 1048576:.1f}", f"{row['rss_bytes'] / 1048576:.1f}", f"{growth:+.1%}",
+        ])  # fmt: skip
+    head = ["job", "names", "wall s", "names/s", "peak PSS MiB", "peak RSS MiB", "PSS growth"]
+    return table(head, cells), good
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; 1 when memory was over the limits, 2 when it could not be measured."""
+    parser = argparse.ArgumentParser(prog="python -m bench.inputs_memory", description=__doc__.split("\n")[0])
+    parser.add_argument("--names", default="100000,1000000", help="numbers of names, with commas (100000,1000000)")
+    parser.add_argument("--read", type=int, default=10_000_000, help="names that are read alone; 0: none (10000000)")
+    parser.add_argument("--jobs", default="rm,cp", help="of rm, cp (both)")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes (2)")
+    parser.add_argument("--keep", metavar="DIR", help="write the run below DIR, e.g. bench/runs")
+    options = parser.parse_args(arguments)
+    try:
+        sizes = [int(text) for text in options.names.split(",") if text]
+        rows = run_all(sizes, options.read, options.jobs.split(","), options.workers)
+    except (SinkUnavailable, ValueError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    summary, good = summarise(rows)
+    print(summary)
+    if options.keep:
+        given = command_line("bench.inputs_memory", sys.argv[1:] if arguments is None else arguments)
+        print(f"\nkept in {keep_run(options.keep, 'inputs_memory', given, summary, rows)}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
