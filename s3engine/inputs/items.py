@@ -23,7 +23,7 @@ ItemT = TypeVar("ItemT")
 Shape: TypeAlias = "Callable[[str, int, str, Any], tuple[str, Item] | None]"
 """Label, line, name and details to key and item; None for a row that is not meant. A Rejected comes without a key."""
 
-_MARKED_ASIDE = 100  # places of rows set aside that a mark holds
+_MARKED_ASIDE = 500  # places of rows set aside that a mark may hold; then they are settled
 
 
 class Part(Protocol):
@@ -110,10 +110,12 @@ class Items(Generic[ItemT]):
                 yield from reader.blocks(start if number == start.file else Place(number))
 
     def _read(self, start: Place, *, with_marks: bool) -> Iterator[Any]:
-        seen = SeenBefore()
+        # Marks must name what is set aside, so less of it is wanted: a filter of twice the size.
+        seen = SeenBefore(double=with_marks)
         aside = Aside()
+        places: list[str] = []
         self.rows = 0
-        suffix = stuck = mark = ""
+        suffix = here = ""
         for block in self._blocks(start):
             label, (number, before, before_line), rows = block
             self.rows += len(rows)
@@ -124,25 +126,36 @@ class Items(Generic[ItemT]):
                     key, item = made
                     if key and seen.add(key):
                         aside.add((key, item, label, number, line))
-                        if with_marks and aside.count <= _MARKED_ASIDE:
-                            suffix += f"+{number}:{before}:{before_line}"
-                        elif not stuck:
-                            # A mark holds so many places and no more: whoever goes on begins here at the latest.
-                            stuck = f"{number}:{before}:{before_line}{suffix}"
+                        if with_marks:
+                            places.append(f"{number}:{before}:{before_line}")
+                            suffix += f"+{places[-1]}"
+                            if len(places) >= _MARKED_ASIDE:
+                                yield from self._marked_settled(aside, start, f"{number}:{behind}:{line}", places)
+                                aside, places, suffix = Aside(), [], ""
                     elif with_marks:
-                        yield item, stuck or f"{number}:{behind}:{line}{suffix}"
+                        yield item, f"{number}:{behind}:{line}{suffix}"
                     else:
                         yield item
                 before = behind
                 before_line = line
-            mark = f"{number}:{before}:{before_line}{suffix}"
-        if aside.count:
-            mark = stuck or mark
-            for item in self._settled(aside, start):
-                yield (item, mark) if with_marks else item
+            here = f"{number}:{before}:{before_line}"
+        if with_marks:
+            yield from self._marked_settled(aside, start, here, places)
+        else:
+            yield from self._settled(aside, start)
 
-    def _settled(self, aside: Aside, start: Place) -> Iterator[Item]:
-        """Read the input again for each chunk of what was set aside, to see where its keys came first."""
+    def _marked_settled(
+        self, aside: Aside, start: Place, here: str, places: list[str]
+    ) -> Iterator[tuple[ItemT | Rejected, str]]:
+        """``here`` is behind all rows that were read; ``places`` are those of what is set aside."""
+        for number, item in enumerate(self._settled(aside, start), 1):
+            yield item, "+".join((here, *places[number:]))
+
+    def _settled(self, aside: Aside, start: Place) -> Iterator[ItemT | Rejected]:
+        """All that was set aside, in its order.
+
+        Reads the input again for each chunk of it, to see where its keys came first.
+        """
         for chunk in aside.chunks():
             first: dict[str, tuple[int, int, str] | None] = dict.fromkeys(entry[0] for entry in chunk)
             missing = len(first)
