@@ -27,6 +27,7 @@ from s3engine.report import RequestReport
 __all__ = ["MAX_KEYS", "DeleteConditions", "DeleteJob", "KeyDeleter", "move_error"]
 
 MAX_KEYS = 1000  # of one DeleteObjects
+_IN_FLIGHT = 64  # requests of a job
 _NOBODYS_ETAG = "00000000000000000000000000000000-0"  # no object has zero parts
 _NO_OUTCOME = (0, 0, 0.0, 0.0, 0.0, 0.0, 0, "", 0, "", None, None, "", "")
 
@@ -223,6 +224,11 @@ class DeleteJob(Job):
             self._deleter.add(item, (seq, item, 0))
         else:
             self._deleter.add(item.key, (seq, item.key, item.size_bytes), item.etag)
+
+    def next_tasks(self, count: int) -> list[Task]:
+        """As in Job; no more at once than keep every store busy, since each holds a thousand keys in memory."""
+        in_flight = len(self._owners) - len(self._ready)
+        return super().next_tasks(min(count, _IN_FLIGHT - in_flight)) if in_flight < _IN_FLIGHT else []
 
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report a key that was not begun."""
