@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
+from s3engine.distinct import Aside, SeenBefore
 from s3engine.errors import ConfigError, DuplicateKey
-from s3engine.inputs.distinct import Aside, SeenBefore
 from s3engine.inputs.rows import Block, Place, Reader
 from s3engine.sources import FileSource, Rejected
 from s3engine.transport import ObjectInfo

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
+from s3engine.distinct import Aside, SeenBefore
 from s3engine.errors import (
     ChecksumMismatch,
     ConfigError,
@@ -56,6 +57,10 @@ class _Overlap(NamedTuple):
 
 def _with_overlaps(items: Iterable[Any], key: Callable[[ObjectInfo], str]) -> Iterator[Any]:
     """The items, read to the end first, with those marked whose target is a source too. Runs in the reader thread."""
+    again = getattr(items, "again", None)
+    if again is not None:
+        yield from _with_overlaps_by_reading_again(items, again, key)
+        return
     infos = [ObjectInfo(item, -1) if isinstance(item, str) else item for item in items]
     sources = {info.key for info in infos if type(info) is not Rejected}
     for info in infos:
@@ -64,6 +69,38 @@ def _with_overlaps(items: Iterable[Any], key: Callable[[ObjectInfo], str]) -> It
             continue
         target = key(info)
         yield _Overlap(info.key, target) if target in sources and target != info.key else info
+
+
+def _with_overlaps_by_reading_again(
+    items: Iterable[Any], again: Callable[[], Iterable[Any]], key: Callable[[ObjectInfo], str]
+) -> Iterator[Any]:
+    """The same at flat memory, for items that can be read as often as one likes; the marked ones come last."""
+    sources = SeenBefore()
+    for item in again():
+        if type(item) is not Rejected:
+            sources.add(item if isinstance(item, str) else item.key)
+    aside = Aside()
+    for item in items:
+        if type(item) is Rejected:
+            yield item
+            continue
+        info = ObjectInfo(item, -1) if isinstance(item, str) else item
+        target = key(info)
+        if target != info.key and sources.has(target):
+            aside.add((info, target))
+        else:
+            yield info
+    for chunk in aside.chunks():
+        targets = {target for _, target in chunk}
+        found = {name for name in map(_name, again()) if name in targets}
+        for info, target in chunk:
+            yield _Overlap(info.key, target) if target in found else info
+
+
+def _name(item: Any) -> str | None:
+    if type(item) is Rejected:
+        return None
+    return item if isinstance(item, str) else item.key
 
 
 _NO_OUTCOME = (0, 0, 0.0, 0.0, 0.0, 0.0, 0, "", 0, "", None, None, "", "")

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from s3engine import distinct
 from s3engine.errors import ConfigError, DeleteLimitExceeded, DuplicateKey, MalformedRow
-from s3engine.inputs import distinct, files_from, items, objects_from
+from s3engine.inputs import files_from, items, objects_from
 from s3engine.jobs.copy import CopyJob
 from s3engine.jobs.delete import DeleteJob
 from s3engine.jobs.download import DownloadJob
@@ -93,7 +94,7 @@ def test_files_of_a_folder(tmp_path: Path) -> None:
     assert str(bad[0]) == f"{path}:3: it leads out of '/data'"
 
 
-def _jobs(given: list[Any], emit: Any, folder: Path) -> list[Any]:
+def _jobs(given: Any, emit: Any, folder: Path) -> list[Any]:
     sizes: dict[str, Any] = {"threshold_bytes": 1 << 20, "part_bytes": 1 << 20}
     return [
         UploadJob(given, "b", emit, template=None, **sizes),
@@ -135,3 +136,22 @@ def test_max_delete_counts_what_would_go(tmp_path: Path) -> None:
     assert "names:3: 'a' comes twice" in str(found[2].error)
     with pytest.raises(DeleteLimitExceeded, match="2 objects would be deleted"):
         list(within(given, DeleteLimit.parse(1)))
+
+
+@pytest.mark.parametrize("words", [1 << 22, 16])
+def test_overlaps_of_a_copy_are_found_at_flat_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: int
+) -> None:
+    """A copy inside one bucket refuses the same objects, whether its names are a list in memory or in a file."""
+    monkeypatch.setattr(distinct, "_WORDS", words)
+    names = [f"{'to/' * (number % 3)}k{number // 3}" for number in range(300)]
+    reported: list[set[str]] = []
+    for given in ([*names], objects_from(write(tmp_path / "names", names), "bucket")):
+        reports: list[Any] = []
+        job = _jobs(given, reports.append, tmp_path)[2]
+        job._read()
+        asked = [task[3] for task in job.next_tasks(1000)]
+        assert len(asked) == 100
+        reported.append({report.key for report in reports if type(report.error) is DuplicateKey})
+        assert len(reports) == 200
+    assert reported[0] == reported[1]

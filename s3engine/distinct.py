@@ -42,6 +42,12 @@ class SeenBefore:
         words[index] = word | bits
         return False
 
+    def has(self, key: str) -> bool:
+        """Whether ``key`` perhaps came before."""
+        mark = hash(key)
+        bits = _PAIRS[mark & 4095] | _PAIRS[(mark >> 12) & 4095]
+        return self._words[(mark >> 24) & self._last] & bits == bits
+
 
 _PAIRS = tuple((1 << (number & 63)) | (1 << (number >> 6)) for number in range(4096))
 
