@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from s3engine.control.timeouts import SeedTimeouts as SeedTimeouts
     from s3engine.engine import Engine as Engine
     from s3engine.errors import S3EngineError as S3EngineError
+    from s3engine.existing import Existing as Existing
     from s3engine.journal import Journal as Journal
     from s3engine.listing import ObjectListing as ObjectListing
     from s3engine.operations import ObjectHeaders as ObjectHeaders
@@ -37,6 +38,7 @@ _HOMES = {
     "BytesSource": "s3engine.sources",
     "Config": "s3engine.config",
     "Engine": "s3engine.engine",
+    "Existing": "s3engine.existing",
     "FileSource": "s3engine.sources",
     "Journal": "s3engine.journal",
     "ObjectHeaders": "s3engine.operations",
@@ -52,7 +54,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "AdaptiveTimeouts", "Batch", "BatchSummary", "BytesSource", "Config", "Engine", "FileSource", "Journal",
+    "AdaptiveTimeouts", "Batch", "BatchSummary", "BytesSource", "Config", "Engine", "Existing", "FileSource", "Journal",
     "ObjectHeaders", "ObjectInfo", "ObjectListing", "RequestReport", "S3EngineError", "SeedTimeouts",
     "TransportSettings", "__version__", "capabilities_of", "errors", "files_recursive", "open_transport",
 ]  # fmt: skip

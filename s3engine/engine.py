@@ -29,6 +29,7 @@ from s3engine.uri import check_bucket
 
 # The pool and the jobs are imported with the first batch: listing, buckets and `s3engine ls` start in half the time.
 if TYPE_CHECKING:
+    from s3engine.existing import Existing
     from s3engine.integrity.finding import UploadChecks
     from s3engine.jobs.base import Job
     from s3engine.jobs.delete import DeleteConditions
@@ -97,7 +98,7 @@ class Engine:
     def upload(
         self, bucket: str, sources: Iterable[Source | tuple[str, str] | Rejected], *, template: Template = None,
         progress: Progress | None = None, guess_content_type: bool = True, remove_sources: bool = False,
-        journal: JournalPath = None,
+        journal: JournalPath = None, existing: Existing | str | None = None,
     ) -> Batch:  # fmt: skip
         """Upload files and bytes.
 
@@ -109,47 +110,58 @@ class Engine:
         With ``journal``, here as in all operations, what is planned, done and failed is kept in that file: the same
         call with the same journal does only what is not done (see :mod:`s3engine.journal` and docs/journal.md). Raises
         JournalMismatch when it belongs to another job, JournalInUse, JournalError.
+
+        ``existing`` says what becomes of objects that are there already: "keep", "if-size-differs" or "if-source-newer"
+        (see :class:`s3engine.Existing`; default: they are replaced). The whole bucket, or ``Existing.prefix`` of it, is
+        listed to its end before anything is sent; a listing that fails ends the batch. What is left out has a report
+        with ``skipped``. Writes are conditional on what was found, where the store can do that: an object that was
+        made or changed since is kept, and fails with PreconditionFailed.
         """
         from s3engine.jobs.upload import UploadJob
 
         check_bucket(bucket)
         checks = self._upload_checks
+        policy = _policy(existing)
         threshold_bytes = self.config.multipart_threshold_bytes if self.capabilities.multipart else _NO_PARTS
         return self._begin(
             lambda emit, items: UploadJob(
-                items, bucket, emit, template=template, threshold_bytes=threshold_bytes,
+                items if policy is None else policy.uploads(self, bucket, items), bucket, emit,
+                template=template, threshold_bytes=threshold_bytes,
                 part_bytes=self.config.part_size_bytes, remove_source=remove_sources,
                 guess_content_type=guess_content_type, checks=checks,
             ),
             progress, sources, journal,
             operation="move" if remove_sources else "upload", bucket=bucket, headers=template,
-            guess_content_type=str(guess_content_type), input=sources,
+            guess_content_type=str(guess_content_type), input=sources, existing=str(policy or ""),
         )  # fmt: skip
 
     def download(
         self, bucket: str, objects: Iterable[str | ObjectInfo | Rejected], folder: str | os.PathLike[str], *,
         path: Callable[[ObjectInfo], str] | None = None, progress: Progress | None = None,
         remove_objects: bool = False, max_delete: int | str | None = None, unconditional: bool = False,
-        journal: JournalPath = None,
+        journal: JournalPath = None, existing: Existing | str | None = None,
     ) -> Batch:  # fmt: skip
         """Download objects into files below ``folder``, each under a temporary name until it is whole.
 
         ``path`` maps an object to its path relative to ``folder`` (default: its key). A key that has no safe place
         there fails with UnsafeKey. With ``remove_objects`` an object is deleted when its file is there (a move), if it
-        still is the one that came: see ``delete``, also for ``max_delete``.
+        still is the one that came: see ``delete``, also for ``max_delete``. ``existing`` as in ``upload``; files are
+        looked at one by one, after the listing came to its end.
         """
         from s3engine.jobs.download import DownloadJob
 
         check_bucket(bucket)
+        policy = _policy(existing)
         return self._begin(
             lambda emit, items: DownloadJob(
-                items, bucket, os.fspath(folder), path or _key, emit,
+                items if policy is None else policy.downloads(self, bucket, items, folder, path or _key),
+                bucket, os.fspath(folder), path or _key, emit,
                 threshold_bytes=self.config.multipart_threshold_bytes, part_bytes=self.config.part_size_bytes,
                 move=remove_objects, conditions=self._conditions(bucket, unconditional) if remove_objects else None,
                 verify=self.config.verify_downloads, ask_checksums=self.capabilities.checksums,
                 fsync=self.config.fsync == "always" or (self.config.fsync == "auto" and remove_objects),
             ),
-            progress, _limited(objects, max_delete if remove_objects else None), journal,
+            progress, _limited(objects, max_delete if remove_objects else None, policy), journal,
             operation="move" if remove_objects else "download", bucket=bucket, input=objects,
             folder=os.path.abspath(os.fspath(folder)), path=path or _key,
         )  # fmt: skip
@@ -158,13 +170,14 @@ class Engine:
         self, source_bucket: str, objects: Iterable[str | ObjectInfo | Rejected], bucket: str, *,
         key: Callable[[ObjectInfo], str] | None = None, template: Template = None, progress: Progress | None = None,
         move: bool = False, max_delete: int | str | None = None, unconditional: bool = False,
-        journal: JournalPath = None,
+        journal: JournalPath = None, existing: Existing | str | None = None,
     ) -> Batch:  # fmt: skip
         """Copy objects inside the store, with their metadata unless ``template`` replaces it.
 
         ``key`` maps an object to the key of its copy (default: the same). With ``move`` a source is deleted once its
         copy is known to be whole, if it still is the object that was copied: see ``delete``. Raises ConfigError when
-        the transport cannot do it: see ``capabilities``; ``max_delete`` (of a move) as in ``delete``.
+        the transport cannot do it: see ``capabilities``; ``max_delete`` (of a move) as in ``delete``, ``existing`` as
+        in ``upload``.
         """
         from s3engine.jobs.copy import CopyJob
 
@@ -175,15 +188,17 @@ class Engine:
             raise self._cannot("copy from one bucket to another", "copy_between_buckets")
         if template is not None and not able.copy_headers:
             raise self._cannot("give a copy other headers than its source has", "copy_headers")
+        policy = _policy(existing)
         return self._begin(
             lambda emit, items: CopyJob(
-                items, source_bucket, bucket, key or _key, emit, template=template,
+                items if policy is None else policy.copies(self, source_bucket, items, bucket, key or _key),
+                source_bucket, bucket, key or _key, emit, template=template,
                 threshold_bytes=self.config.copy_threshold_bytes if able.copy_parts else _NO_PARTS,
                 part_bytes=self.config.copy_part_size_bytes, pinned=able.if_match_copy, move=move,
                 conditions=self._conditions(source_bucket, unconditional) if move else None,
                 verify=self.config.verify_downloads, ask_checksums=able.checksums,
             ),
-            progress, _limited(objects, max_delete if move else None), journal,
+            progress, _limited(objects, max_delete if move else None, policy), journal,
             operation="move" if move else "copy", source_bucket=source_bucket, bucket=bucket, key=key or _key,
             headers=template, input=objects,
         )  # fmt: skip
@@ -447,11 +462,27 @@ def transport_settings(config: Config, source: CredentialSource | None = None) -
     )
 
 
+def _policy(existing: Existing | str | None) -> Existing | None:
+    """Raises ConfigError for one that is none."""
+    if existing is None:
+        return None
+    from s3engine.existing import Existing
+
+    return Existing.of(existing)
+
+
 def _limited(
-    objects: Iterable[str | ObjectInfo | Rejected], max_delete: int | str | None
+    objects: Iterable[str | ObjectInfo | Rejected], max_delete: int | str | None, policy: Existing | None = None
 ) -> Iterable[str | ObjectInfo | Rejected]:
-    """``objects``, counted first if there is a limit. Raises ConfigError for a limit that is none."""
+    """``objects``, counted first if there is a limit; all of a listing before any of it, where it is compared.
+
+    Raises ConfigError for a limit that is none.
+    """
     if max_delete is None:
+        if policy is not None and isinstance(objects, ObjectListing):
+            from s3engine.spool import all_or_nothing
+
+            return all_or_nothing(objects)
         return objects
     from s3engine.limits import DeleteLimit, within
 

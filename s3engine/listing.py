@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from s3engine.batch import Batch, Progress
 from s3engine.control.estimator import OpClass
-from s3engine.errors import InvalidRequest, ServerFault
+from s3engine.errors import ConfigError, InvalidRequest, ServerFault
 from s3engine.operations import Template
 from s3engine.pages import PageWatch
 from s3engine.transport import ListPage, ObjectInfo
@@ -18,6 +18,7 @@ from s3engine.uri import check_bucket
 
 if TYPE_CHECKING:
     from s3engine.engine import Engine
+    from s3engine.existing import Existing
     from s3engine.journal import Journal
 
 __all__ = ["JournalPath", "ObjectListing"]
@@ -99,11 +100,14 @@ class ObjectListing:
         """Whether an object is meant; None when all are."""
         return self._predicate
 
-    @property
-    def doubtful(self) -> str:
-        """Why a listing that was broken off could look complete; "" when it could not."""
+    def provable(self) -> None:
+        """Raises ConfigError where a listing that was broken off could look complete: then nothing follows from it."""
         able = self._engine.capabilities
-        return "" if able.complete_listings else able.reason("complete_listings")
+        if not able.complete_listings:
+            raise ConfigError(
+                "this needs a listing that is known to be complete, which this transport cannot give: "
+                f"{able.reason('complete_listings')}. Use another one: transport='raw', --transport raw"
+            )
 
     def marked(self, after: str = "") -> Iterator[tuple[ObjectInfo, str]]:
         """The objects, each with a mark: a text to go on behind it with, here or in another process.
@@ -181,30 +185,31 @@ class ObjectListing:
     def download(
         self, folder: str | os.PathLike[str], *, path: Callable[[ObjectInfo], str] | None = None,
         progress: Progress | None = None, remove_objects: bool = False, max_delete: int | str | None = None,
-        unconditional: bool = False, journal: JournalPath = None,
+        unconditional: bool = False, journal: JournalPath = None, existing: Existing | str | None = None,
     ) -> Batch:  # fmt: skip
         """Download all; paths are keys relative to the listing's prefix up to its last ``/``. See Engine.download."""
         return self._engine.download(
             self.bucket, self, folder, path=path or self.relative, progress=progress, remove_objects=remove_objects,
-            max_delete=max_delete, unconditional=unconditional, journal=journal,
+            max_delete=max_delete, unconditional=unconditional, journal=journal, existing=existing,
         )  # fmt: skip
 
     def copy(
         self, bucket: str | None = None, *, key: Callable[[ObjectInfo], str] | None = None, template: Template = None,
-        progress: Progress | None = None, journal: JournalPath = None,
+        progress: Progress | None = None, journal: JournalPath = None, existing: Existing | str | None = None,
     ) -> Batch:  # fmt: skip
         """Copy all to ``bucket`` (default: the same) under ``key(object)``. See Engine.copy."""
-        return self._copy(bucket, key, template, progress, journal, move=False)
+        return self._copy(bucket, key, template, progress, journal, move=False, existing=existing)
 
     def move(
         self, bucket: str | None = None, *, key: Callable[[ObjectInfo], str] | None = None, template: Template = None,
         progress: Progress | None = None, max_delete: int | str | None = None, unconditional: bool = False,
-        journal: JournalPath = None,
+        journal: JournalPath = None, existing: Existing | str | None = None,
     ) -> Batch:  # fmt: skip
         """Move all: copy, and delete each source once its copy is known to be whole. See Engine.copy."""
         return self._copy(
-            bucket, key, template, progress, journal, move=True, max_delete=max_delete, unconditional=unconditional
-        )
+            bucket, key, template, progress, journal, move=True, max_delete=max_delete, unconditional=unconditional,
+            existing=existing,
+        )  # fmt: skip
 
     def move_to_prefix(
         self, new_prefix: str, bucket: str | None = None, *, template: Template = None,
@@ -232,7 +237,7 @@ class ObjectListing:
     def _copy(
         self, bucket: str | None, key: Callable[[ObjectInfo], str] | None, template: Template,
         progress: Progress | None, journal: JournalPath, *, move: bool, max_delete: int | str | None = None,
-        unconditional: bool = False,
+        unconditional: bool = False, existing: Existing | str | None = None,
     ) -> Batch:  # fmt: skip
         bucket = self.bucket if bucket is None else check_bucket(bucket)
         objects = self
@@ -245,7 +250,7 @@ class ObjectListing:
             )  # fmt: skip
         return self._engine.copy(
             self.bucket, objects, bucket, key=key, template=template, progress=progress, move=move,
-            max_delete=max_delete, unconditional=unconditional, journal=journal,
+            max_delete=max_delete, unconditional=unconditional, journal=journal, existing=existing,
         )  # fmt: skip
 
 

@@ -48,6 +48,8 @@ class RequestReport(NamedTuple):
     """By what the bytes are known to be right: "crc64nvme", "crc32c", "crc32", "sha256" or "md5" (a checksum that both
     sides computed), "etag" (a copy with the ETag of its source), LENGTH_ONLY; "" for what failed, for deletes, and for
     copies of which nothing could be compared."""
+    skipped: str = ""
+    """Why nothing was written, as was asked for: "exists", "same size" or "not newer"; "" when it was not skipped."""
 
     @property
     def ok(self) -> bool:
@@ -84,6 +86,8 @@ class BatchSummary:
     p99_s: float
     length_only: int = 0
     """Objects done of which nothing but the length could be compared."""
+    skipped: int = 0
+    """Objects that were left out because of what is there already; not among ``objects``."""
 
     @property
     def objects_per_s(self) -> float:
@@ -103,6 +107,7 @@ class BatchSummary:
     def __str__(self) -> str:
         failed = f", {self.failed} FAILED" if self.failed else ""
         unproven = f"; {self.length_only} of {self.objects} by length only" if self.length_only else ""
+        failed += f", {self.skipped} skipped" if self.skipped else ""
         return (
             f"{self.objects} objects, {self.size_bytes} bytes in {self.elapsed_s:.2f} s{failed}: "
             f"{self.objects_per_s:.0f} objects/s, {self.bytes_per_s / 1e6:.2f} MB/s, {self.retries} retries, "
@@ -120,6 +125,7 @@ class SummaryBuilder:
 
     __slots__ = (
         "_clock", "_histogram", "_started", "_stopped", "failed", "length_only", "objects", "retries", "size_bytes",
+        "skipped",
     )  # fmt: skip
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -127,7 +133,7 @@ class SummaryBuilder:
         self._started = clock()
         self._stopped = 0.0
         self._histogram = [0] * _BUCKETS
-        self.objects = self.failed = self.size_bytes = self.retries = self.length_only = 0
+        self.objects = self.failed = self.size_bytes = self.retries = self.length_only = self.skipped = 0
 
     def add(self, report: RequestReport) -> None:
         """Count one report."""
@@ -135,6 +141,9 @@ class SummaryBuilder:
             self.retries += report.attempts - 1
         if report.error is not None:
             self.failed += 1
+            return
+        if report.skipped:
+            self.skipped += 1
             return
         self.objects += 1
         self.size_bytes += report.size_bytes
@@ -165,6 +174,7 @@ class SummaryBuilder:
             elapsed_s=(self._stopped or self._clock()) - self._started,
             p50_s=self._percentile(0.50), p95_s=self._percentile(0.95), p99_s=self._percentile(0.99),
             length_only=self.length_only,
+            skipped=self.skipped,
         )  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from s3engine.errors import ConfigError
 from s3engine.transport import ObjectInfo
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from s3engine.listing import ObjectListing
 
-__all__ = ["Spool", "complete", "objects_of"]
+__all__ = ["Spool", "all_or_nothing", "complete", "objects_of"]
 
 _ROWS = 2000  # to a block
 _LENGTH_BYTES = 4
@@ -97,12 +96,7 @@ def complete(listing: ObjectListing, *, memory_rows: int = 50_000) -> tuple[Spoo
     Raises what the listing raises, and ConfigError when the transport cannot tell the end of a listing from a listing
     that was broken off: then nothing is known, so nothing should be done.
     """
-    reason = listing.doubtful
-    if reason:
-        raise ConfigError(
-            f"this needs a listing that is known to be complete, which this transport cannot give: {reason}. "
-            "Use another one: transport='raw', --transport raw"
-        )
+    listing.provable()
     predicate = listing.predicate
     spool = Spool(memory_rows)
     total = 0
@@ -116,6 +110,13 @@ def complete(listing: ObjectListing, *, memory_rows: int = 50_000) -> tuple[Spoo
         spool.close()
         raise
     return spool, total
+
+
+def all_or_nothing(listing: ObjectListing) -> Iterator[ObjectInfo]:
+    """The objects of a listing, none of them before it has come to its end."""
+    spool, _ = complete(listing)
+    with spool:
+        yield from objects_of(spool)
 
 
 def objects_of(spool: Spool) -> Iterator[ObjectInfo]:

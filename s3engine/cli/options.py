@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NameFilter", "Output", "checksum_option", "config_from", "destroy_options", "dry_run_option", "engine_options",
-    "filter_options", "from_options", "header_options", "headers_from", "name_filter", "output_from", "output_options",
-    "settings_from", "shared_options", "verify_option",
+    "existing_options", "filter_options", "from_options", "header_options", "headers_from", "name_filter",
+    "output_from", "output_options", "settings_from", "shared_options", "verify_option",
 ]  # fmt: skip
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -87,6 +87,15 @@ destroy_options = _stack(
         "the store can do that.",
     ),
 )  # fmt: skip
+
+existing_options = _stack(
+    click.option("--no-clobber", is_flag=True, help="Leave what is there already as it is."),
+    click.option("--if-size-differ", is_flag=True, help="Write over what is there only if its size is another one."),
+    click.option(
+        "--if-source-newer", is_flag=True, help="Write over what is there only if the source was changed after it."
+    ),
+)  # fmt: skip
+"""For many objects all that is below the target is listed first, to the end."""
 
 filter_options = _stack(
     click.option(

@@ -57,7 +57,7 @@ def rm_command(uri: str, recursive: bool, **values: Any) -> int:
     named = is_named(values)
     if not recursive and not named and (not where.key or where.key.endswith("/")):
         raise ConfigError(f"{uri} is no single object; to delete all below it say rm -r")
-    limits = limits_of("delete", values)
+    limits = limits_of(None, values)
     prefix = folder_prefix(where, recursive or named)
     wanted = name_filter(values["include"], values["exclude"])
     config = config_from(values)
@@ -80,7 +80,7 @@ def rm_command(uri: str, recursive: bool, **values: Any) -> int:
             return _plan(where.bucket, limits.within(objects), values["as_json"])
         journal = journal_from("rm", {"uri": uri, "recursive": recursive}, values)
         stands = standing(journal)
-        batch = engine.delete(where.bucket, objects, progress=show.count, journal=journal, **limits.of(True))
+        batch = engine.delete(where.bucket, objects, progress=show.count, journal=journal, **limits.of(deletes=True))
         if stands and not values["quiet"]:
             complain(stands)
         known = show.wants_bar and journal is None

@@ -73,6 +73,10 @@ def _kind(report: RequestReport, message: str) -> str:
     return f"{type(report.error).__name__} {re.sub('[0-9]+', '', message)}"
 
 
+def _line(report: RequestReport, describe: Describe) -> str:
+    return f"skipped ({report.skipped}): {describe(report)}" if report.skipped else describe(report)
+
+
 class Show:
     """Shows one batch: give ``count`` to it as its progress callback, then call ``follow``.
 
@@ -159,7 +163,7 @@ class Show:
             lines = [json_line(**report.as_dict()) for report in block]
         elif not self._output.quiet or self._table:
             describe = self._describe
-            lines = [one_line(describe(report)) for report in block if report.error is None]
+            lines = [one_line(_line(report, describe)) for report in block if report.error is None]
         if bar is not None and (lines or failed):
             bar.clear()
         if lines:

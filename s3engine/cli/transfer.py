@@ -18,6 +18,7 @@ from s3engine.cli.options import (
     destroy_options,
     dry_run_option,
     engine_options,
+    existing_options,
     filter_options,
     from_options,
     header_options,
@@ -36,6 +37,7 @@ from s3engine.sources import FileSource, Rejected
 if TYPE_CHECKING:
     from s3engine.batch import Batch
     from s3engine.config import Config
+    from s3engine.decided import Decided
     from s3engine.engine import Engine
     from s3engine.inputs import Items
     from s3engine.journal import Journal
@@ -54,6 +56,7 @@ _LINES = 1000  # of a dry run, to a block
 @click.option("-r", "--recursive", is_flag=True, help="SRC is all below s3://bucket/prefix/.")
 @dry_run_option
 @verify_option
+@existing_options
 @filter_options
 @from_options
 @journal_option
@@ -79,6 +82,7 @@ def cp_command(src: str, dst: str, **values: Any) -> int:
 @click.option("-r", "--recursive", is_flag=True, help="SRC is all below s3://bucket/prefix/.")
 @dry_run_option
 @verify_option
+@existing_options
 @filter_options
 @destroy_options
 @from_options
@@ -121,7 +125,7 @@ def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
     config = config_from(values)
     wanted = name_filter(values["include"], values["exclude"])
     transfer = {"upload": _Upload, "download": _Download, "copy": _Copy}[way.kind](
-        way, wanted, headers, move, limits_of(way.kind, values)
+        way, wanted, headers, move, limits_of(way, values)
     )  # fmt: skip
     transfer.values = values if named else None
     if values["dry_run"]:
@@ -155,12 +159,15 @@ def _plan(transfer: _Transfer, config: Config, *, as_json: bool) -> int:
     code = 0
     lines: list[str] = []
     verb = "move" if transfer.move else transfer.way.kind
-    for source, target, size_bytes, error in transfer.plan(config):
+    for source, target, size_bytes, error, skip in transfer.plan(config):
         if error is not None:
             complain(f"would fail: {verb} {source}: {error}")
             code = 1
         elif as_json:
-            lines.append(json_line(dry_run=True, operation=verb, source=source, target=target, size_bytes=size_bytes))
+            told = {"dry_run": True, "operation": verb, "source": source, "target": target, "size_bytes": size_bytes}
+            lines.append(json_line(**told, skipped=skip) if skip else json_line(**told))
+        elif skip:
+            lines.append(one_line(f"would skip ({skip}): {verb} {source} -> {target}"))
         else:
             lines.append(one_line(f"would {verb} {source} -> {target}"))
         if len(lines) >= _LINES:
@@ -171,11 +178,28 @@ def _plan(transfer: _Transfer, config: Config, *, as_json: bool) -> int:
     return code
 
 
-Planned = tuple[str, str, int, "S3EngineError | None"]
+Planned = tuple[str, str, int, "S3EngineError | None", str]
 
 
 class _Transfer:
     """One direction. ``size_bytes`` of a plan is -1 where it would have to be asked for."""
+
+    def decided(self, engine: Engine) -> Iterator[Decided | Rejected]:
+        """What is decided about each item, where what is there already matters."""
+        raise NotImplementedError
+
+    def plan_decided(self, config: Config) -> Iterator[Planned]:
+        """As plan, after looking at what is there already."""
+        from s3engine.engine import Engine
+
+        with Engine(config) as engine:
+            self.open(engine)
+            for one in self.decided(engine):
+                if isinstance(one, Rejected):
+                    yield one.key, "", -1, one.error, ""
+                    continue
+                source, target, size_bytes, error, _ = self.planned(one.item)
+                yield source, target, size_bytes, one.error or error, one.skip
 
     def __init__(self, way: Route, wanted: NameFilter | None, headers: Any, move: bool, limits: Limits) -> None:
         self.limits = limits
@@ -218,8 +242,12 @@ class _Transfer:
         return (info.size_bytes for info in self.objects(engine))
 
     def plan(self, config: Config) -> Iterator[Planned]:
-        """Source, target, bytes of each object; or why it cannot be done."""
+        """Source, target, bytes of each object; or why it cannot be done, or is left out."""
         from s3engine.transport import ObjectInfo
+
+        if self.limits.existing is not None:
+            yield from self.plan_decided(config)
+            return
 
         if self.way.only:
             infos: Iterable[ObjectInfo] = [ObjectInfo(self.way.source, -1)] if self.single_wanted else []
@@ -231,11 +259,11 @@ class _Transfer:
             self.open(engine)
             for item in self.limits.within(self.objects(engine) if self.items is None else self.items):
                 if isinstance(item, Rejected):
-                    yield item.key, "", -1, item.error
+                    yield item.key, "", -1, item.error, ""
                 else:
                     yield self.planned(ObjectInfo(item, -1) if isinstance(item, str) else item)
 
-    def planned(self, info: ObjectInfo) -> Planned:
+    def planned(self, info: Any) -> Planned:
         """One line of the plan."""
         raise NotImplementedError
 
@@ -279,7 +307,7 @@ class _Upload(_Transfer):
     def begin(self, engine: Engine, progress: Callable[[RequestReport], object]) -> Batch:
         return engine.upload(
             self.way.bucket, self._sources(), template=self.headers, progress=progress, remove_sources=self.move,
-            journal=self.journal,
+            journal=self.journal, existing=self.limits.existing,
         )  # fmt: skip
 
     def ends(self, report: RequestReport) -> tuple[str, str]:
@@ -292,13 +320,20 @@ class _Upload(_Transfer):
         return (file_size(file) for file in self._sources() if isinstance(file, FileSource))
 
     def plan(self, config: Config) -> Iterator[Planned]:
+        if self.limits.existing is not None:
+            yield from self.plan_decided(config)
+            return
         if self.values is not None:
             self.items = self.named(None, self.values)
         for file in self._sources():
-            if isinstance(file, Rejected):
-                yield file.key, "", -1, file.error
-                continue
-            yield file.path, f"s3://{self.way.bucket}/{file.key}", file_size(file), None
+            yield (file.key, "", -1, file.error, "") if isinstance(file, Rejected) else self.planned(file)
+
+    def planned(self, info: FileSource) -> Planned:
+        return info.path, f"s3://{self.way.bucket}/{info.key}", file_size(info), None, ""
+
+    def decided(self, engine: Engine) -> Iterator[Decided | Rejected]:
+        assert self.limits.existing is not None
+        return self.limits.existing.uploads(engine, self.way.bucket, self._sources())
 
 
 class _Download(_Transfer):
@@ -311,7 +346,7 @@ class _Download(_Transfer):
         objects: Iterable[Any] = self.items or (self.keys() if way.only else self.objects(engine))
         return engine.download(
             way.source_bucket, objects, way.target or ".", path=self.relative, progress=progress,
-            remove_objects=self.move, journal=self.journal, **self.limits.of(self.move),
+            remove_objects=self.move, journal=self.journal, **self.limits.of(deletes=self.move),
         )  # fmt: skip
 
     def ends(self, report: RequestReport) -> tuple[str, str]:
@@ -325,8 +360,14 @@ class _Download(_Transfer):
         try:
             safe_relative(relative)
         except S3EngineError as error:
-            return self.source_uri(info.key), "", info.size_bytes, error
-        return self.source_uri(info.key), os.path.join(self.way.target, relative), info.size_bytes, None
+            return self.source_uri(info.key), "", info.size_bytes, error, ""
+        return self.source_uri(info.key), os.path.join(self.way.target, relative), info.size_bytes, None, ""
+
+    def decided(self, engine: Engine) -> Iterator[Decided | Rejected]:
+        way = self.way
+        assert self.limits.existing is not None
+        objects = self.limits.compared(self.items or (self.keys() if way.only else self.objects(engine)))
+        return self.limits.existing.downloads(engine, way.source_bucket, objects, way.target or ".", self.relative)
 
 
 class _Copy(_Transfer):
@@ -335,16 +376,13 @@ class _Copy(_Transfer):
         if way.only or self.items is not None:
             return engine.copy(
                 way.source_bucket, self.items or self.keys(), way.bucket, key=self._key, template=self.headers,
-                progress=progress, move=self.move, journal=self.journal, **self.limits.of(self.move),
+                progress=progress, move=self.move, journal=self.journal, **self.limits.of(deletes=self.move),
             )  # fmt: skip
         listing = self.objects(engine)
-        if self.move:
-            return listing.move(
-                way.bucket, key=self._key, template=self.headers, progress=progress, journal=self.journal,
-                **self.limits.of(True),
-            )  # fmt: skip
-        return listing.copy(
-            way.bucket, key=self._key, template=self.headers, progress=progress, journal=self.journal
+        act = listing.move if self.move else listing.copy
+        return act(
+            way.bucket, key=self._key, template=self.headers, progress=progress, journal=self.journal,
+            **self.limits.of(deletes=self.move),
         )
 
     def _key(self, info: ObjectInfo) -> str:
@@ -354,7 +392,13 @@ class _Copy(_Transfer):
         return self.source_uri(report.key), report.target
 
     def planned(self, info: ObjectInfo) -> Planned:
-        return self.source_uri(info.key), f"s3://{self.way.bucket}/{self._key(info)}", info.size_bytes, None
+        return self.source_uri(info.key), f"s3://{self.way.bucket}/{self._key(info)}", info.size_bytes, None, ""
+
+    def decided(self, engine: Engine) -> Iterator[Decided | Rejected]:
+        way = self.way
+        assert self.limits.existing is not None
+        objects = self.limits.compared(self.items or (self.keys() if way.only else self.objects(engine)))
+        return self.limits.existing.copies(engine, way.source_bucket, objects, way.bucket, self._key)
 
 
 def file_size(file: FileSource) -> int:

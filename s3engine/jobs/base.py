@@ -368,6 +368,16 @@ class Job:
         )
 
 
+    def report_skipped(self, seq: int, key: str, reason: str, size_bytes: int = 0, target: str = "") -> None:
+        """Emit the report for an object that is left out because of what is there already."""
+        self.emit(
+            RequestReport(
+                seq, self.operation, self.context.source_bucket or self.context.bucket, key, max(size_bytes, 0), 0, 0.0,
+                0.0, 0.0, 0.0, 0, "", "", None, target, skipped=reason,
+            )
+        )  # fmt: skip
+
+
 def _nothing() -> None:
     """Nobody is there to be woken."""
 

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
+from s3engine.decided import Decided, late_error
 from s3engine.distinct import Aside, SeenBefore
 from s3engine.errors import (
     ChecksumMismatch,
     ConfigError,
     DuplicateKey,
+    NotSupported,
     PreconditionFailed,
     S3EngineError,
     ServerFault,
@@ -62,13 +64,18 @@ def _with_overlaps(items: Iterable[Any], key: Callable[[ObjectInfo], str]) -> It
         yield from _with_overlaps_by_reading_again(items, again, key)
         return
     infos = [ObjectInfo(item, -1) if isinstance(item, str) else item for item in items]
-    sources = {info.key for info in infos if type(info) is not Rejected}
-    for info in infos:
-        if type(info) is Rejected:
-            yield info
+    sources = {_info(item).key for item in infos if type(item) is not Rejected}
+    for item in infos:
+        if type(item) is Rejected:
+            yield item
             continue
+        info = _info(item)
         target = key(info)
-        yield _Overlap(info.key, target) if target in sources and target != info.key else info
+        yield _Overlap(info.key, target) if target in sources and target != info.key else item
+
+
+def _info(item: Any) -> Any:
+    return item.item if type(item) is Decided else item
 
 
 def _with_overlaps_by_reading_again(
@@ -109,9 +116,10 @@ _NO_OUTCOME = (0, 0, 0.0, 0.0, 0.0, 0.0, 0, "", 0, "", None, None, "", "")
 class _Copied:
     """One object on its way."""
 
-    __slots__ = ("etag", "headers", "key", "outcome", "seq", "size_bytes", "target")
+    __slots__ = ("condition", "etag", "headers", "key", "outcome", "seq", "size_bytes", "target")
 
-    def __init__(self, seq: int, key: str, size_bytes: int, etag: str, target: str) -> None:
+    def __init__(self, seq: int, key: str, size_bytes: int, etag: str, target: str, condition: Headers) -> None:
+        self.condition = condition
         self.seq = seq
         self.key = key
         self.size_bytes = size_bytes
@@ -152,6 +160,7 @@ class CopyJob(Job):
         self._source = Job([], {"bucket": source_bucket, **looks}, emit).context
         self._deleter = KeyDeleter(self, self._deleted, conditions, request=self._from_source, finishes=True)
         self.destroys = move
+        self._refused_conditions = False
         if move:
             self.operation = "move"
 
@@ -165,6 +174,16 @@ class CopyJob(Job):
         if type(item) is _Overlap:
             self._refused(seq, item.key, item.error())
             return
+        condition: Headers = ()
+        if type(item) is Decided:
+            if item.skip:
+                target = f"s3://{self.context.bucket}/{self._key(item.item)}"
+                self.report_skipped(seq, item.item.key, item.skip, item.item.size_bytes, target)
+                return
+            if item.error is not None:
+                self._refused(seq, item.item.key, item.error)
+                return
+            condition, item = item.condition, item.item
         info = ObjectInfo(item, -1) if isinstance(item, str) else item
         try:
             target = self._key(info)
@@ -176,7 +195,9 @@ class CopyJob(Job):
         except S3EngineError as error:
             self._refused(seq, info.key, error)
             return
-        one = _Copied(seq, info.key, info.size_bytes, info.etag, target)
+        if self._refused_conditions:
+            condition = ()
+        one = _Copied(seq, info.key, info.size_bytes, info.etag, target, condition)
         if info.size_bytes < 0:
             self._request_source(Kind.HEAD, info.key, 0, self._known, one)
         else:
@@ -184,6 +205,7 @@ class CopyJob(Job):
 
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report an object that was not begun."""
+        item = _info(item)
         self._refused(seq, item if isinstance(item, str) else getattr(item, "key", repr(item)), error)
 
     def remember(self, done: Iterable[tuple[str, str]]) -> None:
@@ -243,8 +265,12 @@ class CopyJob(Job):
         if one.size_bytes > self._threshold_bytes:
             plan = plan_parts(one.size_bytes, self._part_bytes)
             headers = self.context.headers if own is None else own
-            self.add_composite(_CopyInParts(self, one, plan, headers, self._parted))
+            parts = _CopyInParts(self, one, plan, headers, self._parted)
+            parts.conditions = one.condition
+            self.add_composite(parts)
         else:
+            if one.condition:
+                own = (*(self.context.headers if own is None else own), *one.condition)
             self.request(Kind.COPY, one.target, one.size_bytes, (one.key, self._pin(one), own), self._copied, one)
 
     def _pin(self, one: _Copied) -> str:
@@ -257,7 +283,14 @@ class CopyJob(Job):
     def _copied(self, one: _Copied, task: Any, outcome: tuple[Any, ...]) -> None:
         one.outcome = outcome
         error = outcome[11]
-        if error is not None:
+        if type(error) is NotSupported and one.condition:
+            # The store does not know the condition: without it, as if it were one that takes it in silence.
+            self._refused_conditions = True
+            one.condition = ()
+            self._copy(one)
+        elif error is not None:
+            if one.condition:
+                error = late_error(one.target, one.condition, error, source=one.key if self._pin(one) else "")
             self._finish(one, outcome, error)
         elif one.etag and outcome[9] == one.etag:
             self._proven(one, "etag")

@@ -125,7 +125,7 @@ class KeyDeleter:
         for (key, etag), state in zip(task[5], states, strict=True):
             error = failed.get(key)
             if etag and type(error) is PreconditionFailed:
-                self._request(Kind.HEAD, key, 0, None, self._looked, (key, etag, state, outcome, error))
+                self._request(Kind.HEAD, key, 0, 0, self._looked, (key, etag, state, outcome, error))
             else:
                 self._deleted(state, outcome, None if etag and _is_gone(error) else error)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+from s3engine.decided import Decided
 from s3engine.disk import fold_of
 from s3engine.errors import DuplicateKey, S3EngineError
 from s3engine.jobs.base import Job, KeyGuard, duplicate
@@ -69,6 +70,11 @@ class DownloadJob(Job):
 
     def admit(self, seq: int, item: Any) -> None:
         """GetObject, or ranges when it is known to be large."""
+        if type(item) is Decided:
+            if item.skip:
+                self.report_skipped(seq, item.item.key, item.skip, item.item.size_bytes)
+                return
+            item = item.item  # with an error it fails again, below
         info = ObjectInfo(item, -1) if isinstance(item, str) else item
         try:
             relative = safe_relative(self._path(info))
@@ -100,6 +106,7 @@ class DownloadJob(Job):
 
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report an object that was not begun."""
+        item = item.item if type(item) is Decided else item
         self.report_refused(seq, item if isinstance(item, str) else getattr(item, "key", repr(item)), error)
 
     def remember(self, done: Iterable[tuple[str, str]]) -> None:

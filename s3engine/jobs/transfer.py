@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from s3engine.errors import Cancelled, S3EngineError
+from s3engine.errors import Cancelled, NotSupported, S3EngineError
 from s3engine.jobs.base import Job
 from s3engine.parts import PartPlan
 from s3engine.pool.messages import Kind, Task
+from s3engine.transport import Headers
 
 __all__ = ["MultipartTransfer", "PartsTransfer"]
 
@@ -146,7 +147,7 @@ class PartsTransfer:
 class MultipartTransfer(PartsTransfer):
     """CreateMultipartUpload, parts, CompleteMultipartUpload; AbortMultipartUpload when it fails."""
 
-    __slots__ = ("_etags", "_finished", "_relisted", "upload_id")
+    __slots__ = ("_etags", "_finished", "_relisted", "conditions", "upload_id")
 
     def __init__(
         self, job: Job, seq: int, key: str, plan: PartPlan, finished: Callable[[Any, tuple[Any, ...]], None]
@@ -155,6 +156,8 @@ class MultipartTransfer(PartsTransfer):
         self._etags = [""] * plan.count
         self._finished = finished
         self._relisted = False
+        self.conditions: Headers = ()
+        """If-Match or If-None-Match of the Complete."""
         self.upload_id = ""
 
     def create(self, headers: Any) -> None:
@@ -178,7 +181,10 @@ class MultipartTransfer(PartsTransfer):
 
     def all_parts_done(self) -> None:
         """Put it together."""
-        self.job.request(Kind.COMPLETE, self.key, 0, self.completing(), self._completed, None)
+        arg = self.completing()
+        if self.conditions:
+            arg = (*arg[:2], len(arg) > 2 and arg[2], self.conditions)
+        self.job.request(Kind.COMPLETE, self.key, 0, arg, self._completed, None)
 
     def completing(self) -> tuple[Any, ...]:
         """The argument of the task: see Kind.COMPLETE."""
@@ -195,6 +201,9 @@ class MultipartTransfer(PartsTransfer):
         if error is None:
             self.etag = outcome[9]
             self.over(self.objection(outcome))
+        elif type(error) is NotSupported and self.conditions:
+            self.conditions = ()
+            self.all_parts_done()
         elif getattr(error, "code", "") == "NoSuchUpload":
             # An earlier Complete, whose answer was lost, may have done it: then the object is there.
             self.job.request(Kind.HEAD, self.key, 0, None, self._looked, error)

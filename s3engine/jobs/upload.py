@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
-from s3engine.errors import ConfigError, S3EngineError, SourceChanged, SourceError
+from s3engine.decided import Decided, late_error, without_conditions
+from s3engine.errors import ConfigError, NotSupported, S3EngineError, SourceChanged, SourceError
 from s3engine.integrity.choice import Checking
 from s3engine.jobs.base import Job, KeyGuard, duplicate
 from s3engine.jobs.delete import move_error
@@ -66,6 +67,8 @@ class UploadJob(Job):
         self._remove = remove_source
         self._guard = KeyGuard()
         self.destroys = remove_source
+        self._conditions: dict[int, Headers] = {}  # of uploads under way, by seq
+        self._refused_conditions = False
         if remove_source:
             self.operation = "move"
 
@@ -78,7 +81,8 @@ class UploadJob(Job):
         """The items, in the reader's thread; before the first large one, or after many, the store is asked."""
         asking: Checks | None = self._asking
         count = 0
-        for item in items:
+        for given in items:
+            item = given.item if type(given) is Decided and not given.skip else given
             if asking is not None:
                 count += 1
                 key = item[1] if isinstance(item, tuple) and len(item) > 1 else ""
@@ -88,7 +92,7 @@ class UploadJob(Job):
                     self._later = replace(self._later, checking=checking)
                     self._checking = checking
                     self.tasks_context_id = self._later.id
-            yield item
+            yield given
 
     def _is_large(self, item: Any) -> bool:
         if type(item) is BytesSource or not isinstance(item, tuple):
@@ -100,6 +104,12 @@ class UploadJob(Job):
 
     def admit(self, seq: int, item: Any) -> None:
         """PutObject, whatever the size: the worker that opens the file says when it is too large for that."""
+        condition: Headers = ()
+        if type(item) is Decided:
+            if item.skip or item.error is not None:
+                self._left_out(seq, item)
+                return
+            condition, item = item.condition, item.item
         source = item if type(item) in (FileSource, BytesSource) else FileSource(*item)
         key = source.key
         try:
@@ -107,6 +117,9 @@ class UploadJob(Job):
             if self._guard.seen(key):
                 raise duplicate(key, "key")
             headers = self._headers(source)
+            if condition and not self._refused_conditions:
+                headers = (*(self.context.headers if headers is None else headers), *condition)
+                self._conditions[seq] = condition
         except S3EngineError as error:
             self.release_bytes(self.body_bytes(source))
             self.report_refused(seq, key, error)
@@ -118,8 +131,19 @@ class UploadJob(Job):
             path = os.fspath(source[0])
             self.request(Kind.PUT_FILE, key, -1, (path, headers), self._put, (seq, source))
 
+    def _left_out(self, seq: int, decided: Decided) -> None:
+        source = decided.item
+        size_bytes = self.body_bytes(source)
+        self.release_bytes(size_bytes)
+        if decided.error is not None:
+            self.report_refused(seq, source.key, decided.error)
+        else:
+            path = source.path if type(source) is FileSource else ""
+            self.report_skipped(seq, source.key, decided.skip, size_bytes, os.fspath(path))
+
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report a source that was not begun."""
+        item = item.item if type(item) is Decided else item
         self.release_bytes(self.body_bytes(item))
         key = getattr(item, "key", None)
         if key is None:
@@ -133,6 +157,7 @@ class UploadJob(Job):
 
     def body_bytes(self, item: Any) -> int:
         """The body of a BytesSource."""
+        item = item.item if type(item) is Decided else item
         return memoryview(item.data).nbytes if type(item) is BytesSource else 0
 
     def _headers(self, source: Any) -> Headers | None:
@@ -149,13 +174,20 @@ class UploadJob(Job):
     def _put(self, state: tuple[int, Any], task: Task, outcome: tuple[Any, ...]) -> None:
         seq, source = state
         error = outcome[11]
-        if type(error) is NeedsParts:
+        condition = self._conditions.get(seq, ())
+        if type(error) is NotSupported and condition:
+            # The store does not know the condition: without it, as if it were one that takes it in silence.
+            self._refused_conditions = True
+            del self._conditions[seq]
+            body, headers, *more = task[5]
+            self.request(task[2], task[3], task[4], (body, without_conditions(headers), *more), self._put, state)
+        elif type(error) is NeedsParts:
             plan = plan_parts(error.size_bytes, self._part_bytes)
-            own = task[5][1]
+            own = None if task[5][1] is None else without_conditions(task[5][1])
             headers = content_type_headers(task[5][0], self.context.headers if own is None else own, self._guess)
-            self.add_composite(
-                FileInParts(self, seq, source, plan, error.mtime_ns, headers, self._checking, self._parted)
-            )
+            parts = FileInParts(self, seq, source, plan, error.mtime_ns, headers, self._checking, self._parted)
+            parts.conditions = condition
+            self.add_composite(parts)
         else:
             self._over(seq, source, outcome)
 
@@ -164,6 +196,9 @@ class UploadJob(Job):
 
     def _over(self, seq: int, source: Any, outcome: tuple[Any, ...]) -> None:
         error = outcome[11]
+        condition = self._conditions.pop(seq, ()) if self._conditions else ()
+        if error is not None and condition:
+            error = late_error(source.key, condition, error)
         if error is None and self._remove and self.stopped:
             error = move_error(f"uploaded to s3://{self.context.bucket}/{source.key}", self.not_begun(source.key))
         elif error is None and self._remove and type(source) is FileSource:

@@ -458,14 +458,14 @@ def _begin_part_copy(item: Item, api: Any, timeouts: Timeouts) -> Any:
 
 
 def _begin_complete(item: Item, api: Any, timeouts: Timeouts) -> Any:
-    upload_id, parts, *whole = item.arg
-    full_object = bool(whole and whole[0])
+    upload_id, parts, *more = item.arg
+    full_object = bool(more and more[0])
     completed = [CompletedPart(*part) for part in parts]
     item.checksum = checksum_of_parts(completed, full_object=full_object)
-    headers: Headers = ()
+    headers: Headers = more[1] if len(more) > 1 else ()
     if full_object and item.checksum:
         algorithm, _, value = item.checksum.partition(":")
-        headers = ((f"x-amz-checksum-{algorithm}", value), ("x-amz-checksum-type", "FULL_OBJECT"))
+        headers = (*headers, (f"x-amz-checksum-{algorithm}", value), ("x-amz-checksum-type", "FULL_OBJECT"))
     if item.checksum.startswith("md5"):  # known to ETags alone
         completed = [part._replace(checksum="") for part in completed]
     return api.complete_multipart_upload(

@@ -39,7 +39,7 @@ class Kind:
     CREATE = 7  # Headers
     PART = 8  # (upload id, part number, FilePart, algorithm of its checksum or "")
     PART_COPY = 9  # (upload id, part number, source key, first byte, last byte, ETag)
-    COMPLETE = 10  # (upload id, [(number, ETag, size, checksum), ...], whether the whole has one too)
+    COMPLETE = 10  # (upload id, [(number, ETag, size, checksum), ...][, whether the whole has one too[, conditions]])
     ABORT = 11  # upload id
     LIST_PARTS = 13  # (upload id, marker)
     GET_BYTES = 12  # expected ETag or ""

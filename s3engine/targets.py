@@ -1,0 +1,135 @@
+"""What is there already where something is to be written: a whole listing of it, or one question each, or the disk."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Callable
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple, Protocol
+
+from s3engine.errors import ConfigError, NotFound, SinkError
+from s3engine.listing import ObjectListing
+from s3engine.transport import HeadResult
+
+__all__ = ["AskedTargets", "FileTargets", "ListedTargets", "Target", "Targets", "seconds_of"]
+
+_TABLE = "create table targets (key blob primary key, size integer, etag text, modified text) without rowid"
+
+
+class Target(NamedTuple):
+    """What stands at the target. ``modified_s`` is in seconds since 1970, None when the store tells none."""
+
+    size_bytes: int
+    modified_s: float | None
+    etag: str = ""
+
+
+class Targets(Protocol):
+    """Where to look."""
+
+    def find(self, name: str) -> Target | None:
+        """What is there under this key (or path), None when nothing is. Raises S3EngineError when that is not known."""
+
+    def close(self) -> None:
+        """Give back what is held."""
+
+
+def seconds_of(text: str) -> float | None:
+    """Seconds since 1970 of a time as listings (ISO 8601) or headers (RFC 9110) write it; None when it is neither."""
+    try:
+        found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        try:
+            found = parsedate_to_datetime(text)
+        except (TypeError, ValueError):
+            return None
+    return (found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)).timestamp()
+
+
+class ListedTargets:
+    """All objects below a prefix, listed to the end before the first question; flat memory for millions.
+
+    They stand in a database of SQLite's own temporary kind: a file without a name once it has outgrown 2 MB of memory.
+    For one thread at a time. Raises what the listing raises, ConfigError when its end cannot be proven.
+    """
+
+    def __init__(self, listing: ObjectListing) -> None:
+        listing.provable()
+        self._prefix = listing.prefix
+        self._bucket = listing.bucket
+        self._rows = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        try:
+            for pragma in ("journal_mode = off", "synchronous = off", "locking_mode = exclusive"):
+                self._rows.execute(f"pragma {pragma}")
+            self._rows.execute(_TABLE)
+            self._rows.execute("begin")
+            for page in listing.pages():
+                self._rows.executemany(
+                    "insert or replace into targets values (?, ?, ?, ?)",
+                    [(_blob(one.key), one.size_bytes, one.etag, one.last_modified) for one in page.objects],
+                )
+            self._rows.execute("commit")
+        except sqlite3.Error as error:
+            self._rows.close()
+            raise SinkError(f"cannot keep the listing of s3://{self._bucket}/{self._prefix}: {error}") from None
+        except BaseException:
+            self._rows.close()
+            raise
+
+    def find(self, name: str) -> Target | None:
+        """The object with this key."""
+        if not name.startswith(self._prefix):
+            raise ConfigError(
+                f"key {name!r} is not below s3://{self._bucket}/{self._prefix}, which was listed to see what is there"
+            )
+        found = self._rows.execute("select size, etag, modified from targets where key = ?", (_blob(name),)).fetchone()
+        return None if found is None else Target(found[0], seconds_of(found[2]), found[1])
+
+    def close(self) -> None:
+        """Drop the database."""
+        self._rows.close()
+
+
+class AskedTargets:
+    """One HeadObject for each key: for few of them."""
+
+    def __init__(self, head: Callable[[str], HeadResult]) -> None:
+        self._head = head
+
+    def find(self, name: str) -> Target | None:
+        """The object with this key."""
+        try:
+            found = self._head(name)
+        except NotFound as error:
+            if error.code == "NoSuchBucket":
+                raise
+            return None
+        return Target(found.size_bytes, seconds_of(found.last_modified), found.etag)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class FileTargets:
+    """Files below a folder, looked at one by one."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def find(self, name: str) -> Target | None:
+        """The file with this relative path; whatever is no file counts as none, and is the writer's affair."""
+        try:
+            status = os.stat(os.path.join(self._folder, name))
+        except OSError:
+            return None
+        return Target(status.st_size, status.st_mtime) if stat.S_ISREG(status.st_mode) else None
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _blob(key: str) -> bytes:
+    return key.encode("utf-8", "surrogatepass")
