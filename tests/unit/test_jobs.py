@@ -18,6 +18,7 @@ from s3engine.errors import (
     ConfigError,
     DuplicateKey,
     NotFound,
+    PreconditionFailed,
     S3EngineError,
     ServerFault,
     SourceChanged,
@@ -532,6 +533,52 @@ def test_move_deletes_only_what_is_whole() -> None:
     deleted = [key for task in bench.tasks if task[2] == Kind.DELETE for key, _ in task[5]]
     assert sorted(deleted) == ["etag", "size"]
     assert {report.key: report.ok for report in reports} == {"etag": True, "size": True, "short": False}
+
+
+CRC = ("x-amz-checksum-crc32", "AAAAAA==")
+
+
+@pytest.mark.parametrize("move", [False, True])
+@pytest.mark.parametrize(
+    ("source", "copied", "verified"),
+    [((CRC,), (CRC,), "crc32"), ((), (CRC,), "length only"), ((CRC,), (), "length only"), ((CRC,), (CRC[0], "BBBBBB=="), "")],
+)
+def test_copy_with_another_etag_is_looked_at(source: Any, copied: Any, verified: str, move: bool) -> None:
+    """A copy whose ETag tells nothing is proven by the checksum of both, or its length; one that differs is an error."""
+    if copied and not isinstance(copied[0], tuple):
+        copied = (copied,)
+
+    def answer(task: Task) -> tuple[Any, ...]:
+        if task[2] == Kind.HEAD:
+            return outcome(task, detail=HeadResult(5, "tag", headers=source if task[3] == "k" else copied))
+        return outcome(task, etag="other")
+
+    bench = Bench(answer)
+    (report,) = bench.run(copy(bench, [ObjectInfo("k", 5, "tag")], move=move, verify=True, ask_checksums=True))
+    assert (report.ok, report.verified) == (bool(verified), verified)
+    assert bench.kinds()[Kind.DELETE] == int(move and bool(verified))
+
+
+def test_copy_says_by_what_it_is_known() -> None:
+    """The ETag of the source proves a copy; without the wish to verify nothing is asked, and nothing claimed."""
+    bench = Bench(lambda task: outcome(task, etag="tag" if task[3] == "to/same" else "other"))
+    reports = bench.run(copy(bench, [ObjectInfo("same", 5, "tag"), ObjectInfo("other", 5, "tag")]))
+    assert {report.key: report.verified for report in reports} == {"same": "etag", "other": ""}
+    assert set(bench.kinds()) == {Kind.COPY}
+
+
+def test_move_keeps_a_source_that_was_written_again() -> None:
+    """A source that is another one by the time its copy is looked at is not deleted."""
+
+    def answer(task: Task) -> tuple[Any, ...]:
+        if task[2] == Kind.HEAD:
+            return outcome(task, detail=HeadResult(5, "new" if task[3] == "k" else "other", headers=(CRC,)))
+        return outcome(task, etag="other")
+
+    bench = Bench(answer)
+    (report,) = bench.run(copy(bench, [ObjectInfo("k", 5, "tag")], move=True, verify=True, ask_checksums=True))
+    assert isinstance(report.error, PreconditionFailed)
+    assert Kind.DELETE not in bench.kinds()
 
 
 def test_move_whose_delete_fails_is_not_done() -> None:

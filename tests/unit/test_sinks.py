@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s3engine.errors import PreconditionFailed, S3EngineError, SinkError
+from s3engine import checksums
+from s3engine.errors import PreconditionFailed, S3EngineError, ServerFault, SinkError
 from s3engine.sinks import FileSink, MemorySink, PartSink, temporary_path
+from s3engine.stored import Stored
 from s3engine.transport import GetResult
 
 
@@ -188,3 +191,80 @@ def test_parts_of_another_object_are_refused(tmp_path: Path) -> None:
 def test_temporary_names() -> None:
     """A temporary name lies beside its target and stays short, however long the target's is."""
     assert temporary_path("/a/b/" + "x" * 255, "t") == "/a/b/.s3engine-t.part"
+
+
+# ---- what came, summed up
+
+
+def _summing_sink(path: Path, body: bytes, parts: int = 0) -> FileSink:
+    """A sink that is told the SHA-256 of ``body``."""
+    value = hashlib.sha256(body).digest()
+    expected = Stored("sha256", hashlib.sha256(value).digest() if parts else value, parts)
+    return FileSink(str(path), "token", 0, TooLarge, lambda info: expected)
+
+
+@pytest.mark.parametrize("reserved", [False, True])
+@pytest.mark.parametrize("parts", [0, 1])
+@pytest.mark.parametrize("size", [0, 10, 256 * 1024, 600_000])
+def test_digest_over_pieces(tmp_path: Path, size: int, parts: int, reserved: bool) -> None:
+    """However a body falls into pieces, kept or written, its digest is that of the whole."""
+    body = os.urandom(size)
+    sink = _summing_sink(tmp_path / "f", body, parts)
+    if reserved:
+        sink.reserve(size)
+    sink.begin(_info(size))
+    for start in range(0, size, 70_001):
+        sink.write(memoryview(body)[start : start + 70_001])
+    assert sink.digest() == sink.expected.value
+    sink.commit()
+    assert (tmp_path / "f").read_bytes() == body
+
+
+@pytest.mark.parametrize("size", [10, 300_000, 600_000])
+def test_digest_goes_on_after_a_break(tmp_path: Path, size: int) -> None:
+    """The digest of a body that broke off goes on with its rest, and begins anew when the body does."""
+    body = os.urandom(size)
+    sink = _summing_sink(tmp_path / "f", body)
+    sink.begin(_info(size))
+    sink.write(memoryview(b"x" * (size // 2)))
+    sink.begin(_info(size))  # from the first byte on
+    sink.write(memoryview(body)[: size // 2])
+    sink.begin(_info(size, offset=sink.received))
+    sink.write(memoryview(body)[size // 2 :])
+    assert sink.digest() == sink.expected.value
+    sink.restart()
+    sink.begin(_info(size))
+    sink.write(memoryview(body))
+    assert sink.digest() == sink.expected.value
+    sink.commit()
+    assert (tmp_path / "f").read_bytes() == body
+
+
+def test_object_that_came_in_parts_is_told(tmp_path: Path) -> None:
+    """An object that only checksums of parts describe is refused with its headers before a byte is written."""
+    sink = FileSink(str(tmp_path / "f"), "token", 0, TooLarge, lambda info: Stored("md5", b"x", 2))
+    with pytest.raises(TooLarge) as caught:
+        sink.begin(GetResult(9, "e-2", 0, 9, headers=(("a", "b"),)))
+    assert caught.value.headers == (("a", "b"),)  # type: ignore[attr-defined]
+    assert os.listdir(tmp_path) == []
+
+
+def test_part_sums_up_what_it_wrote(tmp_path: Path) -> None:
+    """A range that broke off and went on has the checksum of all of it; without an algorithm there is none."""
+    sink = PartSink(str(tmp_path / "f"), 2, 9, "e", 20, "crc32")
+    sink.begin(_info(20, offset=2))
+    sink.write(memoryview(b"abc"))
+    sink.begin(_info(20, offset=5))
+    sink.write(memoryview(b"defgh"))
+    sink.close()
+    assert sink.checksum == checksums.compute("crc32", b"abcdefgh")
+    assert PartSink(str(tmp_path / "f"), 0, 1, "").checksum == ""
+
+
+def test_part_of_what_is_no_longer_the_object(tmp_path: Path) -> None:
+    """A range of an object of another size, and one that begins elsewhere, are refused."""
+    with pytest.raises(PreconditionFailed, match="21 bytes"):
+        PartSink(str(tmp_path / "f"), 2, 9, "", 20).begin(_info(21, offset=2))
+    with pytest.raises(ServerFault, match="byte 3"):
+        PartSink(str(tmp_path / "f"), 2, 9, "", 20).begin(_info(20, offset=3))
+    assert os.listdir(tmp_path) == []
