@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from s3engine.errors import Cancelled, SinkError
-from s3engine.pool import local_work
-from s3engine.pool.actions import Action, Item, WorkerContext
+from s3engine.pool.actions import ACTIONS, Action, Item, WorkerContext
 from s3engine.pool.local_work import LocalWork
 from s3engine.pool.messages import Context, Kind
 from tests.helpers import eventually
@@ -70,8 +69,7 @@ def test_a_cancelled_batch_is_left(tmp_path: Path, monkeypatch: Any) -> None:
             raise Cancelled("stopped")
         return b"read"
 
-    actions = {Kind.READ_FILE: Action(0, None, begin, local_work.ACTIONS[Kind.READ_FILE].end)}
-    monkeypatch.setattr(local_work, "ACTIONS", actions)
+    monkeypatch.setitem(ACTIONS, Kind.READ_FILE, Action(0, None, begin, ACTIONS[Kind.READ_FILE].end))
     core: Any = Core()
     work = LocalWork(core, lambda: None)
     for context_id in (1, 1, 2):

@@ -51,7 +51,7 @@ class Store:
                 size = min(self.part_bytes, SIZE - (arg - 1) * self.part_bytes)
             return outcome(task, detail=HeadResult(size, self.etag, headers=self.headers), error=self.head_error)
         if kind == Kind.READ_FILE:
-            return outcome(task, detail=checksum_of_file(*arg, lambda: False))
+            return outcome(task, detail=checksum_of_file(arg[0], arg[1], arg[2], lambda: False))
         path, first, last, _etag, size, algorithm = arg
         assert size == SIZE
         data = bytearray(BODY[first : last + 1])
