@@ -7,7 +7,7 @@ from typing import Any
 
 from s3engine.errors import AccessDenied, InvalidRequest, RequestError
 from s3engine.sinks import MemorySink
-from s3engine.transport import DeleteFailure, FilePart, GetResult, PartsPage, PutResult
+from s3engine.transport import DeleteFailure, FilePart, GetResult, HeadResult, PartsPage, PutResult
 from s3engine_transports.raw import RawTransport
 
 __all__ = ["NAMED_BY"]
@@ -108,10 +108,56 @@ class NoExchanges(RawTransport):
         raise NotImplementedError
 
 
+class DropsChecksums(RawTransport):
+    """Sends no checksum of a put."""
+
+    def put_object(self, bucket: str, key: str, body: Any, headers: Any, **keywords: Any) -> PutResult:
+        kept = tuple(pair for pair in headers if not pair[0].startswith("x-amz-checksum"))
+        return super().put_object(bucket, key, body, kept, **keywords)
+
+
+class DropsPartChecksums(RawTransport):
+    """Tells no checksum of a part at the completion."""
+
+    def complete_multipart_upload(self, *args: Any, **keywords: Any) -> PutResult:
+        *where, parts = args
+        return super().complete_multipart_upload(*where, [part._replace(checksum="") for part in parts], **keywords)
+
+
+class AsksForNoChecksum(RawTransport):
+    """Never asks for the checksum that is stored."""
+
+    def get_object(self, *args: Any, headers: Any = (), **keywords: Any) -> GetResult:
+        return super().get_object(*args, **keywords)
+
+
+class WholeHeads(RawTransport):
+    """Tells of the object where one of its parts was asked for."""
+
+    def head_object(self, *args: Any, part_number: int = 0, **keywords: Any) -> HeadResult:
+        return super().head_object(*args, **keywords)
+
+
+class WrongTrailers(RawTransport):
+    """Announces one checksum and computes another."""
+
+    def put_object(self, *args: Any, trailer: str = "", **keywords: Any) -> PutResult:
+        return super().put_object(*args, trailer="crc32" if trailer else "", **keywords)
+
+
+class DeletesAnyway(RawTransport):
+    """Deletes whatever ETag an object has."""
+
+    def delete_objects(self, *args: Any, etags: Any = (), **keywords: Any) -> list[DeleteFailure]:
+        return super().delete_objects(*args, **keywords)
+
+
 NAMED_BY: dict[type[RawTransport], str] = {
     SwallowsRefusals: "error-classes", SendsFirstPart: "parts-of-files", ClockBackwards: "set-clock-offset",
     KeepsItsRegion: "set-region", FirstPartsOnly: "pages", LogsSecrets: "secrets", DropsStorageClass: "headers-sent",
     BeginsTwice: "sink-order", NamesBuckets: "unaddressable-keys", TellsNoWhere: "error-attributes",
-    NoExchanges: "exchanges-on-the-wire",
+    NoExchanges: "exchanges-on-the-wire", DropsChecksums: "checksums-sent", DropsPartChecksums: "checksums-of-parts",
+    AsksForNoChecksum: "checksums-asked-for", WholeHeads: "part-of-an-object", DeletesAnyway: "deletes-on-condition",
+    WrongTrailers: "trailers",
 }  # fmt: skip
 """Which check must name it."""

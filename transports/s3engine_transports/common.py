@@ -16,6 +16,7 @@ from s3engine.errors import (
     ConfigError,
     InvalidRequest,
     NotS3,
+    NotSupported,
     PreconditionFailed,
     RequestError,
     S3EngineError,
@@ -27,8 +28,8 @@ from s3engine.transport import DeleteFailure, Headers
 
 __all__ = [
     "MAX_KEPT_BYTES", "Answer", "Answered", "check_asked_for", "check_deletes", "check_etag", "check_headers",
-    "check_key", "copy_source", "describe", "failure_of", "is_xml_safe", "most_kept_bytes",
-    "quoted_etag", "with_context",
+    "check_key", "copy_source", "describe", "failure_of", "is_xml_safe", "most_kept_bytes", "quoted_etag",
+    "refuse_trailer", "with_context",
 ]  # fmt: skip
 
 MAX_KEPT_BYTES = 64 * 1024 * 1024
@@ -148,6 +149,15 @@ def check_key(operation: str, bucket: str, key: str) -> None:
 def is_xml_safe(key: str) -> bool:
     """Whether a key can stand in an XML body and come out as it went in."""
     return not _not_xml(key)
+
+
+def refuse_trailer(operation: str, bucket: str, key: str, trailer: str) -> None:
+    """Raises NotSupported when a checksum is to be computed while the body is sent; for transports that cannot."""
+    if trailer:
+        request = Answer(operation, bucket, key)
+        raise NotSupported(
+            f"{request.describe()}: this transport cannot compute a checksum while it sends", **request.where()
+        )
 
 
 def check_deletes(bucket: str, keys: Iterable[str]) -> None:

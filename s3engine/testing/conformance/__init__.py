@@ -9,7 +9,7 @@ On the command line: ``s3engine check --transport minio --endpoint-url URL s3://
 # Each registers its checks, in this order.
 # isort: off
 from s3engine.testing.conformance import objects, listing, multipart, processes, answers  # noqa: F401
-from s3engine.testing.conformance import requests, network, timers  # noqa: F401
+from s3engine.testing.conformance import requests, integrity, network, timers  # noqa: F401
 
 # isort: on
 from s3engine.testing.conformance.core import (

@@ -28,7 +28,7 @@ def capabilities(case: Case) -> None:
     if not isinstance(told, Capabilities):
         raise Declared("not on the class: the engine takes it for one that can do everything")
     for name in Capabilities.__dataclass_fields__:
-        if name not in ("timers", "multiplexable", "reasons") and not getattr(told, name):
+        if name not in ("timers", "multiplexable", "trailers", "reasons") and not getattr(told, name):
             expect(name in dict(told.reasons), f"no reason is given for the lack of {name}")
 
 
@@ -38,6 +38,7 @@ def lacks_are_refused(case: Case) -> str:
     with case.wire(object_answer(b"x")) as (api, server):
         able = api.capabilities
         replaced = (("content-type", "text/x"), ("x-amz-metadata-directive", "REPLACE"))
+        mode = (("x-amz-checksum-mode", "ENABLED"),)
         lacking: list[tuple[str, str, Callable[[], Any]]] = [
             ("if_match_get", "get", lambda: fetch(api, BUCKET, KEY, if_match="0" * 32)),
             ("if_match_copy", "copy", lambda: api.copy_object(
@@ -54,6 +55,13 @@ def lacks_are_refused(case: Case) -> str:
                 BUCKET, "a", 0, 9, BUCKET, KEY, "u", 1, timeouts=T)),
             ("buckets", "create", lambda: api.create_bucket(BUCKET, timeouts=T)),
             ("buckets", "delete", lambda: api.delete_bucket(BUCKET, timeouts=T)),
+            ("if_match_delete", "delete", lambda: api.delete_object(BUCKET, KEY, if_match="0" * 32, timeouts=T)),
+            ("if_match_delete", "deletes", lambda: api.delete_objects(
+                BUCKET, ["a", "b"], etags=["", "0" * 32], timeouts=T)),
+            ("checksums", "get", lambda: fetch(api, BUCKET, KEY, headers=mode)),
+            ("checksums", "head", lambda: api.head_object(BUCKET, KEY, headers=mode, timeouts=T)),
+            ("trailers", "put", lambda: api.put_object(BUCKET, KEY, b"x", (), trailer="crc32", timeouts=T)),
+            ("trailers", "part", lambda: api.upload_part(BUCKET, KEY, "u", 1, b"x", trailer="crc32", timeouts=T)),
         ]  # fmt: skip
         tried = [(f"{name}: {what}", call) for name, what, call in lacking if not getattr(able, name)]
         for what, call in tried:

@@ -32,7 +32,7 @@ from s3engine.transport import (
     UploadsPage,
 )
 from s3engine_transports.bodies import PartReader, deliver
-from s3engine_transports.common import Answer, check_asked_for, check_key, quoted_etag
+from s3engine_transports.common import Answer, check_asked_for, check_key, quoted_etag, refuse_trailer
 from s3engine_transports.raw import answers
 from s3engine_transports.via_boto3.asking import CLIENT_ERRORS, Asking
 from s3engine_transports.via_boto3.http import Http
@@ -137,6 +137,7 @@ class Boto3Transport:
     def put_object(
         self, bucket: str, key: str, body: Body, headers: Headers, *, trailer: str = "", timeouts: Timeouts
     ) -> PutResult:
+        refuse_trailer("PutObject", bucket, key, trailer)
         return self._send("PutObject", bucket, key, body, timeouts, headers)
 
     def get_object(
@@ -216,6 +217,7 @@ class Boto3Transport:
         self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, headers: Headers = (),
         trailer: str = "", timeouts: Timeouts,
     ) -> PutResult:  # fmt: skip
+        refuse_trailer("UploadPart", bucket, key, trailer)
         return self._send("UploadPart", bucket, key, body, timeouts, headers, UploadId=upload_id, PartNumber=number)
 
     def upload_part_copy(

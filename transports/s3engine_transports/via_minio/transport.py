@@ -27,7 +27,7 @@ from s3engine.transport import (
     UploadsPage,
 )
 from s3engine_transports.bodies import deliver
-from s3engine_transports.common import check_asked_for, check_deletes, copy_source, quoted_etag
+from s3engine_transports.common import check_asked_for, check_deletes, copy_source, quoted_etag, refuse_trailer
 from s3engine_transports.raw import answers, xml
 from s3engine_transports.via_minio import values
 from s3engine_transports.via_minio.asking import Asker
@@ -70,6 +70,7 @@ class MinioTransport:
     def put_object(
         self, bucket: str, key: str, body: Body, headers: Headers, *, trailer: str = "", timeouts: Timeouts
     ) -> PutResult:
+        refuse_trailer("PutObject", bucket, key, trailer)
         answer = self._ask("PutObject", "PUT", bucket, key, timeouts, headers=headers, body=body)
         return answers.put(answer, self._clock)
 
@@ -142,6 +143,7 @@ class MinioTransport:
         self, bucket: str, key: str, upload_id: str, number: int, body: Body, *, headers: Headers = (),
         trailer: str = "", timeouts: Timeouts,
     ) -> PutResult:  # fmt: skip
+        refuse_trailer("UploadPart", bucket, key, trailer)
         query = {"partNumber": str(number), "uploadId": upload_id}
         return answers.put(
             self._ask("UploadPart", "PUT", bucket, key, timeouts, query=query, headers=headers, body=body), self._clock
