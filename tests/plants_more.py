@@ -119,9 +119,11 @@ class DropsChecksums(RawTransport):
 class DropsPartChecksums(RawTransport):
     """Tells no checksum of a part at the completion."""
 
-    def complete_multipart_upload(self, *args: Any, **keywords: Any) -> PutResult:
-        *where, parts = args
-        return super().complete_multipart_upload(*where, [part._replace(checksum="") for part in parts], **keywords)
+    def complete_multipart_upload(
+        self, bucket: str, key: str, upload_id: str, parts: Any, **keywords: Any
+    ) -> PutResult:
+        bare = [part._replace(checksum="") for part in parts]
+        return super().complete_multipart_upload(bucket, key, upload_id, bare, **keywords)
 
 
 class AsksForNoChecksum(RawTransport):
