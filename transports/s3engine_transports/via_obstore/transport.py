@@ -68,6 +68,7 @@ _CAPABILITIES = Capabilities(
         ("complete_listings", "obstore takes a page without a token for the last one; only after a full page of 1000 "
                               "can it be seen that keys are missing. And it takes any 200 for a delete that was done"),
         ("if_match_delete", "obstore's deletes take no condition"),
+        ("trailers", "obstore computes none while it sends"),
         ("checksums", "obstore sends no Content-MD5 and no checksum headers, and asks for none"),
         ("buckets", "obstore makes and deletes no buckets"),
         ("clock_offset", "obstore signs with the machine's clock"),
