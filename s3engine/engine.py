@@ -6,7 +6,8 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,9 @@ from s3engine.control.retry import RetryPolicy
 from s3engine.control.shared import SharedBlock
 from s3engine.control.timeouts import AdaptiveTimeouts
 from s3engine.credentials import CredentialSource, load_settings
-from s3engine.errors import ConfigError, EngineClosed, InvalidRequest, NotFound, ServerFault
+from s3engine.errors import ConfigError, EngineClosed, InvalidRequest, NotFound
 from s3engine.listing import JournalPath, ObjectListing
 from s3engine.operations import Template
-from s3engine.pages import PageWatch
 from s3engine.pool.caller import Caller
 from s3engine.pool.load import capabilities_of, dotted_name, open_transport
 from s3engine.transport import Capabilities, HeadResult, ObjectInfo, UploadInfo
@@ -268,36 +268,42 @@ class Engine:
             )  # fmt: skip
         self._call(OpClass.DELETE, bucket, lambda api, t: api.delete_bucket(bucket, timeouts=t))
 
-    def abort_uploads(self, bucket: str, prefix: str) -> int:
-        """Abort the multipart uploads below ``prefix`` that are neither completed nor aborted; returns how many.
+    def uploads(self, bucket: str, prefix: str = "") -> Iterator[UploadInfo]:
+        """The multipart uploads below ``prefix`` that are neither completed nor aborted, listed as they are read.
 
-        They are no objects: no listing shows them, and their parts are kept (and charged for) until somebody does this.
-        Raises ServerFault, and aborts nothing of that page, when the store lists uploads that are not below ``prefix``
-        or begins its pages again; else what the requests raise.
+        They are no objects: no listing shows them, and their parts are kept (and charged for) until somebody aborts
+        them. Raises ServerFault when the store lists uploads that are not below ``prefix``, before any of that page
+        comes out, or pages without end; else what the requests raise.
         """
-        check_bucket(bucket)
+        from s3engine.uploads import unfinished
+
+        return unfinished(self._call, check_bucket(bucket), prefix)
+
+    def abort_upload(self, bucket: str, upload: UploadInfo) -> None:
+        """Abort one multipart upload. Raises NotFound when there is none of this key and id."""
+        self._call(OpClass.DELETE, bucket, functools.partial(_abort_upload, check_bucket(bucket), upload))
+
+    def abort_uploads(self, bucket: str, prefix: str, *, older_than_s: float = 0.0) -> int:
+        """Abort the unfinished uploads below ``prefix``; returns how many.
+
+        With ``older_than_s`` only those that were begun at least so long ago; those of which the store tells no time
+        are left alone then. Raises what ``uploads`` raises, and aborts nothing of that page.
+        """
+        from s3engine.uploads import age_of
+
         aborted = 0
-        key_marker = upload_id_marker = ""
-        watch = PageWatch(f"unfinished uploads in s3://{bucket}/{prefix}")
-        while True:
-            page = self._call(
-                OpClass.LIST, bucket,
-                functools.partial(_list_uploads, bucket, prefix, key_marker, upload_id_marker),
-            )  # fmt: skip
-            # A store that ignores the prefix must not cost others their uploads.
-            foreign = next((upload.key for upload in page.uploads if not upload.key.startswith(prefix)), None)
-            if foreign is not None:
-                raise ServerFault(
-                    f"asked for the unfinished uploads below {prefix!r} the store lists {foreign!r}", bucket=bucket
-                )
-            for upload in page.uploads:
-                with contextlib.suppress(NotFound):  # gone by itself in the meantime
-                    self._call(OpClass.DELETE, bucket, functools.partial(_abort_upload, bucket, upload))
-                    aborted += 1
-            key_marker, upload_id_marker = page.next_key_marker, page.next_upload_id_marker
-            if not key_marker:
-                return aborted
-            watch.page(f"{key_marker}\0{upload_id_marker}", [f"{one.key}\0{one.upload_id}" for one in page.uploads])
+        for upload in self.uploads(bucket, prefix):
+            age_s = age_of(upload, self.now_s())
+            if older_than_s > 0 and (age_s is None or age_s < older_than_s):
+                continue
+            with contextlib.suppress(NotFound):  # gone by itself in the meantime
+                self.abort_upload(bucket, upload)
+                aborted += 1
+        return aborted
+
+    def now_s(self) -> float:
+        """Seconds since 1970, by the store's clock where it was found to differ from ours by minutes."""
+        return time.time() + (self._caller.clock_offset_s if self._caller is not None else 0.0)
 
     # ---- life
 
@@ -497,12 +503,6 @@ def _over(job: Job, batch: Batch, run: JournalRun | None) -> None:
 
 def _key(info: ObjectInfo) -> str:
     return info.key
-
-
-def _list_uploads(bucket: str, prefix: str, key_marker: str, upload_id_marker: str, api: Any, timeouts: Any) -> Any:
-    return api.list_multipart_uploads(
-        bucket, prefix, key_marker=key_marker, upload_id_marker=upload_id_marker, timeouts=timeouts
-    )
 
 
 def _abort_upload(bucket: str, upload: UploadInfo, api: Any, timeouts: Any) -> None:

@@ -1,7 +1,8 @@
-"""The raw transport with listings of ten keys to a page, so that few objects make many pages."""
+"""The raw transport with listings of ten keys (``TESTS_PAGE_KEYS``) to a page, so that few objects make many pages."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from s3engine.transport import ListPage, Timeouts
@@ -9,7 +10,7 @@ from s3engine_transports.raw import RawTransport
 
 __all__ = ["KEYS", "SmallPages"]
 
-KEYS = 10
+KEYS = int(os.environ.get("TESTS_PAGE_KEYS", "10"))
 
 
 class SmallPages(RawTransport):

@@ -25,7 +25,8 @@ BROKEN_PIPE = 141
 
 # verb -> the module that has it, under the name <verb>_command
 _VERBS = {
-    "cp": "transfer", "mv": "transfer", "ls": "buckets", "rm": "remove", "mb": "buckets", "rb": "buckets",
+    "cp": "transfer", "mv": "transfer", "ls": "buckets", "rm": "remove", "cleanup": "cleanup", "mb": "buckets",
+    "rb": "buckets",
     "journal": "journal", "retry": "journal",
     "perf": "perf", "compare": "compare", "check": "check", "demo": "demo", "serve": "demo",
 }  # fmt: skip

@@ -85,6 +85,11 @@ class Caller:
                         self._budget.earn()
                 return result
 
+    @property
+    def clock_offset_s(self) -> float:
+        """What was found to be missing from our clock; 0.0 when it is right, or not known."""
+        return self._offset_s
+
     def _mend(self, bucket: str, error: S3EngineError) -> None:
         if isinstance(error, ClockSkewed):
             self._offset_s += error.offset_s if abs(error.offset_s) > 1.0 else 0.0
