@@ -116,7 +116,7 @@ def test_positioned_input_goes_on_where_it_was(tmp_path: Path) -> None:
     counts = Journal(path).counts()
     assert (counts.done, counts.planned, counts.finished) == (10_000, 0, True)
     assert "k20" in keys(reports)
-    assert second.read[0] > 0
+    assert not second.read or second.read[0] > 0  # the reader may have been at its end before the crash
     assert len(first.read) + len(second.read) <= 10_000 + 2001  # what the reader had in hand and was not recorded
 
 
