@@ -8,10 +8,14 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from s3engine.errors import ConnectionLost
+from s3engine.interrupt import blocking
 from s3engine.transport import Exchange, Link, Timeouts
 from s3engine.wire import RECEIVE_BYTES, Wire
 
 __all__ = ["drive"]
+
+_TICK_MS = 100
+_AWAY_S = 1.0
 
 R = TypeVar("R")
 
@@ -24,6 +28,23 @@ def drive(
 
     Closes the link on any error. Raises what the exchange, its result or a timer raises.
     """
+    under_way = _UnderWay()
+    with blocking(under_way):
+        return _drive(exchange, link, timeouts, used, clock, under_way)
+
+
+class _UnderWay:
+    """One call; the flag is looked at ten times a second."""
+
+    ended = False
+
+    def interrupt(self) -> None:
+        self.ended = True
+
+
+def _drive(
+    exchange: Exchange[R], link: Link, timeouts: Timeouts, used: int, clock: Callable[[], float], under_way: _UnderWay
+) -> tuple[R, bool]:
     wire = Wire(link)
     wire.used = used
     buffer = memoryview(bytearray(RECEIVE_BYTES))
@@ -41,8 +62,15 @@ def drive(
             if wire.wants_write != watching_write:
                 watching_write = wire.wants_write
                 poller.modify(wire.fileno(), select.POLLIN | (select.POLLOUT if watching_write else 0))
-            events = poller.poll(100)
-            now = clock()
+            events = poller.poll(_TICK_MS)
+            if under_way.ended:
+                raise ConnectionLost("the call was ended from outside")
+            before, now = now, clock()
+            away_s = now - before - _TICK_MS / 1000
+            if away_s > _AWAY_S:  # this process was stopped, or a file took long; not the network
+                wire.excuse(away_s, now)
+                if not events:
+                    continue
             if not events:
                 late = wire.overdue(now)
                 if late is not None:

@@ -224,6 +224,9 @@ class Capabilities:
     """set_clock_offset is heeded. Without: a machine whose clock is wrong fails with ClockSkewed."""
     fork: bool = True
     """Works in a process forked from one where it was in use. Without: workers come from a fork server."""
+    interruptible: bool = False
+    """A call under way can be ended from another thread (:mod:`s3engine.interrupt`). Without: after the second Ctrl-C
+    a call that blocks in a thread goes on until a timer ends it. Of no account where a loop drives the connections."""
     multiplexable: bool = False
     """See :class:`MultiplexableTransport`."""
     reasons: tuple[tuple[str, str], ...] = ()

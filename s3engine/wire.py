@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import os
 import socket
 import ssl
@@ -42,6 +43,7 @@ SEND_PIECE_BYTES = 1024 * 1024  # to sendfile in one call; it takes what the soc
 TLS_PIECE_BYTES = 64 * 1024
 MIN_RATE_BYTES_PER_S = 1024
 MIN_RATE_WINDOW_S = 30.0
+_SUSPICIOUS_S = 0.5  # a body that was not taken for so long: look whether the kernel still sends
 # Above this a body may sit in the kernel's buffer long after the last send; below, sent is as good as gone.
 _DRAIN_BYTES = 64 * 1024
 _SIOCOUTQ = 0x5411  # linux/sockios.h: bytes not yet acknowledged by the peer
@@ -93,6 +95,7 @@ class Wire:
         "_window_bytes",
         "drained_at",
         "exchange",
+        "expires_at",
         "first_byte_at",
         "item",
         "link",
@@ -115,6 +118,7 @@ class Wire:
         self._file = -1
         self._framing: Framing | None = None
         self._later = _NOTHING
+        self.expires_at = math.inf  # the driver lets it carry nothing more after that
         self.used = 0  # exchanges carried before this one
         self.exchange: Exchange[Any] | None = None
         self.item: Any = None
@@ -343,6 +347,15 @@ class Wire:
         self._out = self._later = _NOTHING
         self.link.close()
 
+    def excuse(self, away_s: float, now: float) -> None:
+        """The driver itself was away for so long (stopped, on a slow disk): no part of the attempt's time.
+
+        The other timers need none of it: what came meanwhile is in the socket and counts as soon as it is read, so read
+        before asking whether something is overdue.
+        """
+        self.started_at = min(self.started_at + away_s, now)
+        self._window_at = min(self._window_at + away_s, now)
+
     def overdue(self, now: float) -> RequestTimeout | None:
         """The timer that has run out, if any. Call after all pending events were handled, about ten times a second."""
         timeouts = self.timeouts
@@ -355,6 +368,14 @@ class Wire:
                 if now - self.drained_at > timeouts.first_byte_s:
                     return self._timeout(FirstByteTimeout, timeouts.first_byte_s, "no answer began within")
                 return None
+        if not self.sent and now - self.moved_at > _SUSPICIOUS_S:
+            # The kernel may have no room for hundreds of kilobytes on a slow line; as long as it gets rid of some of
+            # what it has, the body moves.
+            left = unacknowledged(self._fd)
+            if left < self._outq:
+                self.moved_at = now
+                self._moved_bytes += self._outq - left
+            self._outq = left
         if now - self.moved_at > timeouts.stall_s:
             return self._timeout(StallTimeout, timeouts.stall_s, "no byte moved for")
         if self._window_at < self.first_byte_at:  # the wait for the answer does not count
@@ -362,7 +383,7 @@ class Wire:
             self._window_bytes = self._moved_bytes
         elif now - self._window_at > MIN_RATE_WINDOW_S:
             moved = self._moved_bytes - self._window_bytes
-            unhurried = self._outq or (self.sent and getattr(self.exchange, "unhurried", False))
+            unhurried = self.sent and (self._outq or getattr(self.exchange, "unhurried", False))
             if moved < MIN_RATE_BYTES_PER_S * MIN_RATE_WINDOW_S and not unhurried:
                 return self._timeout(TooSlow, MIN_RATE_WINDOW_S, f"only {moved} bytes moved in")
             self._window_at = now

@@ -24,7 +24,9 @@ Layout, in doubles (x 8 for bytes); times ``_s`` are ``time.monotonic()``, one c
         7  throttles            answers that asked for fewer requests; only grows
         8  probe_s              last request that went without retry tokens
         9  last_success_s       last request that succeeded; 0: none ever
-        10..15                  spare, 0
+        10 pause_bucket         mark of the bucket that gets no new requests (pauses.py); 0: none
+        11 pause_until_s        until when
+        12..15                  spare, 0
         16 + 6*c ...            class of operation c (estimator.OpClass), c = 0..7
             0  latency_n                samples
             1  latency_mean_s           seconds
@@ -43,9 +45,26 @@ import os
 from typing import Final
 
 __all__ = [
-    "BUDGET_CORRECTION", "BUDGET_EARNED", "BUDGET_SPENT", "CLASS_FIELDS", "CLOCK_OFFSET_S", "CLOCK_OFFSET_STAMP",
-    "CONTROL_FIELDS", "CONTROL_HEARTBEAT_S", "FIRST_CLASS", "HEARTBEAT_S", "LAST_SUCCESS_S", "MAX_CLASSES", "PROBE_S",
-    "REQUESTS", "RETRIES", "SLOT_FIELDS", "THROTTLES", "SharedBlock",
+    "BUDGET_CORRECTION",
+    "BUDGET_EARNED",
+    "BUDGET_SPENT",
+    "CLASS_FIELDS",
+    "CLOCK_OFFSET_S",
+    "CLOCK_OFFSET_STAMP",
+    "CONTROL_FIELDS",
+    "CONTROL_HEARTBEAT_S",
+    "FIRST_CLASS",
+    "HEARTBEAT_S",
+    "LAST_SUCCESS_S",
+    "MAX_CLASSES",
+    "PAUSE_BUCKET",
+    "PAUSE_UNTIL_S",
+    "PROBE_S",
+    "REQUESTS",
+    "RETRIES",
+    "SLOT_FIELDS",
+    "THROTTLES",
+    "SharedBlock",
 ]  # fmt: skip
 
 # Fields of SharedBlock.control.
@@ -64,6 +83,8 @@ RETRIES: Final = 6
 THROTTLES: Final = 7
 PROBE_S: Final = 8
 LAST_SUCCESS_S: Final = 9
+PAUSE_BUCKET: Final = 10
+PAUSE_UNTIL_S: Final = 11
 FIRST_CLASS: Final = 16
 CLASS_FIELDS: Final = 6
 MAX_CLASSES: Final = 8

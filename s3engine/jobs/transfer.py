@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Callable
 from typing import Any
 
-from s3engine.errors import Cancelled, NotSupported, S3EngineError
+from s3engine.errors import Cancelled, NotSupported, PreconditionFailed, S3EngineError
 from s3engine.jobs.base import Job
+from s3engine.jobs.orphans import LostCreates
 from s3engine.parts import PartPlan
 from s3engine.pool.messages import Kind, Task
 from s3engine.transport import Headers
 
-__all__ = ["MultipartTransfer", "PartsTransfer"]
+__all__ = ["MultipartTransfer", "PartsTransfer", "combined_etag", "http_time"]
+
+_CLOCKS_DIFFER_S = 5.0
 
 
 class PartsTransfer:
@@ -147,7 +152,7 @@ class PartsTransfer:
 class MultipartTransfer(PartsTransfer):
     """CreateMultipartUpload, parts, CompleteMultipartUpload; AbortMultipartUpload when it fails."""
 
-    __slots__ = ("_etags", "_finished", "_relisted", "conditions", "upload_id")
+    __slots__ = ("_etags", "_finished", "_lost_creates", "_relisted", "conditions", "upload_id")
 
     def __init__(
         self, job: Job, seq: int, key: str, plan: PartPlan, finished: Callable[[Any, tuple[Any, ...]], None]
@@ -155,6 +160,7 @@ class MultipartTransfer(PartsTransfer):
         super().__init__(job, seq, key, plan)
         self._etags = [""] * plan.count
         self._finished = finished
+        self._lost_creates: LostCreates | None = None
         self._relisted = False
         self.conditions: Headers = ()
         """If-Match or If-None-Match of the Complete."""
@@ -173,6 +179,10 @@ class MultipartTransfer(PartsTransfer):
             return
         self.attempts += outcome[1] - 1  # one attempt is what it takes; more are retries of this object
         self.upload_id = outcome[10]
+        if outcome[1] > 1:
+            # An attempt may have begun an upload whose id never came. Looked for while ours is there to compare with.
+            self._lost_creates = LostCreates(self.job, self.key, self.upload_id, outcome[1] - 1, outcome[3])
+            self._lost_creates.look()
         self.job.composite_ready(self)
 
     def keep(self, index: int, outcome: tuple[Any, ...]) -> None:
@@ -204,8 +214,11 @@ class MultipartTransfer(PartsTransfer):
         elif type(error) is NotSupported and self.conditions:
             self.conditions = ()
             self.all_parts_done()
-        elif getattr(error, "code", "") == "NoSuchUpload":
-            # An earlier Complete, whose answer was lost, may have done it: then the object is there.
+        elif getattr(error, "code", "") == "NoSuchUpload" or (
+            outcome[1] > 1 and isinstance(error, PreconditionFailed)
+        ):
+            # An earlier Complete, whose answer was lost, may have done it: then the object is there. (Also that of a
+            # worker that was killed, so NoSuchUpload may come to what looks like the first attempt.)
             self.job.request(Kind.HEAD, self.key, 0, None, self._looked, error)
         elif getattr(error, "code", "") == "InvalidPart" and not self._relisted:
             # A part that was sent twice may have landed twice, the lost attempt last, under another ETag. Both have the
@@ -243,14 +256,36 @@ class MultipartTransfer(PartsTransfer):
 
     def _looked(self, error: S3EngineError, task: Task, outcome: tuple[Any, ...]) -> None:
         found = outcome[10]
-        whole = found is not None and found.size_bytes == self.plan.size_bytes
-        if whole and found.etag.endswith(f"-{self.plan.count}"):
+        if found is not None and self._is_ours(found):
             self.etag = found.etag
             self.status = 200
             self.over(None)
         else:
-            self.upload_id = ""
+            if not isinstance(error, PreconditionFailed):
+                self.upload_id = ""  # there is nothing left to abort
             self.fail(error)
+
+    def _is_ours(self, found: Any) -> bool:
+        """Whether the object is the one that was put together of these parts.
+
+        Its ETag says so: the MD5 of the parts' MD5s. Where a store makes ETags in another way: an object of the same
+        size and number of parts that was written since this transfer began.
+        """
+        if found.size_bytes != self.plan.size_bytes:
+            return False
+        if found.etag == combined_etag(self._etags):
+            return True
+        if not found.etag.endswith(f"-{self.plan.count}"):
+            return False
+        written_at = http_time(found.last_modified)
+        began_at = time.time() - (self.job.clock() - self.started_at)
+        return written_at is not None and written_at >= began_at - _CLOCKS_DIFFER_S
+
+    def over(self, error: S3EngineError | None) -> None:
+        """Orphans are ended when the object is over: by then another's upload of this key would have parts."""
+        if self._lost_creates is not None and not self._ended:
+            self._lost_creates.abort()
+        super().over(error)
 
     def undo(self) -> None:
         """Leave no parts that cost money."""
@@ -260,6 +295,27 @@ class MultipartTransfer(PartsTransfer):
     def finished(self, outcome: tuple[Any, ...]) -> None:
         """Hand the outcome on."""
         self._finished(self, outcome)
+
+
+def combined_etag(etags: list[str]) -> str:
+    """What S3 makes of the ETags of parts; "" when one of them is no MD5."""
+    try:
+        parts = b"".join([bytes.fromhex(etag) for etag in etags])
+    except ValueError:
+        return ""
+    if len(parts) != 16 * len(etags):
+        return ""
+    return f"{hashlib.md5(parts, usedforsecurity=False).hexdigest()}-{len(etags)}"
+
+
+def http_time(text: str) -> float | None:
+    """Seconds since the epoch of a Last-Modified header; None when it is none."""
+    from email.utils import parsedate_to_datetime  # lazy: only a lost answer needs it
+
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (TypeError, ValueError):
+        return None
 
 
 def _ignore(state: Any, task: Task, outcome: tuple[Any, ...]) -> None:

@@ -31,6 +31,7 @@ from s3engine.errors import (
 )
 from s3engine.paths import FolderGuard
 from s3engine.pool.messages import Context, Kind, NeedsParts, Task
+from s3engine.pool.own_writes import Looking, begin_look, end_look
 from s3engine.pool.room import Room
 from s3engine.pool.uploads import Checker, checksum_of_parts, contradiction
 from s3engine.reading import checksum_of_file
@@ -81,9 +82,10 @@ class Item:
     """A task while a worker has it: what its attempts have in common."""
 
     __slots__ = (
-        "arg", "attempts", "body", "bytes_per_s", "checksum", "context", "doubted", "error", "etag", "exchange",
-        "failed", "failures", "first_at", "free_used", "held_bytes", "key", "kind", "mtime_ns", "paid", "sink",
-        "size_bytes", "started_at", "stopped", "task_id", "timeouts", "trailer", "verdict",
+        "arg", "attempts", "body", "bytes_per_s", "checksum", "context", "doubted", "doubtful", "error", "etag",
+        "exchange", "failed", "failures", "first_at", "free_used", "held_bytes", "key", "kind", "looking", "mtime_ns",
+        "paid", "probe", "sink", "size_bytes", "started_at", "stopped", "task_id", "timeouts", "trailer",
+        "verdict",
     )  # fmt: skip
 
     def __init__(self, task: Task, context: WorkerContext) -> None:
@@ -110,6 +112,9 @@ class Item:
         self.timeouts: Timeouts | None = None
         self.verdict: Any = None
         self.stopped = False  # a task without a request, of a batch that was cancelled
+        self.doubtful = False  # an attempt failed, and the store may have done it all the same
+        self.probe = False  # the attempt under way was let through to find out whether the store is back
+        self.looking: Looking | None = None
 
 
 class Ended(NamedTuple):
@@ -369,6 +374,11 @@ def _end_head(item: Item, result: Any) -> Ended:
     return Ended(result.etag, result.request_id, result.status, result)
 
 
+def _end_look(item: Item, result: Any) -> Ended:
+    end_look(item, result)
+    return Ended(result.etag, result.request_id, result.status, item.mtime_ns)
+
+
 def _begin_delete(item: Item, api: Any, timeouts: Timeouts) -> Any:
     pairs = item.arg
     bucket = item.context.bucket
@@ -492,6 +502,17 @@ def _end_list_parts(item: Item, result: Any) -> Ended:
     return Ended(detail=([tuple(part) for part in result.parts], result.next_marker))
 
 
+def _begin_list_uploads(item: Item, api: Any, timeouts: Timeouts) -> Any:
+    key_marker, id_marker = item.arg
+    return api.list_multipart_uploads(
+        item.context.bucket, item.key, key_marker=key_marker, upload_id_marker=id_marker, timeouts=timeouts
+    )
+
+
+def _end_list_uploads(item: Item, result: Any) -> Ended:
+    return Ended(detail=([tuple(found) for found in result.uploads], *result[1:]))
+
+
 def _end_nothing(item: Item, result: Any) -> Ended:
     return Ended()
 
@@ -511,6 +532,8 @@ ACTIONS: dict[int, Action] = {
     Kind.PART_COPY: Action(OpClass.COPY, None, _begin_part_copy, _end_copy),
     Kind.COMPLETE: Action(OpClass.COMPLETE, None, _begin_complete, _end_complete),
     Kind.LIST_PARTS: Action(OpClass.LIST, None, _begin_list_parts, _end_list_parts),
+    Kind.LIST_UPLOADS: Action(OpClass.LIST, None, _begin_list_uploads, _end_list_uploads),
+    Kind.LOOK: Action(OpClass.HEAD, None, begin_look, _end_look),
     Kind.ABORT: Action(OpClass.DELETE, None, _begin_abort, _end_nothing),
 }
 

@@ -8,19 +8,25 @@ from collections.abc import Callable
 from typing import Any
 
 from s3engine.control.estimator import Estimator, OpClass
+from s3engine.control.pauses import Pauses
 from s3engine.control.retry import Budget, Decider, Decision, RetryPolicy, Verdict
 from s3engine.control.shared import LAST_SUCCESS_S, REQUESTS, RETRIES, THROTTLES, SharedBlock
 from s3engine.control.timeouts import TimeoutPolicy
 from s3engine.errors import (
+    Cancelled,
     ClockSkewed,
+    ConnectFailed,
+    ConnectTimeout,
     FirstByteTimeout,
     NetworkError,
+    PreconditionFailed,
     RequestError,
     S3EngineError,
     WrongRegion,
 )
 from s3engine.pool.actions import ACTIONS, Ended, Item, WorkerContext, abandon
 from s3engine.pool.messages import Context, Kind, NeedsParts, Task, cancelled_error
+from s3engine.pool.own_writes import leaves_doubt, may_be_ours, start_looking
 from s3engine.pool.room import Room
 from s3engine.transport import Timeouts
 
@@ -47,17 +53,21 @@ class Core:
         self.contexts: dict[int, WorkerContext] = {}
         self.room = Room()
         """For bodies that are read before they are sent."""
+        self.doubtful: set[int] = set()
+        """Tasks to come that a worker which died may have done."""
         self.outcomes: list[tuple[Any, ...]] = []
         self._retry_policy = retry_policy
         self._rng = rng
         self._budget = Budget(block, index, retry_policy)
         self._decider = Decider(retry_policy, self._budget, rng)
+        self.pauses = Pauses(block, index, retry_policy, rng)
         self._policy = policy
         self._block = block
         self._index = index
         self._clock_offset_s = 0.0
         self._give_up_after_s = give_up_after_s
         self._last_success_s = 0.0
+        self._outage_since_s = 0.0  # the first failure after the last success; older than that success: none
         self._never_answered = False  # a request used up its attempts, and none ever succeeded
         self._need_credentials = need_credentials
         self._limits: dict[tuple[int, int, int], Timeouts] = {}
@@ -72,10 +82,15 @@ class Core:
     def add_context(self, context: Context) -> None:
         """Know a batch."""
         self.contexts[context.id] = WorkerContext(context, self.room)
+        self._outage_since_s = 0.0  # what an earlier batch waited in vain does not count against this one
 
     def item(self, task: Task) -> Item:
         """A task as it is worked on."""
-        return Item(task, self.contexts[task[1]])
+        item = Item(task, self.contexts[task[1]])
+        if self.doubtful and task[0] in self.doubtful:
+            self.doubtful.discard(task[0])
+            item.doubtful = True
+        return item
 
     # ---- around an attempt
 
@@ -94,7 +109,7 @@ class Core:
         """The task is done."""
         if item.held_bytes:
             self._let_go(item)
-        if item.failed:
+        if item.failed or item.paid:
             self._budget.refund(item.paid)
         else:
             self._budget.earn()
@@ -132,7 +147,18 @@ class Core:
         if isinstance(error, NeedsParts):
             self._end(item, error, now)
             return None
-        decision = self._decider.decide(error, attempt=item.failed, free_used=item.free_used, now=now)
+        if may_be_ours(item, error):
+            assert isinstance(error, PreconditionFailed)
+            start_looking(item, error)
+            return Decision(True, 0.0, Verdict.TRANSIENT)
+        attempt = item.failed
+        was_well = self._last_success_s > 0
+        uncounted = was_well and (item.probe or isinstance(error, (ConnectFailed, ConnectTimeout)))
+        if uncounted:
+            # A store that cannot be reached, or that is only asked whether it is back, says nothing about this object:
+            # not the number of attempts ends this, but give_up_after_s.
+            attempt = min(attempt, max(self._retry_policy.max_attempts - 2, 0))
+        decision = self._decider.decide(error, attempt=attempt, free_used=item.free_used, now=now)
         slot = self._block.slots[self._index]
         if isinstance(error, FirstByteTimeout) and item.timeouts is not None:
             op = ACTIONS[item.kind].op
@@ -141,24 +167,31 @@ class Core:
             if self._timeouts_are_common(op) and self._policy.learns_from_timeout(item.timeouts, present):
                 self.estimator.observe_timeout(op, min(error.timeout_s, present.first_byte_s))
                 self._limits.clear()
-        hopeless = self._never_answered and isinstance(error, NetworkError)
-        if not decision.retry or (hopeless and not self._last_success_s):
-            if decision.verdict == Verdict.TRANSIENT and not self._last_success_s:
+        if decision.verdict == Verdict.THROTTLE and isinstance(error, RequestError):
+            self.pauses.throttled(item.context.bucket, error.retry_after_s, item.started_at, now)
+        if self._outage_since_s <= self._last_success_s:
+            self._outage_since_s = now
+        hopeless = self._never_answered and isinstance(error, NetworkError) and not was_well
+        if not decision.retry or hopeless or (uncounted and self._is_given_up(now)):
+            if decision.verdict == Verdict.TRANSIENT and not was_well:
                 self._never_answered = True
             self._end(item, error, now)
             return None
-        if decision.waiting and not self._last_success_s:
+        if decision.waiting and not was_well:
             # Waiting is for a store that was well before. Here nothing has ever worked: let attempts count.
             delay_s = self._retry_policy.delay_s(item.failed, decision.verdict, None, self._rng)
             decision = decision._replace(delay_s=delay_s, waiting=False)
         item.error = error
+        item.doubtful = item.doubtful or leaves_doubt(error)
         slot[RETRIES] += 1.0
         verdict = decision.verdict
         if verdict >= Verdict.RECONNECT:
             item.free_used |= 1 << verdict
             self._mend(item, error, verdict, now)
         else:
-            item.failed += 1
+            if not uncounted:
+                item.failed += 1
+            item.probe = was_well and self._is_probe(decision)
             item.paid += decision.cost
             if verdict == Verdict.THROTTLE:
                 slot[THROTTLES] += 1.0
@@ -182,12 +215,21 @@ class Core:
 
     def admit(self, item: Item, now: float) -> Decision | None:
         """Ask again for an item that waited because the budget was empty."""
-        if now - self._last_success_s > self._give_up_after_s and item.error is not None:
+        if self._is_given_up(now) and item.error is not None:
             self._end(item, item.error, now)
             return None
         decision = self._decider.admit(item.verdict, now=now)
         item.paid += decision.cost
+        item.probe = self._is_probe(decision)
         return decision
+
+    def _is_given_up(self, now: float) -> bool:
+        """Nothing has succeeded for ``give_up_after_s``, counted from the first failure after the last success."""
+        return now - max(self._last_success_s, self._outage_since_s) > self._give_up_after_s
+
+    def _is_probe(self, decision: Decision) -> bool:
+        """Let through without tokens, on a turn of its own: the one a second that all workers have together."""
+        return not (decision.waiting or decision.cost) and self._retry_policy.cost_of(decision.verdict) > 0
 
     def _mend(self, item: Item, error: S3EngineError, verdict: Verdict, now: float) -> None:
         if verdict == Verdict.CLOCK and isinstance(error, ClockSkewed):
@@ -208,6 +250,9 @@ class Core:
         if item.held_bytes:
             self._let_go(item)
         abandon(item)
+        if item.looking is not None and not isinstance(error, Cancelled):
+            item.size_bytes = item.looking.size_bytes
+            error = item.looking.refusal  # what became of the look says less than what it was about
         detail: Any = None
         failure: S3EngineError | None = error
         if item.kind == Kind.DELETE:
@@ -244,6 +289,7 @@ class Core:
         """About ten times a second: publish what was learnt, read what others learnt."""
         self.estimator.sync(now)
         self._budget.sync()
+        self.pauses.sync(now)
         slots = self._block.slots
         slots[self._index][LAST_SUCCESS_S] = max(self._last_success_s, slots[self._index][LAST_SUCCESS_S])
         self._last_success_s = max(slot[LAST_SUCCESS_S] for slot in slots)

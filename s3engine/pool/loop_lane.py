@@ -2,7 +2,8 @@
 
 Nothing in here blocks on the network. Connecting (name look-up, proxy, TLS) is urllib3's blocking code and runs in a
 few helper threads, which hand finished sockets over. Deadlines are looked at ten times a second over all connections
-in flight, after the events of that turn were handled: a busy CPU or a slow disk is not mistaken for a slow network.
+in flight, after the events of that turn were handled, and after another turn when the lane itself was away: a busy CPU,
+a slow disk or a stopped process is not mistaken for a slow network.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import os
+import random
 import select
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +35,9 @@ _ENOUGH_WHEN_FAST = 32
 _FAST_S = 0.005
 _MAX_IDLE_S = 4.0  # AWS closes idle connections after about 5 s
 _CREDENTIALS_WAIT_S = 10.0
+_TICK_S = 0.1
+_AWAY_S = 1.0  # ticks are 0.1 s apart; after more than this the lane itself was away
+_MAX_AGE_S = 60.0  # of a connection, and up to as much again; a new one may find another of the store's addresses
 _TRANSFER_BYTES = 64 * 1024  # smaller bodies say nothing about bandwidth; the estimator has its own, larger minimum
 
 
@@ -54,6 +59,7 @@ class LoopLane:
         self._sequence = 0
         self._in_flight = 0
         self._connecting = 0
+        self._ticked_at = 0.0
         self._connected: deque[tuple[Any, Any]] = deque()
         self._executor: ThreadPoolExecutor | None = None
         self._local = LocalWork(core, self._wake)
@@ -152,7 +158,7 @@ class LoopLane:
         self._release(wire, exchange.endpoint, reusable, now)
 
     def _release(self, wire: Wire, endpoint: Any, reusable: bool, now: float) -> None:
-        if not reusable:
+        if not reusable or now > wire.expires_at:
             self._forget(wire)
             wire.close()
             return
@@ -177,8 +183,11 @@ class LoopLane:
         elif decision.delay_s <= 0:
             self._pending.appendleft(item)
         else:
-            self._sequence += 1
-            heapq.heappush(self._delayed, (now + decision.delay_s, self._sequence, item, decision.waiting))
+            self._delay(now + decision.delay_s, item, decision.waiting)
+
+    def _delay(self, until: float, item: Item, waiting: bool) -> None:
+        self._sequence += 1
+        heapq.heappush(self._delayed, (until, self._sequence, item, waiting))
 
     # ---- starting requests
 
@@ -187,8 +196,15 @@ class LoopLane:
         pending = self._pending
         if self._for_room:
             self._let_in()
+        pauses = self._core.pauses
         while pending and self._in_flight < self._limit:
             item = pending[0]
+            if pauses.active:
+                wait_s = pauses.wait_s(item.context.bucket, now)
+                if wait_s > 0:
+                    pending.popleft()
+                    self._delay(now + wait_s, item, False)
+                    continue
             endpoint = item.context.endpoint
             if endpoint is not None and not self._idle.get(endpoint):
                 self._connect(endpoint)
@@ -302,6 +318,7 @@ class LoopLane:
                 continue
             wire = Wire(result)
             wire.used = result.used
+            wire.expires_at = now + _MAX_AGE_S * (1.0 + random.random())  # not all of them at once
             self._wires[wire.fileno()] = wire
             self._poller.register(wire.fileno(), _IN)
             self._release(wire, endpoint, True, now)
@@ -333,6 +350,25 @@ class LoopLane:
 
     def tick(self, now: float) -> None:
         """Ten times a second, after the events: what is late, what may go on."""
+        away_s = now - self._ticked_at - _TICK_S
+        if self._ticked_at and away_s > _AWAY_S:
+            # Stopped, or held up by a disk or a busy CPU. What came meanwhile is still in the sockets: read it first,
+            # in the next turn, and judge after that.
+            for wire in self._wires.values():
+                if wire.item is not None:
+                    wire.excuse(away_s, now)
+        else:
+            self._end_late(now)
+        self._ticked_at = now
+        for wires in self._idle.values():
+            # The oldest stand first, since connections are taken from the end.
+            while wires and now - wires[0].moved_at > _MAX_IDLE_S:
+                self._drop_idle(wires[0])
+        if self._for_credentials and self._for_credentials[0][0] < now:
+            self.renewed_credentials()
+        self._core.tick(now)
+
+    def _end_late(self, now: float) -> None:
         late: list[tuple[Wire, Item, S3EngineError]] = []
         for wire in self._wires.values():
             item: Item | None = wire.item
@@ -342,13 +378,6 @@ class LoopLane:
                     late.append((wire, item, timeout))
         for wire, item, error in late:
             self._broke(wire, item, error, now)
-        for wires in self._idle.values():
-            # The oldest stand first, since connections are taken from the end.
-            while wires and now - wires[0].moved_at > _MAX_IDLE_S:
-                self._drop_idle(wires[0])
-        if self._for_credentials and self._for_credentials[0][0] < now:
-            self.renewed_credentials()
-        self._core.tick(now)
 
     def wake_delayed(self, now: float) -> None:
         """Put items whose wait is over back in line."""
@@ -359,8 +388,7 @@ class LoopLane:
                 if decision is None:
                     continue
                 if decision.waiting:
-                    self._sequence += 1
-                    heapq.heappush(self._delayed, (now + decision.delay_s, self._sequence, item, True))
+                    self._delay(now + decision.delay_s, item, True)
                     continue
             self._pending.append(item)
 

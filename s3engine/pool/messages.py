@@ -1,7 +1,8 @@
 """What crosses between parent and workers. Hot values are plain tuples: they pickle in a third of the time of classes.
 
 Parent to worker: ``(TASKS, [task, ...])``, ``(CONTEXT, Context)``, ``(FORGET, context_id)``,
-``(CREDENTIALS, Credentials | None)``, ``(CANCEL, context_id, hard)``, ``(STOP,)``.
+``(CREDENTIALS, Credentials | None)``, ``(CANCEL, context_id, hard)``, ``(STOP,)``, ``(DOUBTFUL, [task id, ...])``:
+these, which follow, were begun by a worker that died.
 Worker to parent: ``(READY,)``, ``(OUTCOMES, [outcome, ...])``, ``(NEED_CREDENTIALS,)``, ``(BROKEN, error)``.
 """
 
@@ -15,12 +16,12 @@ from s3engine.integrity.choice import Checking
 from s3engine.transport import Headers
 
 __all__ = [
-    "BROKEN", "CANCEL", "CHANGES", "CONTEXT", "CREDENTIALS", "FORGET", "LARGE_KINDS", "LOCAL_KINDS",
+    "BROKEN", "CANCEL", "CHANGES", "CONTEXT", "CREDENTIALS", "DOUBTFUL", "FORGET", "LARGE_KINDS", "LOCAL_KINDS",
     "NEED_CREDENTIALS", "OUTCOMES", "READY", "STOP", "TASKS", "Context", "Kind", "NeedsParts", "Outcome", "Task",
     "cancelled_error",
 ]  # fmt: skip
 
-TASKS, CONTEXT, FORGET, CREDENTIALS, CANCEL, STOP, READY, OUTCOMES, NEED_CREDENTIALS, BROKEN = range(10)
+TASKS, CONTEXT, FORGET, CREDENTIALS, CANCEL, STOP, READY, OUTCOMES, NEED_CREDENTIALS, BROKEN, DOUBTFUL = range(11)
 
 Task: TypeAlias = tuple[int, int, int, str, int, Any]
 """(task id, context id, Kind, key, size_bytes or -1, argument). The argument of each Kind stands beside it."""
@@ -44,6 +45,8 @@ class Kind:
     LIST_PARTS = 13  # (upload id, marker)
     GET_BYTES = 12  # expected ETag or ""
     READ_FILE = 14  # (path, algorithm, bytes of a part or 0)
+    LIST_UPLOADS = 16  # (key marker, upload id marker)
+    LOOK = 15  # what a PUT_FILE, PUT_BYTES or COPY becomes when it may have been done already (pool/own_writes.py)
 
 
 CHANGES = frozenset((Kind.PUT_FILE, Kind.PUT_BYTES, Kind.COPY, Kind.DELETE, Kind.COMPLETE))
@@ -56,8 +59,8 @@ LOCAL_KINDS = frozenset((Kind.READ_FILE,))
 
 class Outcome(NamedTuple):
     """What became of a task; crosses as a plain tuple. ``detail`` by Kind: an upload id (CREATE), HeadResult (HEAD),
-    [(key, error), ...] (DELETE), the body (GET_BYTES), what is wrong with the object, or "" (COMPLETE), the checksum
-    (READ_FILE; of the parts' checksums for parts)."""
+    ([UploadInfo, ...], key marker, id marker) (LIST_UPLOADS), [(key, error), ...] (DELETE), the body (GET_BYTES), what
+    is wrong with the object, or "" (COMPLETE), the checksum (READ_FILE; of the parts' checksums for parts)."""
 
     task_id: int
     attempts: int

@@ -29,6 +29,7 @@ from s3engine.pool.messages import (
     CANCEL,
     CONTEXT,
     CREDENTIALS,
+    DOUBTFUL,
     FORGET,
     LARGE_KINDS,
     NEED_CREDENTIALS,
@@ -400,6 +401,8 @@ class Supervisor:
                 job = self._jobs[context_id]
                 context = next(context for context in job.contexts if context.id == context_id)
                 self._send(worker, (CONTEXT, context))
+        if self._deaths:
+            self._send(worker, (DOUBTFUL, [task[0] for task in tasks if task[0] in self._deaths]))
         self._send(worker, (TASKS, tasks))
 
     def _send(self, worker: WorkerHandle, message: Any) -> None:

@@ -11,7 +11,8 @@ from collections import deque
 from typing import Any
 
 from s3engine.control.retry import Verdict
-from s3engine.errors import RequestError, S3EngineError, TransferError
+from s3engine.errors import NetworkError, RequestError, S3EngineError, TransferError
+from s3engine.interrupt import interrupt
 from s3engine.pool.actions import ACTIONS, Item
 from s3engine.pool.core import Core
 from s3engine.pool.local_work import LocalWork
@@ -38,8 +39,9 @@ class ThreadLane:
         self._cancelled: dict[int, int] = {}  # by context: how many submits had been when the cancel came
         self._local = LocalWork(core, self._wake)
         self._closing = threading.Event()
-        self._renewed = threading.Condition(self._lock)
+        self._woken = threading.Condition(self._lock)  # credentials came, or a cancel
         self._generation = 0
+        self._in_call: dict[int, int] = {}  # by thread: the context of the call that it is making
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         poller.register(self._wake_read, select.POLLIN)
 
@@ -96,21 +98,29 @@ class ThreadLane:
 
     def renewed_credentials(self) -> None:
         """Fresh credentials have come."""
-        with self._renewed:
+        with self._woken:
             self._generation += 1
-            self._renewed.notify_all()
+            self._woken.notify_all()
 
     def cancel(self, context_id: int, hard: bool, now: float) -> None:
-        """Drop what has not begun. A call that is under way cannot be ended from outside: it ends by its timeouts."""
-        with self._lock:
+        """Drop what has not begun; ``hard``: wake the calls under way as well.
+
+        A call of a transport that is not ``interruptible`` ends by its timeouts.
+        """
+        with self._woken:
             # Only what is here already: what comes later undoes (AbortMultipartUpload) or completes what was begun.
             self._cancelled[context_id] = self._submits
+            self._woken.notify_all()
+            if hard:
+                interrupt(thread for thread, context in self._in_call.items() if context == context_id)
         if hard:
             self._local.cancel(context_id)
 
     def close(self) -> None:
         """Tell the threads to end; they are daemons, so one that hangs in a call does not keep the process."""
         self._closing.set()
+        with self._woken:
+            self._woken.notify_all()
         self._local.close()
         for _ in self._threads:
             self._queue.put(None)
@@ -118,12 +128,14 @@ class ThreadLane:
     # ---- in the threads
 
     def _work(self) -> None:
+        me = threading.get_ident()
         while True:
             entry = self._queue.get()
             if entry is None:
                 return
             self._carry_out(*entry)
             with self._lock:
+                self._in_call.pop(me, None)
                 self._unfinished -= 1
             self._wake()
 
@@ -134,13 +146,19 @@ class ThreadLane:
 
     def _carry_out(self, item: Item, submit: int) -> None:
         core = self._core
-        action = ACTIONS[item.kind]
+        me = threading.get_ident()
         while True:
             now = core.clock()
-            if submit <= self._cancelled.get(item.context.id, 0):
+            if self._is_cancelled(item, submit):
                 with self._lock:
                     core.cancelled(item, now)
                 return
+            if core.pauses.active:
+                wait_s = core.pauses.wait_s(item.context.bucket, now)
+                if wait_s > 0:
+                    self._wait(wait_s, item, submit)
+                    continue
+            action = ACTIONS[item.kind]
             item.first_at = item.first_at or now
             item.started_at = now
             try:
@@ -148,6 +166,7 @@ class ThreadLane:
                     action.prepare(item)
                 with self._lock:
                     item.timeouts = timeouts = core.timeouts(action.op, item.size_bytes, item.failed)
+                    self._in_call[me] = item.context.id
                 item.attempts += 1
                 item.bytes_per_s = core.bytes_per_s[action.op]
                 result = action.begin(item, core.transport, timeouts)
@@ -157,12 +176,12 @@ class ThreadLane:
                 self._closing.wait(_ROOM_EVERY_S)
                 continue
             except S3EngineError as error:
-                if not self._goes_on(item, error):
+                if not self._goes_on(item, submit, error):
                     return
                 continue
             except Exception as error:  # noqa: BLE001  (a foreign client may raise anything; the report names it)
                 failure = RequestError if not isinstance(error, OSError) else TransferError
-                if not self._goes_on(item, failure(f"{item.key!r}: {type(error).__name__}: {error}")):
+                if not self._goes_on(item, submit, failure(f"{item.key!r}: {type(error).__name__}: {error}")):
                     return
                 continue
             now = core.clock()
@@ -175,21 +194,34 @@ class ThreadLane:
                 core.succeeded(item, ended, now)
             return
 
-    def _goes_on(self, item: Item, error: S3EngineError) -> bool:
+    def _is_cancelled(self, item: Item, submit: int) -> bool:
+        return submit <= self._cancelled.get(item.context.id, 0)
+
+    def _wait(self, wait_s: float, item: Item, submit: int) -> None:
+        """Sleep, unless the batch is cancelled or the worker ends."""
+        with self._woken:
+            self._woken.wait_for(lambda: self._closing.is_set() or self._is_cancelled(item, submit), wait_s)
+
+    def _goes_on(self, item: Item, submit: int, error: S3EngineError) -> bool:
         """After a failed attempt: wait as long as it takes and say whether to try again."""
         core = self._core
-        with self._lock:
+        with self._woken:
+            self._in_call.pop(threading.get_ident(), None)
+            if self._is_cancelled(item, submit) and isinstance(error, NetworkError):
+                core.cancelled(item, core.clock())  # the call was woken, or would be made again in vain
+                return False
             decision = core.failed(item, error, core.clock())
             if decision is None:
                 return False
             if decision.verdict == Verdict.CREDENTIALS:
                 generation = self._generation
-                self._renewed.wait_for(lambda: self._generation != generation, _CREDENTIALS_WAIT_S)
+                self._woken.wait_for(
+                    lambda: self._generation != generation or self._is_cancelled(item, submit), _CREDENTIALS_WAIT_S
+                )
                 return True
         while True:
-            if self._closing.wait(decision.delay_s):
-                return True
-            if not decision.waiting:
+            self._wait(decision.delay_s, item, submit)
+            if self._closing.is_set() or self._is_cancelled(item, submit) or not decision.waiting:
                 return True
             with self._lock:
                 decision = core.admit(item, core.clock())

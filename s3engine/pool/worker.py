@@ -31,6 +31,7 @@ from s3engine.pool.messages import (
     CANCEL,
     CONTEXT,
     CREDENTIALS,
+    DOUBTFUL,
     FORGET,
     NEED_CREDENTIALS,
     OUTCOMES,
@@ -188,6 +189,8 @@ def _take(message: tuple[Any, ...], core: Core, lane: Any, now: float) -> bool:
     elif code == CREDENTIALS:
         core.transport.set_credentials(message[1])
         lane.renewed_credentials()
+    elif code == DOUBTFUL:
+        core.doubtful.update(message[1])
     elif code == CANCEL:
         lane.cancel(message[1], message[2], now)
     return bool(code == STOP)

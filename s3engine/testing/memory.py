@@ -86,7 +86,7 @@ class MemoryTransport:
     not checked. Close keeps the store; ``MemoryTransport.forget()`` empties all of this process.
     """
 
-    capabilities = Capabilities(timers=frozenset(), reasons=(("timers", "nothing is waited for"),))
+    capabilities = Capabilities(timers=frozenset(), interruptible=True, reasons=(("timers", "nothing is waited for"),))
 
     def __init__(self, settings: TransportSettings) -> None:
         self._store = _stores.setdefault(settings.endpoint_url, _Store())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,8 @@ from s3engine.jobs.base import Job, KeyGuard
 from s3engine.jobs.copy import CopyJob
 from s3engine.jobs.delete import DeleteJob
 from s3engine.jobs.download import DownloadJob
+from s3engine.jobs.orphans import may_be_orphan
+from s3engine.jobs.transfer import combined_etag
 from s3engine.jobs.upload import UploadJob
 from s3engine.operations import ObjectHeaders
 from s3engine.pool.actions import content_type_headers
@@ -317,17 +322,24 @@ def test_failed_part_aborts_the_upload() -> None:
     assert bench.kinds()[Kind.COMPLETE] == 0
 
 
+PART_ETAGS = [hashlib.md5(bytes([number])).hexdigest() for number in (1, 2, 3)]
+COMBINED = combined_etag(PART_ETAGS)
+
+
 @pytest.mark.parametrize(
     ("found", "good"),
     [
-        (HeadResult(20 * MIB, "x-3"), True),
-        (HeadResult(20 * MIB, "x-2"), False),
-        (HeadResult(20 * MIB - 1, "x-3"), False),
+        (HeadResult(20 * MIB, COMBINED), True),
+        (HeadResult(20 * MIB, "x-3", last_modified=format_datetime(datetime.now(timezone.utc))), True),
+        (HeadResult(20 * MIB, "x-3", last_modified="Fri, 02 Jan 2026 03:04:05 GMT"), False),
+        (HeadResult(20 * MIB, "x-2", last_modified=format_datetime(datetime.now(timezone.utc))), False),
+        (HeadResult(20 * MIB - 1, COMBINED), False),
         (None, False),
     ],
+    ids=["etag", "written-since", "older", "other-parts", "other-size", "nothing"],
 )
 def test_upload_that_is_gone_at_complete_is_looked_for(found: HeadResult | None, good: bool) -> None:
-    """NoSuchUpload at Complete is a success exactly when the object is there with its size and number of parts."""
+    """NoSuchUpload at Complete is a success exactly when the object is there, and is the one of these parts."""
     gone = NotFound("gone", code="NoSuchUpload")
 
     def answer(task: Task) -> tuple[Any, ...]:
@@ -335,12 +347,88 @@ def test_upload_that_is_gone_at_complete_is_looked_for(found: HeadResult | None,
             return outcome(task, error=gone)
         if task[2] == Kind.HEAD:
             return outcome(task, detail=found, error=None if found else NotFound("no key", code="NoSuchKey"))
-        return large_upload(task)
+        return outcome(task, etag=PART_ETAGS[task[5][1] - 1]) if task[2] == Kind.PART else large_upload(task)
 
     bench = Bench(answer)
     (report,) = bench.run(upload(bench, [FileSource("/f", "k")]))
     assert report.error is (None if good else gone)
     assert bench.kinds()[Kind.ABORT] == 0
+
+
+@pytest.mark.parametrize(
+    ("attempts", "etag", "good"), [(2, COMBINED, True), (1, COMBINED, False), (2, "0" * 32 + "-3", False)]
+)
+def test_refused_complete_that_was_done_is_success(attempts: int, etag: str, good: bool) -> None:
+    """412 at a Complete that was sent again is success when the object is ours, else it stands and the upload ends."""
+    refused = PreconditionFailed("there is one", status=412)
+
+    def answer(task: Task) -> tuple[Any, ...]:
+        if task[2] == Kind.COMPLETE:
+            return outcome(task, error=refused, attempts=attempts)
+        if task[2] == Kind.HEAD:
+            return outcome(task, detail=HeadResult(20 * MIB, etag))
+        return outcome(task, etag=PART_ETAGS[task[5][1] - 1]) if task[2] == Kind.PART else large_upload(task)
+
+    bench = Bench(answer)
+    (report,) = bench.run(upload(bench, [FileSource("/f", "k")]))
+    assert report.error is (None if good else refused)
+    assert bench.kinds()[Kind.ABORT] == (0 if good else 1)
+
+
+# ---- CreateMultipartUpload whose answer was lost
+
+OURS = ("k", "u1", "2026-01-02T03:04:10.000Z")
+LOST = ("k", "lost", "2026-01-02T03:04:08.000Z")
+
+
+def _with_uploads(bench_uploads: list[tuple[str, str, str]], parts: dict[str, int], attempts: int) -> Answer:
+    def answer(task: Task) -> tuple[Any, ...]:
+        kind = task[2]
+        if kind == Kind.CREATE:
+            # 5 s from the first attempt to the answer that came
+            return (task[0], attempts, 0.1, 5.0, 1e6, 30.0, 200, "id", 0, "", "u1", None, "", "")
+        if kind == Kind.LIST_UPLOADS:
+            return outcome(task, detail=(bench_uploads, "", ""))
+        if kind == Kind.LIST_PARTS:
+            return outcome(task, detail=([(1, "e", 1)] * parts.get(task[5][0], 0), ""))
+        return large_upload(task)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("uploads", "parts", "attempts", "aborted"),
+    [
+        ([OURS, LOST], {}, 2, ["lost"]),
+        ([OURS, LOST], {}, 1, []),
+        ([OURS, LOST], {"lost": 1}, 2, []),
+        ([LOST], {}, 2, []),
+        ([OURS, ("k2", "other key", LOST[2])], {}, 2, []),
+        ([OURS, ("k", "before", "2026-01-02T03:04:00.000Z")], {}, 2, []),
+        ([OURS, ("k", "newer", "2026-01-02T03:04:15.000Z")], {}, 2, []),
+        ([OURS, LOST, ("k", "also", "2026-01-02T03:04:09.000Z")], {}, 2, []),
+        ([OURS, LOST, ("k", "also", "2026-01-02T03:04:09.000Z")], {}, 3, ["lost", "also"]),
+    ],
+    ids=[
+        "orphan", "nothing-lost", "has-parts", "ours-unknown", "other-key", "was-there-before", "newer",
+        "more-than-were-lost", "two-lost",
+    ],
+)  # fmt: skip
+def test_upload_begun_by_a_lost_answer_is_aborted(
+    uploads: list[tuple[str, str, str]], parts: dict[str, int], attempts: int, aborted: list[str]
+) -> None:
+    """Of our key and time, without parts, and no more than answers were lost: aborted. Anything else stays."""
+    bench = Bench(_with_uploads(uploads, parts, attempts))
+    (report,) = bench.run(upload(bench, [FileSource("/f", "k")]))
+    assert report.ok
+    assert [task[5] for task in bench.tasks if task[2] == Kind.ABORT] == aborted
+
+
+def test_time_that_cannot_be_read_is_no_orphan() -> None:
+    """An upload whose beginning is unknown may be anybody's."""
+    assert may_be_orphan("2026-01-02T03:04:08+00:00", OURS[2], 5.0)
+    assert not may_be_orphan("yesterday", OURS[2], 5.0)
+    assert not may_be_orphan(LOST[2], "", 5.0)
 
 
 def test_cancel_aborts_parts_under_way() -> None:

@@ -27,14 +27,17 @@ from s3engine.plain import brief, one_line
 from s3engine.transport import DeleteFailure, Headers
 
 __all__ = [
-    "MAX_KEPT_BYTES", "Answer", "Answered", "check_asked_for", "check_deletes", "check_etag", "check_headers",
-    "check_key", "copy_source", "describe", "failure_of", "is_xml_safe", "most_kept_bytes", "quoted_etag",
-    "refuse_trailer", "with_context",
+    "MAX_KEPT_BYTES", "UNHURRIED", "Answer", "Answered", "check_asked_for", "check_deletes", "check_etag",
+    "check_headers", "check_key", "copy_source", "describe", "failure_of", "is_xml_safe", "most_kept_bytes",
+    "quoted_etag", "refuse_trailer", "with_context",
 ]  # fmt: skip
 
 MAX_KEPT_BYTES = 64 * 1024 * 1024
 """The most that is read of a body which goes to no sink; a list page of 1000 keys of 1 KiB, percent-encoded, is below
 4 MiB."""
+
+UNHURRIED = frozenset(("CopyObject", "UploadPartCopy", "CompleteMultipartUpload"))
+"""Whose answers drip by design: stores send a space now and then while they copy or put parts together."""
 
 _LONG_ANSWERS = ("ListObjectsV2", "DeleteObjects", "ListParts", "ListMultipartUploads", "")
 _SHORT_BYTES = 1024 * 1024  # of any other answer, and of an error: hundreds of them may be on their way at once

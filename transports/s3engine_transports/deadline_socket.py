@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import math
+import random
 import re
 import socket
 import time
@@ -13,8 +14,8 @@ from typing import Any
 from s3engine.errors import ConnectionLost
 from s3engine.transport import Timeouts
 from s3engine.wire import unacknowledged
-from s3engine_transports.network import is_readable
-from s3engine_transports.timers import Call, current_call
+from s3engine_transports.network import MAX_AGE_S, is_readable
+from s3engine_transports.timers import AWAY_S, Call, current_call
 
 __all__ = ["DeadlineSocket"]
 
@@ -29,7 +30,7 @@ class DeadlineSocket:
     """A connected socket (plain or TLS) whose every operation ends by the deadlines of the thread's call.
 
     Outside of :func:`calling` those of its last call hold. ``moved_at`` is when a byte moved last (monotonic);
-    ``broken`` says that the connection must not be used again.
+    ``broken`` says that the connection must not be used again, ``retires_at`` from when on it should not be.
     """
 
     def __init__(self, sock: Any) -> None:
@@ -44,6 +45,8 @@ class DeadlineSocket:
         self._head_whole = False
         self._files = 0
         self._closed = False
+        self._wakes_at = 0.0
+        self.retires_at = time.monotonic() + MAX_AGE_S * (1.0 + random.random())
         self.moved_at = time.monotonic()
         self.broken = False
 
@@ -62,6 +65,12 @@ class DeadlineSocket:
     def send(self, data: Any) -> int:
         """Send what the kernel takes. Raises TimeoutError, OSError."""
         call = self._enter()
+        try:
+            return self._send(call, data)
+        finally:
+            call.leaves()
+
+    def _send(self, call: Call, data: Any) -> int:
         if self._head_whole:  # another request on this connection
             self._head = b""
             self._head_whole = False
@@ -80,7 +89,9 @@ class DeadlineSocket:
                     # The store answered and reads no more. (TLS has more to say than answers.)
                     gone = BrokenPipeError(errno.EPIPE, "answered before the end of the body")
                     raise self._lost(call, gone, provisional=True) from None
+                self._was_away(call)
                 if left != in_kernel:
+                    call.acknowledged(in_kernel - left)
                     in_kernel = left
                     since = time.monotonic()
             except OSError as error:
@@ -93,11 +104,17 @@ class DeadlineSocket:
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Receive what is there, 0 at the end of a body. Raises TimeoutError, OSError (an end without a whole head)."""
-        call = self._enter()
-        call.awaits()
-        since = time.monotonic()
         view = memoryview(buffer).cast("B")
         view = view[: nbytes or len(view)]
+        call = self._enter()
+        try:
+            return self._recv_into(call, view)
+        finally:
+            call.leaves()
+
+    def _recv_into(self, call: Call, view: memoryview) -> int:
+        call.awaits()
+        since = time.monotonic()
         while True:
             self._limit(call, since)
             try:
@@ -105,12 +122,16 @@ class DeadlineSocket:
             except TimeoutError as error:
                 if error.errno is not None:  # ETIMEDOUT: the kernel gave the peer up
                     raise self._lost(call, error) from None
+                if self._was_away(call) and is_readable(self._sock):
+                    # It came while this thread was stopped: read it before any timer is looked at.
+                    since = time.monotonic()
+                    call.excuse_wait(since)
             except OSError as error:
                 raise self._lost(call, error) from None
             else:
                 break
         if count:
-            call.received()
+            call.received(count)
             self.moved_at = time.monotonic()
             if not self._head_whole:
                 self._look_for_end_of_head(bytes(view[:count]))
@@ -132,6 +153,8 @@ class DeadlineSocket:
         if call is not self._call:
             self._reused = self._call is not None
             self._call = call
+        call.sock = self._sock
+        call.enters()
         return call
 
     def _limit(self, call: Call, since: float, at_most_s: float = math.inf) -> None:
@@ -140,7 +163,15 @@ class DeadlineSocket:
         except TimeoutError:
             self.broken = True
             raise
-        self._sock.settimeout(min(left_s, at_most_s))
+        wait_s = min(left_s, at_most_s)
+        self._wakes_at = time.monotonic() + wait_s
+        self._sock.settimeout(wait_s)
+
+    def _was_away(self, call: Call) -> bool:
+        """After an operation that ran out of time: whether it was the process that stood still, and not the peer."""
+        late_s = time.monotonic() - self._wakes_at
+        call.excuse(late_s)
+        return late_s > AWAY_S
 
     def _look_for_end_of_head(self, data: bytes) -> None:
         self._head += data

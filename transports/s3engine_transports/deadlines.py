@@ -106,7 +106,7 @@ class DeadlineConnection(_Connection):
     def _connect_to_one(self, call: Call, found: list[Any]) -> socket.socket:
         failure: OSError = OSError("the name has no address")
         for number, (family, kind, protocol, _, address) in enumerate(found):
-            sock = socket.socket(family, kind, protocol)
+            sock = call.sock = socket.socket(family, kind, protocol)
             try:
                 for option in self.socket_options or ():
                     sock.setsockopt(*option)
@@ -138,7 +138,8 @@ class DeadlineConnection(_Connection):
     def is_connected(self) -> bool:
         """Whether the idle connection may carry another request."""
         sock = self.sock
-        if sock is None or sock.broken or time.monotonic() - sock.moved_at > MAX_IDLE_S:
+        now = time.monotonic()
+        if sock is None or sock.broken or now - sock.moved_at > MAX_IDLE_S or now > sock.retires_at:
             return False
         return not is_readable(sock)
 

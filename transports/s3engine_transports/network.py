@@ -18,12 +18,14 @@ from s3engine.errors import ConnectFailed, ConnectTimeout, RequestError
 from s3engine.plain import brief
 
 __all__ = [
-    "MAX_IDLE_S", "amazon_host", "connect_error", "is_dns_name", "is_readable", "proxy_for", "proxy_login",
+    "MAX_AGE_S", "MAX_IDLE_S", "amazon_host", "connect_error", "is_dns_name", "is_readable", "proxy_for", "proxy_login",
     "socket_options",
 ]  # fmt: skip
 
 # A store may close an idle connection after 5 s (AWS, as the CRT notes) to 75 s (nginx); older ones are not handed out.
 MAX_IDLE_S = 4.0
+# And up to as much again. A name may have many addresses; whoever stays on one for ever loads that one.
+MAX_AGE_S = 60.0
 _USER_TIMEOUT_MS = 20_000  # data unacknowledged for so long: the peer is gone (algorithm: TCP_USER_TIMEOUT 20 s)
 _KEEPALIVE_IDLE_S = 10
 _dns_label = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]").fullmatch

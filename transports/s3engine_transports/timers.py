@@ -7,22 +7,27 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from s3engine.errors import (
     AttemptTimeout,
+    ConnectionLost,
     ConnectTimeout,
     FirstByteTimeout,
     RequestTimeout,
     S3EngineError,
     StallTimeout,
+    TooSlow,
 )
+from s3engine.interrupt import blocking, shut_down
 from s3engine.transport import Timeouts
-from s3engine.wire import unacknowledged
+from s3engine.wire import MIN_RATE_BYTES_PER_S, MIN_RATE_WINDOW_S, unacknowledged
 
-__all__ = ["Call", "calling", "current_call"]
+__all__ = ["AWAY_S", "Call", "calling", "current_call"]
 
 # Above this a body may sit in the kernel's buffer long after the last send; below, sent is as good as gone.
 _DRAIN_BYTES = 64 * 1024
+AWAY_S = 1.0  # a thread that is woken so much later than it asked for was not waiting for the network
 _TICK_S = 0.1  # how often the kernel's buffer is looked at while it empties
 
 _CONNECTING, _SENDING, _WAITING, _RECEIVING = range(4)
@@ -35,10 +40,18 @@ class Call:
 
     ``failure`` is the first error that this side saw, as one of ours, without operation, bucket and key; whatever the
     client makes of it, raise this. ``answered`` says whether a byte of the answer has come. ``began_at`` is monotonic.
+    ``unhurried``: the answer drips by design (COPY, COMPLETE), so the minimum rate does not hold for it. ``sock`` is
+    the socket that the call is at; :meth:`interrupt` wakes it.
     """
 
-    def __init__(self, timeouts: Timeouts) -> None:
+    def __init__(self, timeouts: Timeouts, *, unhurried: bool = False) -> None:
         self.timeouts = timeouts
+        self.unhurried = unhurried
+        self.sock: Any = None
+        self._interrupted = False
+        self._left_at = 0.0
+        self._window_at = 0.0
+        self._window_bytes = 0
         self.began_at = time.monotonic()
         self.answered = False
         self.failure: S3EngineError | None = None
@@ -50,6 +63,33 @@ class Call:
         self._drained_at = 0.0
         self._drain_moved_at = 0.0
         self._in_kernel = 0
+        self._left_at = self.began_at
+
+    def interrupt(self) -> None:
+        """End the call, from another thread."""
+        self._interrupted = True
+        if self.sock is not None:
+            shut_down(self.sock)
+
+    def enters(self) -> None:
+        """The client is at the socket again. What it did meanwhile (a file, a sleep) is no part of the attempt."""
+        self.excuse(time.monotonic() - self._left_at)
+
+    def leaves(self) -> None:
+        """The client got what it wanted of the socket."""
+        self._left_at = time.monotonic()
+
+    def excuse(self, away_s: float) -> None:
+        """The thread itself was away for so long, not the network slow. Less than a second is not looked at."""
+        if away_s > AWAY_S:
+            self._ends_at += away_s
+            if self._window_at:
+                self._window_at += away_s
+
+    def excuse_wait(self, now: float) -> None:
+        """The answer is there, and was not read for no fault of the store: its wait begins anew."""
+        if self._drained_at:
+            self._drained_at = now
 
     def note(self, failure: S3EngineError, *, provisional: bool = False) -> None:
         """Keep the first failure. A provisional one is forgotten when an answer comes after all."""
@@ -69,6 +109,7 @@ class Call:
         """TCP, proxy and TLS are through."""
         self._phase = _SENDING
         self._sent_bytes = 0
+        self._left_at = time.monotonic()
         self.answered = False  # a byte of the proxy's answer was none of the store's
 
     def connect_failed(self, failure: S3EngineError) -> None:
@@ -84,7 +125,14 @@ class Call:
         if self._phase > _SENDING:  # after an interim answer, or another request of the same call
             self._phase = _SENDING
             self._sent_bytes = 0
+            self._window_at = 0.0
         self._sent_bytes += count
+        self._moved(count)
+
+    def acknowledged(self, count: int) -> None:
+        """The kernel got rid of bytes that it had taken before."""
+        if count > 0:
+            self._moved(count)
 
     def awaits(self) -> None:
         """The client wants to read: what it had to send is sent."""
@@ -93,14 +141,22 @@ class Call:
             self._drained_at = 0.0
             self._in_kernel = 0
 
-    def received(self) -> None:
+    def received(self, count: int) -> None:
         """Bytes of the answer came."""
-        if self._phase != _CONNECTING:
+        if self._phase not in (_CONNECTING, _RECEIVING):
             self._phase = _RECEIVING
+            self._window_at = 0.0  # the wait for the answer does not count
+        self._moved(count)
         self.answered = True
         if self._provisional:
             self.failure = None
             self._provisional = False
+
+    def _moved(self, count: int) -> None:
+        if not self._window_at:
+            self._window_at = time.monotonic()
+            self._window_bytes = 0
+        self._window_bytes += count
 
     # ---- how long the next operation may take
 
@@ -113,6 +169,9 @@ class Call:
 
         Raises TimeoutError, with the error it stands for in ``failure``.
         """
+        if self._interrupted:
+            self.note(ConnectionLost("the call was ended from outside"))
+            raise TimeoutError("ended from outside")
         now = time.monotonic()
         timeouts = self.timeouts
         attempt_s = self._ends_at - now
@@ -134,6 +193,7 @@ class Call:
         left_s = since + timeouts.stall_s - now
         if left_s <= 0:
             raise self._expired(StallTimeout, timeouts.stall_s, "no byte moved for")
+        self._check_rate(now)
         return min(left_s, attempt_s, ask_again_s)
 
     def left_to_connect_s(self) -> float:
@@ -152,6 +212,15 @@ class Call:
             self._in_kernel = left
             self._drain_moved_at = now
 
+    def _check_rate(self, now: float) -> None:
+        # While the kernel still gets rid of the body the bytes that moved are not known.
+        if self._phase == _WAITING or not self._window_at or now - self._window_at <= MIN_RATE_WINDOW_S:
+            return
+        moved = self._window_bytes
+        self._window_at = 0.0
+        if moved < MIN_RATE_BYTES_PER_S * MIN_RATE_WINDOW_S and not self.unhurried:
+            raise self._expired(TooSlow, MIN_RATE_WINDOW_S, f"only {moved} bytes moved in")
+
     def _expired(self, kind: type[RequestTimeout], limit_s: float, text: str) -> TimeoutError:
         message = f"{text} {limit_s:.3g} s"
         self.note(kind(message, timeout_s=limit_s))
@@ -159,12 +228,13 @@ class Call:
 
 
 @contextmanager
-def calling(timeouts: Timeouts) -> Iterator[Call]:
-    """Have the connections that this thread uses inside the block keep to ``timeouts``."""
+def calling(timeouts: Timeouts, *, unhurried: bool = False) -> Iterator[Call]:
+    """Have the connections that this thread uses inside the block keep to ``timeouts``. See :class:`Call`."""
     before = current_call()
-    call = _thread.call = Call(timeouts)
+    call = _thread.call = Call(timeouts, unhurried=unhurried)
     try:
-        yield call
+        with blocking(call):
+            yield call
     finally:
         _thread.call = before
 

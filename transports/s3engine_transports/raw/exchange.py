@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from s3engine.errors import ConnectionLost, NotS3, TruncatedBody
 from s3engine.transport import Body, GetResult, Sink
 from s3engine_transports.bodies import expected
-from s3engine_transports.common import check_etag, describe, most_kept_bytes
+from s3engine_transports.common import UNHURRIED, check_etag, describe, most_kept_bytes
 
 __all__ = ["RawExchange"]
 
@@ -26,7 +26,6 @@ _MAX_LINE_BYTES = 8192
 _MAX_FRAMING_BYTES = 64 * 1024
 _FRAMING_PER_BYTE = 64
 _SHORT_ENOUGH = 256 * 1024  # below this nobody asks whether a kept body is too long
-_UNHURRIED = ("CopyObject", "UploadPartCopy", "CompleteMultipartUpload")
 _GOOD_GET = (200, 206)
 
 
@@ -75,8 +74,8 @@ class RawExchange(Generic[R]):
 
     @property
     def unhurried(self) -> bool:
-        """The answer drips by design: stores send a space now and then while they copy or put parts together."""
-        return self.operation in _UNHURRIED
+        """The answer drips by design."""
+        return self.operation in UNHURRIED
 
     def where(self) -> dict[str, Any]:
         """The context that errors of this exchange carry."""

@@ -77,7 +77,7 @@ class Route:
 class RawTransport:
     """See :class:`s3engine.transport.Transport`. Opened in the process that uses it; safe for several threads."""
 
-    capabilities = Capabilities(multiplexable=True, trailers=True)
+    capabilities = Capabilities(interruptible=True, multiplexable=True, trailers=True)
 
     def __init__(self, settings: TransportSettings, *, wall_clock: Callable[[], float] = time.time) -> None:
         self._settings = settings

@@ -18,7 +18,7 @@ from urllib3.exceptions import HTTPError
 from s3engine.errors import ConfigError, InvalidRequest, NotS3, S3EngineError, TruncatedBody
 from s3engine.transport import Headers, Timeouts
 from s3engine_transports.bodies import read_whole
-from s3engine_transports.common import Answer, check_headers, with_context
+from s3engine_transports.common import UNHURRIED, Answer, check_headers, with_context
 from s3engine_transports.raw import answers, xml
 from s3engine_transports.timers import Call, calling
 from s3engine_transports.via_boto3.http import Http
@@ -72,7 +72,7 @@ class Asking:
     @contextmanager
     def asking(self, request: Answer, timeouts: Timeouts, headers: Headers = ()) -> Iterator[Asked]:
         """The client is called, and the body of a GET is read, inside of this block."""
-        with calling(timeouts) as call:
+        with calling(timeouts, unhurried=request.operation in UNHURRIED) as call:
             asked = self._thread.asked = Asked(request, _checked(headers), call)
             try:
                 yield asked

@@ -67,7 +67,9 @@ class Boto3Transport:
     Behind a proxy for plain HTTP a key with ``.`` or ``..`` segments raises InvalidRequest: urllib3 would change it.
     """
 
-    capabilities = Capabilities(reasons=(("trailers", "boto3 does it over HTTPS only, by an algorithm of its choice"),))
+    capabilities = Capabilities(
+        interruptible=True, reasons=(("trailers", "boto3 does it over HTTPS only, by an algorithm of its choice"),)
+    )
 
     def __init__(self, settings: TransportSettings) -> None:
         self._settings = settings

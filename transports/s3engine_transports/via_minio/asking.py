@@ -18,7 +18,7 @@ from s3engine.credentials import Credentials
 from s3engine.errors import ConfigError, ConnectFailed, InvalidRequest, NotS3, S3EngineError, TruncatedBody
 from s3engine.transport import Body, FilePart, Headers, Timeouts
 from s3engine_transports.bodies import PartReader
-from s3engine_transports.common import Answer, check_headers, check_key, with_context
+from s3engine_transports.common import UNHURRIED, Answer, check_headers, check_key, with_context
 from s3engine_transports.network import amazon_host, is_dns_name
 from s3engine_transports.timers import Call, calling
 from s3engine_transports.via_minio.client import Client, CurrentCredentials, Pools
@@ -69,7 +69,8 @@ class Asker:
     ) -> Answer:  # fmt: skip
         """Carry out one request with a short answer. ``key`` None: the bucket's. Raises what comes instead of one."""
         request = Answer(operation, bucket, key or "")
-        with calling(timeouts) as call, _readable(body) as data:
+        unhurried = operation in UNHURRIED
+        with calling(timeouts, unhurried=unhurried) as call, _readable(body) as data:
             response = self._execute(
                 request, call, method, key, body=data, headers=_for_minio(headers), query_params=query
             )

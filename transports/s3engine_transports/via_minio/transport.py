@@ -41,7 +41,9 @@ class MinioTransport:
     Raises ConfigError for an ``endpoint_url`` with a path, and for what else minio does not take.
     """
 
-    capabilities = Capabilities(reasons=(("trailers", "minio-py computes none while it sends"),))
+    capabilities = Capabilities(
+        interruptible=True, reasons=(("trailers", "minio-py computes none while it sends"),)
+    )
 
     def __init__(self, settings: TransportSettings) -> None:
         self._settings = settings

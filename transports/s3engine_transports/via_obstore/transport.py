@@ -48,6 +48,7 @@ _CAPABILITIES = Capabilities(
         ("timers", "obstore's client counts sending a body as waiting, so its read timer is used for requests without "
                    "one only, and is late by the connect timeout; timeouts belong to a store, so they are rounded up"),
         ("if_match_copy", "obstore.copy takes no condition"),
+        ("interruptible", "obstore's calls block inside of Rust, where nothing reaches their sockets"),
         ("multipart", "obstore has no calls for single parts; it makes parts of large bodies by itself"),
         ("copy_parts", "obstore has no calls for single parts"),
         ("copy_headers", "obstore.copy takes no headers"),
