@@ -59,7 +59,7 @@ class LoopLane:
         self._sequence = 0
         self._in_flight = 0
         self._connecting = 0
-        self._ticked_at = 0.0
+        self._ticked_at = core.clock()
         self._connected: deque[tuple[Any, Any]] = deque()
         self._executor: ThreadPoolExecutor | None = None
         self._local = LocalWork(core, self._wake)
@@ -178,6 +178,10 @@ class LoopLane:
         decision = self._core.failed(item, error, now)
         if decision is None:
             return
+        if decision.verdict == Verdict.RECONNECT:
+            # Those that stood idle beside it were closed as well, mostly; the free retry must not go over one of them.
+            for wire in list(self._idle.get(item.context.endpoint, ())):
+                self._drop_idle(wire)
         if decision.verdict == Verdict.CREDENTIALS:
             self._for_credentials.append((now + _CREDENTIALS_WAIT_S, item))
         elif decision.delay_s <= 0:
@@ -351,7 +355,7 @@ class LoopLane:
     def tick(self, now: float) -> None:
         """Ten times a second, after the events: what is late, what may go on."""
         away_s = now - self._ticked_at - _TICK_S
-        if self._ticked_at and away_s > _AWAY_S:
+        if away_s > _AWAY_S:
             # Stopped, or held up by a disk or a busy CPU. What came meanwhile is still in the sockets: read it first,
             # in the next turn, and judge after that.
             for wire in self._wires.values():

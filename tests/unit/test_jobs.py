@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
@@ -324,15 +324,16 @@ def test_failed_part_aborts_the_upload() -> None:
 
 PART_ETAGS = [hashlib.md5(bytes([number])).hexdigest() for number in (1, 2, 3)]
 COMBINED = combined_etag(PART_ETAGS)
+LATER = format_datetime(datetime.now(timezone.utc) + timedelta(hours=1))
 
 
 @pytest.mark.parametrize(
     ("found", "good"),
     [
         (HeadResult(20 * MIB, COMBINED), True),
-        (HeadResult(20 * MIB, "x-3", last_modified=format_datetime(datetime.now(timezone.utc))), True),
+        (HeadResult(20 * MIB, "x-3", last_modified=LATER), True),
         (HeadResult(20 * MIB, "x-3", last_modified="Fri, 02 Jan 2026 03:04:05 GMT"), False),
-        (HeadResult(20 * MIB, "x-2", last_modified=format_datetime(datetime.now(timezone.utc))), False),
+        (HeadResult(20 * MIB, "x-2", last_modified=LATER), False),
         (HeadResult(20 * MIB - 1, COMBINED), False),
         (None, False),
     ],
