@@ -63,7 +63,7 @@ def through(seaweed: EmbeddedServer) -> Iterator[Through]:
 
 def to(server: Scripted, **settings: Any) -> Engine:
     """An engine of one worker and one connection, so that requests come in order."""
-    fixed = {"workers": 1, "concurrency": 1, "retry_base_s": 0.01}
+    fixed = {"workers": 1, "concurrency": 1, "retry_base_s": 0.01, "checksum": "none"}
     sizes = {"multipart_threshold_bytes": 5 * MIB, "part_size_bytes": 5 * MIB}
     return Engine(endpoint_url=server.endpoint_url, **{**fixed, **sizes, **settings})
 
