@@ -35,9 +35,11 @@ _CODES_BY_CLASS: Final[dict[type[RequestError], tuple[str, ...]]] = {
         "BandwidthLimitExceeded", "RequestThrottled", "RequestThrottledException", "PriorRequestNotComplete",
     ),
     # RequestTimeout is a 400: the store waited in vain for our body. BadDigest and its relatives: the body was changed
-    # or cut on its way, so sending it again is right.
+    # or cut on its way, so sending it again is right. InvalidDigest should be a malformed one, which we do not send;
+    # SeaweedFS says it of a trailer that does not match, MinIO XAmzContentChecksumMismatch.
     ServerFault: (
-        "InternalError", "RequestTimeout", "BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody",
+        "InternalError", "RequestTimeout", "BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch",
+        "XAmzContentChecksumMismatch", "IncompleteBody",
     ),
     Conflict: ("OperationAborted", "ConditionalRequestConflict"),
     ClockSkewed: ("RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"),

@@ -55,8 +55,9 @@ def probe(call: Call, bucket: str, key: str, *, signed: bool, trailers: bool) ->
         with asking.upload(named) as upload_id:
             if upload_id and asking.compares(upload_id, algorithm):
                 verifies.append(algorithm)
-                if algorithm == "crc32" and trailers:
-                    follows = asking.compares_trailer(upload_id, algorithm)
+    if trailers and "crc32" in verifies:
+        with asking.upload((("x-amz-checksum-algorithm", "CRC32"),)) as upload_id:
+            follows = bool(upload_id) and asking.compares_trailer(upload_id, "crc32")
     full_object = full_object and "crc32" in verifies
     return Abilities(verifies=tuple(verifies), trailers=follows, full_object=full_object)
 

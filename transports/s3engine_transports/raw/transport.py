@@ -169,10 +169,7 @@ class RawTransport:
             return UNSIGNED_PAYLOAD
         for name, value in headers:
             if name == "x-amz-checksum-sha256":
-                try:
-                    return binascii.a2b_base64(value).hex()
-                except ValueError:
-                    raise ConfigError(f"header {name!r} is no base64: {value!r}") from None
+                return _hex(value)
         return _hash_part(body) if type(body) is FilePart else sha256_hex(body)  # type: ignore[arg-type]
 
     def build(
@@ -405,3 +402,13 @@ def _trailed(headers: Headers, length: int, trailer: str) -> tuple[list[tuple[st
     own.append(("x-amz-decoded-content-length", str(length)))
     own.append(("x-amz-trailer", f"x-amz-checksum-{trailer.partition(':')[0]}"))
     return own, framed_length
+
+
+def _hex(checksum: str) -> str:
+    try:
+        raw = binascii.a2b_base64(checksum)
+    except ValueError:
+        raw = b""
+    if len(raw) != 32:
+        raise ConfigError(f"header 'x-amz-checksum-sha256' must be the base64 of a SHA-256, not {checksum!r}")
+    return raw.hex()

@@ -1,0 +1,136 @@
+"""The probe tells stores apart by what they refuse, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from s3engine import checksums
+from s3engine.errors import AccessDenied, InvalidRequest, NotFound, S3EngineError, ServerFault
+from s3engine.integrity.abilities import Abilities
+from s3engine.integrity.probe import probe
+from s3engine.transport import Headers, PutResult
+
+TYPE = "x-amz-checksum-type"
+
+
+class Store:
+    """A transport and its store: compares what it is told to, keeps uploads that nobody aborted."""
+
+    def __init__(
+        self, compares: tuple[str, ...] = (), *, trailers: str = "", full_object: bool = False, drops: bool = False,
+        knows: bool = True, denied: str = "",
+    ) -> None:  # fmt: skip
+        self.compares = compares
+        self.trailers = trailers
+        self.full_object = full_object
+        self.drops = drops
+        self.knows = knows
+        self.denied = denied
+        self.uploads: dict[str, Headers] = {}
+        self.began = self.requests = 0
+
+    def call(self, op: object, bucket: str, function: Callable[[Any, Any], Any]) -> Any:
+        self.requests += 1
+        return function(self, None)
+
+    def create_multipart_upload(self, bucket: str, key: str, headers: Headers, *, timeouts: Any) -> str:
+        if self.denied == "create":
+            raise AccessDenied("no")
+        given = dict(headers)
+        if not self.knows and given:
+            raise InvalidRequest("what is that", status=400)
+        if self.full_object and TYPE in given and given["x-amz-checksum-algorithm"] == "SHA256":
+            raise InvalidRequest("no such pair", status=400)
+        self.began += 1
+        self.uploads[f"u{self.began}"] = headers
+        return f"u{self.began}"
+
+    def upload_part(
+        self, bucket: str, key: str, upload_id: str, number: int, body: bytes, *, headers: Headers, trailer: str,
+        timeouts: Any,
+    ) -> PutResult:  # fmt: skip
+        if self.denied == "part":
+            raise AccessDenied("no")
+        if upload_id not in self.uploads:
+            raise NotFound("gone", status=404)
+        etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        if trailer:
+            if not self.trailers:
+                raise ServerFault("not implemented", status=400)
+            right = ":" not in trailer or trailer == checksums.compute(trailer.partition(":")[0], body)
+            if not right and self.trailers == "compared":
+                self._refuse(upload_id)
+            return PutResult(etag if self.trailers != "kept" else "f" * 32)
+        for name, value in headers:
+            algorithm = "md5" if name == "content-md5" else name.removeprefix("x-amz-checksum-")
+            if algorithm in self.compares and checksums.compute(algorithm, body) != f"{algorithm}:{value}":
+                self._refuse(upload_id)
+        return PutResult(etag)
+
+    def _refuse(self, upload_id: str) -> None:
+        if self.drops:
+            del self.uploads[upload_id]
+        raise ServerFault("BadDigest", status=400, code="BadDigest")
+
+    def abort_multipart_upload(self, bucket: str, key: str, upload_id: str, *, timeouts: Any) -> None:
+        if upload_id not in self.uploads:
+            raise NotFound("gone", status=404)
+        del self.uploads[upload_id]
+
+
+ALL = ("md5", "crc32", "sha256")
+
+
+@pytest.mark.parametrize(
+    ("store", "expected"),
+    [
+        (Store(ALL, trailers="compared", full_object=True), Abilities(verifies=ALL, trailers=True, full_object=True)),
+        (Store(ALL, trailers="compared"), Abilities(verifies=ALL, trailers=True)),
+        (Store(ALL, trailers="taken"), Abilities(verifies=ALL)),
+        (Store(ALL, trailers="kept"), Abilities(verifies=ALL)),  # the framing became part of the part
+        (Store(ALL), Abilities(verifies=ALL)),
+        (Store(("md5",), trailers="taken"), Abilities(verifies=("md5",))),
+        (Store(("md5",), full_object=True), Abilities(verifies=("md5",))),
+        (Store(("md5",), knows=False), Abilities(verifies=("md5",))),
+        (Store(ALL, drops=True), Abilities(verifies=ALL)),
+        (Store(), Abilities()),
+    ],
+)
+def test_what_is_found(store: Store, expected: Abilities) -> None:
+    """Refused when wrong and taken when right is compared, anything else is not; every upload is aborted."""
+    assert probe(store.call, "b", "k", signed=True, trailers=True) == expected
+    assert not store.uploads
+    assert store.began >= 1
+
+
+def test_only_what_matters_is_asked() -> None:
+    """Unsigned bodies do not ask for SHA-256, a transport without trailers not for trailers."""
+    store = Store(ALL, trailers="compared")
+    assert probe(store.call, "b", "k", signed=False, trailers=False) == Abilities(verifies=("md5", "crc32"))
+    assert store.requests <= 12
+
+
+@pytest.mark.parametrize("denied", ["create", "part"])
+def test_refusal_of_the_asker_is_raised(denied: str) -> None:
+    """AccessDenied says nothing of checksums; what was begun is aborted all the same."""
+    store = Store(ALL, denied=denied)
+    with pytest.raises(AccessDenied):
+        probe(store.call, "b", "k", signed=True, trailers=True)
+    assert not store.uploads
+
+
+def test_a_store_in_trouble_is_not_judged() -> None:
+    """A 500 to a wrong checksum is no refusal of it."""
+
+    class Broken(Store):
+        def _refuse(self, upload_id: str) -> None:
+            raise ServerFault("InternalError", status=500)
+
+    store = Broken(ALL)
+    with pytest.raises(S3EngineError):
+        probe(store.call, "b", "k", signed=True, trailers=True)
+    assert not store.uploads

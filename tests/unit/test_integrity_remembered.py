@@ -1,0 +1,64 @@
+"""What was found out of endpoints lasts a week, and no file is ever a reason to fail."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from s3engine.integrity.abilities import AMAZON, Abilities
+from s3engine.integrity.remembered import Remembered, cache_path
+
+FOUND = Abilities(verifies=("crc32",), trailers=True)
+
+
+def test_next_run_knows(tmp_path: Path) -> None:
+    """Another process finds what was put, until a week is over; a clock set back counts as nothing known."""
+    path, now = tmp_path / "new" / "endpoints.json", 1000.0
+    Remembered(lambda: str(path), lambda: now).put("a", FOUND)
+    Remembered(lambda: str(path), lambda: now).put("b", AMAZON)
+    for later_s, known in ((0.0, True), (6.9 * 86_400, True), (7.1 * 86_400, False), (-5.0, False)):
+        other = Remembered(lambda: str(path), lambda later_s=later_s: now + later_s)  # type: ignore[misc]
+        assert (other.get("a") == FOUND) is known
+        assert (other.get("b") == AMAZON) is known
+        assert other.get("c") is None
+    assert [file.name for file in path.parent.iterdir()] == ["endpoints.json"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"{", b"\xff\xfe", b"[]", b"null", b'{"endpoints": 5}', b'{"endpoints": {"a": 1}}',
+        b'{"endpoints": {"a": {"found_at_s": 1000, "verifies": ["crc99"], "trailers": true, "full_object": true}}}',
+        b'{"endpoints": {"a": {"found_at_s": "x", "verifies": [], "trailers": true, "full_object": true}}}',
+        b'{"endpoints": {"a": {"found_at_s": 1000, "verifies": [], "trailers": 1, "full_object": true}}}',
+        b"[" * 100_000,
+    ],
+)  # fmt: skip
+def test_garbage_is_nothing_known(tmp_path: Path, content: bytes) -> None:
+    """A file of anything is read as empty, and written over."""
+    path = tmp_path / "endpoints.json"
+    path.write_bytes(content)
+    remembered = Remembered(lambda: str(path), lambda: 1000.0)
+    assert remembered.get("a") is None
+    remembered.put("a", FOUND)
+    assert json.loads(path.read_bytes())["endpoints"]["a"]["verifies"] == ["crc32"]
+
+
+def test_a_place_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    """It is remembered in this process then."""
+    (tmp_path / "file").write_bytes(b"")
+    remembered = Remembered(lambda: str(tmp_path / "file" / "below" / "endpoints.json"))
+    remembered.put("a", FOUND)
+    assert remembered.get("a") == FOUND
+
+
+def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Below XDG_CACHE_HOME, else ~/.cache; a relative XDG_CACHE_HOME does not count."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_path() == str(tmp_path / "s3engine" / "endpoints.json")
+    monkeypatch.setenv("HOME", "/home/me")
+    for value in ("", "relative"):
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+        assert cache_path() == "/home/me/.cache/s3engine/endpoints.json"
