@@ -190,7 +190,7 @@ def test_where_nothing_is_checked_the_report_says_so(
     """No checksum, one that the store stores without looking, an ETag that is none of ours: "length only"."""
     engine, _ = through(checksum="none")
     (tmp_path / "large").write_bytes(body(LARGE))
-    sources = [BytesSource(b"x", "k"), FileSource(str(tmp_path / "large"), "large")]
+    sources: list[BytesSource | FileSource] = [BytesSource(b"x", "k"), FileSource(str(tmp_path / "large"), "large")]
     assert {report.verified for report in engine.upload(bucket, sources)} == {"length only"}
     (tmp_path / "parts").write_bytes(body(17 * MIB))
     other, _ = through(transport="obstore")  # which makes its own parts
