@@ -51,10 +51,11 @@ def _value(algorithm: str, data: Any) -> str:
 class Checker:
     """A :class:`Checking` as a worker uses it for one batch. Its methods may run in several threads at once."""
 
-    __slots__ = ("_etags", "_room", "_sent", "_signed", "_trailers", "_verified", "_whole")
+    __slots__ = ("_etags", "_room", "_sent", "_signed", "_trailers", "_verified", "whole")
 
     def __init__(self, checking: Checking, room: Room) -> None:
-        self._whole = checking.whole
+        self.whole = checking.whole
+        """The algorithm for PutObject."""
         self._sent = checking.sent
         self._signed = checking.signed
         self._trailers = checking.trailers
@@ -87,22 +88,20 @@ class Checker:
         """``headers`` and the checksum of ``item.body``."""
         if not algorithm or item.trailer:
             return headers
-        if not item.checksum or type(item.body) is bytes:
-            if type(item.body) is FilePart:
-                return headers
-            item.checksum = f"{algorithm}:{_value(algorithm, item.body)}"
+        if type(item.body) is bytes:
+            value = _value(algorithm, item.body)
+            item.checksum = f"{algorithm}:{value}"
+        elif item.checksum:
+            value = item.checksum[len(algorithm) + 1 :]
+        else:
+            return headers
         if not self._sent:
             return headers
         name = "content-md5" if algorithm == "md5" else f"x-amz-checksum-{algorithm}"
         for given, _ in headers:
             if given == name:  # the caller's own
                 return headers
-        return (*headers, (name, item.checksum[len(algorithm) + 1 :]))
-
-    @property
-    def whole(self) -> str:
-        """The algorithm for PutObject."""
-        return self._whole
+        return (*headers, (name, value))
 
     # ---- after it
 
@@ -112,9 +111,9 @@ class Checker:
         checksum: str = said if item.trailer else item.checksum
         if not checksum:
             return "", LENGTH_ONLY
-        algorithm = checksum[: checksum.index(":")]
-        if algorithm == "md5":
+        if checksum.startswith("md5:"):
             return checksum, "md5" if self._agrees(item, result.etag, checksum) else LENGTH_ONLY
+        algorithm = checksum[: checksum.index(":")]
         if said and said != checksum and said.startswith(algorithm):
             raise _mismatch(item, f"the store has {said}, {checksum} was sent")
         return checksum, algorithm if algorithm in self._verified else LENGTH_ONLY
