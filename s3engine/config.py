@@ -69,8 +69,8 @@ class Config:
     """Every setting of an engine. Unknown names and values out of bounds raise ConfigError, which names them.
 
     Peak memory of a worker is about 35 MiB and 1 KiB per request in flight, plus the small bodies in flight (those
-    below ``multipart_threshold_bytes`` that are given as bytes) and up to 64 MiB of files that are hashed before they are
-    sent; other bodies from and to files are streamed.
+    below ``multipart_threshold_bytes`` that are given as bytes) and up to 64 MiB of files that are hashed before they
+    are sent; other bodies from and to files are streamed.
     """
 
     endpoint_url: str = ""

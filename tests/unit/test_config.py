@@ -20,9 +20,9 @@ BAD: list[tuple[str, Any]] = [
     ("copy_part_size_bytes", 6 * 1024**3), ("max_attempts", 0), ("max_attempts", 101), ("retry_base_s", -0.1),
     ("retry_base_s", float("nan")), ("retry_throttle_base_s", float("inf")), ("shutdown_grace_s", -1),
     ("max_buffered_reports", 0), ("addressing_style", "virtul"), ("addressing_style", None), ("payload_signing", "yes"),
-    ("payload_signing", ""), ("lane", "fast"), ("checksum", "crc16"), ("start_method", "thread"), ("endpoint_url", "127.0.0.1:9000"),
+    ("payload_signing", ""), ("lane", "fast"), ("start_method", "thread"), ("endpoint_url", "127.0.0.1:9000"),
     ("endpoint_url", 5), ("region", None), ("profile", 1), ("ca_bundle", b"x"), ("transport", None),
-    ("anonymous", "yes"),
+    ("anonymous", "yes"), ("checksum", "crc16"),
     ("verify_tls", 0),
 ]  # fmt: skip
 
