@@ -17,7 +17,7 @@ import pytest
 from s3engine import Engine, checksums
 from s3engine.embedded import EmbeddedServer
 from s3engine.errors import ChecksumMismatch
-from tests.faults import Fault, FaultProxy, FlipBit, Plan, Respond, always, matching, script
+from tests.faults import CutAnswer, Fault, FaultProxy, FlipBit, Plan, Respond, always, matching, script
 from tests.helpers import S3Probe
 from tests.servers import Ministack, RcloneServer
 
@@ -188,6 +188,36 @@ def test_large_object_that_stays_wrong(through: Through, bucket: str, probe: S3P
     assert isinstance(report.error, ChecksumMismatch)
     assert report.error.permanent
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_small_object_that_came_in_parts(
+    through: Through, bucket: str, probe: S3Probe, tmp_path: Path, listed: bool
+) -> None:
+    """An object below the threshold that was uploaded in parts is compared part by part, a flipped bit noticed."""
+    body = random.Random(5).randbytes(6 * MIB)
+    in_parts(probe, bucket, "k", [body[: 5 * MIB], body[5 * MIB :]])
+    in_parts(probe, bucket, "one", [b"hello"])
+    engine = through(matching(b"range:", script([FlipBit(100, "down")])), multipart_threshold_bytes=16 * MIB)
+    items = engine.list(bucket) if listed else ["k", "one"]
+    reports = {report.key: report for report in engine.download(bucket, items, tmp_path)}
+    assert {key: (report.error, report.verified) for key, report in reports.items()} == {
+        "k": (None, "md5"), "one": (None, "md5"),
+    }  # fmt: skip
+    assert reports["k"].attempts > 1
+    assert ((tmp_path / "k").read_bytes(), (tmp_path / "one").read_bytes()) == (body, b"hello")
+
+
+def test_body_cut_and_resumed(through: Through, bucket: str, probe: S3Probe, tmp_path: Path) -> None:
+    """A body that broke off and went on is compared as a whole; a bit turned over before the break is noticed."""
+    body = random.Random(6).randbytes(2 * MIB)
+    probe.put(bucket, "k", body)
+    (report,) = through(matching(b"GET ", script([CutAnswer(MIB)]))).download(bucket, ["k"], tmp_path / "one")
+    assert (report.ok, report.attempts, report.verified) == (True, 2, "md5")
+    plan = matching(b"GET ", script([CutAnswer(MIB), FlipBit(5, "down")]))
+    (report,) = through(plan).download(bucket, ["k"], tmp_path / "two")
+    assert (report.ok, report.attempts, report.verified) == (True, 3, "md5")
+    assert (tmp_path / "two" / "k").read_bytes() == (tmp_path / "one" / "k").read_bytes() == body
 
 
 def test_parts_of_unequal_size(through: Through, bucket: str, probe: S3Probe, tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def test_flags_become_settings() -> None:
     """--no-sign-request and --no-verify-ssl; a flag that is not given says nothing."""
     assert _settings(no_sign_request=True, no_verify_ssl=True) == {"anonymous": True, "verify_tls": False}
     assert _settings(no_sign_request=False, no_verify_ssl=False) == {}
+    assert _settings(no_verify=True) == {"verify_downloads": False}
 
 
 # ---- usage and configuration: exit code 2, one line, no traceback

@@ -65,6 +65,17 @@ def test_totals_count_only_what_was_done() -> None:
     assert "1 FAILED" in str(summary)
 
 
+def test_what_was_done_by_length_only_is_counted() -> None:
+    """The summary says how many objects were compared by nothing but their length; without any it says nothing."""
+    builder = SummaryBuilder(Clock())
+    for verified in ("md5", "length only", "", "length only"):
+        builder.add(_report(verified=verified))
+    builder.add(_report(verified="", error=NotFound("gone")))
+    assert builder.summary().length_only == 2
+    assert str(builder.summary()).endswith("; 2 of 4 by length only")
+    assert "length" not in str(SummaryBuilder(Clock()).summary())
+
+
 def test_stopping_freezes_the_elapsed_time() -> None:
     """After ``stop`` the clock counts no more, and a second stop changes nothing."""
     clock = Clock()
