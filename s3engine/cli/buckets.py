@@ -16,7 +16,7 @@ from s3engine.cli.options import (
     output_from,
     output_options,
 )
-from s3engine.cli.text import json_line, one_line, write
+from s3engine.cli.text import complain, glob_hint, json_line, one_line, write
 from s3engine.errors import ConfigError
 from s3engine.uri import S3Uri
 
@@ -45,12 +45,17 @@ def ls_command(uri: str, recursive: bool, as_json: bool, **values: Any) -> int:
     from s3engine.engine import Engine
 
     cut = where.key.rfind("/") + 1
+    found = False
     with Engine(config) as engine:
         for page in engine.list(where.bucket, where.key, delimiter="" if recursive else "/").pages():
             lines = _json_lines(where.bucket, page, wanted, cut) if as_json else _lines(page, wanted, cut)
             if lines:
+                found = True
                 lines.append("")
                 write("\n".join(lines))
+    hint = "" if found else glob_hint(where.bucket, where.key)
+    if hint:
+        complain(f"nothing found; {hint}")
     return 0
 
 

@@ -23,7 +23,7 @@ from s3engine.cli.options import (
 )
 from s3engine.cli.route import folder_prefix
 from s3engine.cli.show import Show
-from s3engine.cli.text import complain, json_line, one_line, write
+from s3engine.cli.text import complain, glob_hint, json_line, one_line, write
 from s3engine.errors import ConfigError
 from s3engine.sources import Rejected
 from s3engine.uri import S3Uri
@@ -61,7 +61,15 @@ def rm_command(uri: str, recursive: bool, **values: Any) -> int:
     prefix = folder_prefix(where, recursive or named)
     wanted = name_filter(values["include"], values["exclude"])
     config = config_from(values)
-    show = Show(output_from(values), "delete", lambda report: f"delete s3://{report.bucket}/{report.key}", _name)
+    hint = glob_hint(where.bucket, where.key)
+    nothing = f"nothing below s3://{where.bucket}/{prefix}{' that --include and --exclude leave' if wanted else ''}"
+    show = Show(
+        output_from(values), "delete", lambda report: f"delete s3://{report.bucket}/{report.key}", _name,
+        nothing="" if prefix is None or named else f"{nothing}{f'; {hint}' if hint else ''}",
+    )  # fmt: skip
+    if hint and prefix is None and not values["quiet"]:
+        # Told, not refused: there are keys of such names, and this is how one is deleted.
+        complain(f"deleting the one object with this name: {hint.replace('write ', 'for all that match write rm ')}")
 
     from s3engine.engine import Engine
 

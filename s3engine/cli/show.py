@@ -37,7 +37,8 @@ Describe = Callable[["RequestReport"], str]
 class Failures:
     """A line on stderr per failure; of those that are alike the first 20, then their number at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, single: bool = False) -> None:
+        self._single = single
         self._counts: dict[str, int] = {}
         self._last: dict[str, str] = {}
         self.cancelled = 0
@@ -48,7 +49,7 @@ class Failures:
         if error is None or isinstance(error, Cancelled):
             self.cancelled += error is not None
             return
-        message = explain(error)
+        message = explain(error, single=self._single)
         kind = _kind(report, message)
         if kind not in self._counts and len(self._counts) >= _KINDS:
             kind = ""
@@ -81,20 +82,23 @@ class Show:
     """Shows one batch: give ``count`` to it as its progress callback, then call ``follow``.
 
     ``describe`` gives the line of a finished object, ``name`` what a failed one is called. ``table`` lines are the
-    verb's result, so they and the summary below them stand on stdout.
+    verb's result, so they and the summary below them stand on stdout. ``nothing`` is told when there was no object at
+    all; ``single``: the command line names one object.
     """
 
     def __init__(
-        self, output: Output, label: str, describe: Describe, name: Describe, *, table: bool = False
-    ) -> None:
+        self, output: Output, label: str, describe: Describe, name: Describe, *, table: bool = False,
+        nothing: str = "", single: bool = False,
+    ) -> None:  # fmt: skip
         self._output = output
         self._label = label
         self._describe = describe
         self._name = name
         self._table = table
+        self._nothing = nothing
         self._emitted = 0
         self._taken = 0
-        self._failures = Failures()
+        self._failures = Failures(single=single)
 
     def count(self, report: RequestReport) -> None:
         """For the engine's thread: a report is there."""
@@ -131,6 +135,8 @@ class Show:
         if failure is not None:
             complain(explain(failure))
             return 2 if isinstance(failure, ConfigError) else 1
+        if not self._taken and self._nothing and not self._output.quiet:
+            complain(self._nothing)
         return 0 if summary.ok else 1
 
     def _watch(self, batch: Batch, bar: Bar | None) -> None:

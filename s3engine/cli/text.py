@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from typing import Any
 
-from s3engine.errors import AccessDenied, ConnectFailed, ConnectTimeout, NotS3, RequestError, S3EngineError
+from s3engine.errors import AccessDenied, ConnectFailed, ConnectTimeout, NotFound, NotS3, RequestError, S3EngineError
 from s3engine.plain import brief, one_line
 
-__all__ = ["complain", "explain", "human_bytes", "json_line", "one_line", "write"]
+__all__ = ["complain", "explain", "glob_hint", "human_bytes", "json_line", "one_line", "write"]
 
 # A line of an error holds two names at most, of 1 KiB each where the store keeps to the rules of S3, and a message.
 _LONGEST = 6000
@@ -37,8 +38,11 @@ def complain(text: str) -> None:
     sys.stderr.flush()
 
 
-def explain(error: S3EngineError) -> str:
-    """The error's own line, and the options that may mend it where it cannot know of them."""
+def explain(error: S3EngineError, *, single: bool = False) -> str:
+    """The error's own line, and the options that may mend it where it cannot know of them.
+
+    ``single``: the command line named this one object.
+    """
     text = str(error)
     if isinstance(error, (ConnectFailed, ConnectTimeout)):
         return f"{text} (--endpoint-url, AWS_ENDPOINT_URL)"
@@ -46,7 +50,22 @@ def explain(error: S3EngineError) -> str:
         return f"{text} (--endpoint-url, AWS_ENDPOINT_URL)"
     if isinstance(error, AccessDenied):
         return f"{text}; look at the credentials and what they may do (AWS_ACCESS_KEY_ID, --profile)"
+    if single and isinstance(error, NotFound) and error.code == "NoSuchKey":
+        hint = glob_hint(error.bucket, error.key)
+        return f"{text}; {hint or 'for all below it write -r, or / at its end'}"
     return text
+
+
+def glob_hint(bucket: str, key: str) -> str:
+    """What to write where a key or prefix looks like a pattern; "" where it does not."""
+    found = re.search(r"[*?]", key)
+    if found is None:
+        return ""
+    folder = key[: key.rfind("/", 0, found.start()) + 1]
+    return (
+        f"{found.group()} stands for itself in a URI, patterns are not expanded: "
+        f"write -r 's3://{bucket}/{folder}' --include '{key[len(folder) :]}'"
+    )
 
 
 def json_line(**values: Any) -> str:

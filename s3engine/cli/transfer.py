@@ -30,7 +30,7 @@ from s3engine.cli.options import (
 )
 from s3engine.cli.route import Route, route
 from s3engine.cli.show import Show
-from s3engine.cli.text import complain, json_line, one_line, write
+from s3engine.cli.text import complain, glob_hint, json_line, one_line, write
 from s3engine.errors import ConfigError, S3EngineError, SourceError
 from s3engine.sources import FileSource, Rejected
 
@@ -135,7 +135,8 @@ def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
     show = Show(
         output_from(values), verb,
         lambda report: "{} {} -> {}".format(verb, *transfer.ends(report)),
-        lambda report: f"{verb} {transfer.ends(report)[0]}",
+        lambda report: f"{verb} {transfer.ends(report)[0]}", nothing="" if named else _nothing(way, wanted),
+        single=bool(way.only),
     )  # fmt: skip
     transfer.check()
     stands = standing(transfer.journal)
@@ -152,6 +153,18 @@ def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
         if transfer.items is not None:
             tell_if_empty(transfer.items)
         return code
+
+
+def _nothing(way: Route, wanted: NameFilter | None) -> str:
+    """What to say when SRC means no object at all."""
+    if way.only:
+        return f"{way.name} is not among those that --include and --exclude leave"
+    if way.kind == "upload":
+        where, hint = way.source, ""
+    else:
+        where, hint = f"s3://{way.source_bucket}/{way.source}", glob_hint(way.source_bucket, way.source)
+    filtered = " that --include and --exclude leave" if wanted is not None else ""
+    return f"nothing below {where}{filtered}{f'; {hint}' if hint else ''}"
 
 
 def _plan(transfer: _Transfer, config: Config, *, as_json: bool) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from s3engine.embedded import EmbeddedServer
-from s3engine.errors import ConfigError
+from s3engine.errors import ConfigError, NotFound
 from s3engine.testing.conformance import CHECKS, Finding, Store, check, check_transport, select_checks
 from s3engine.testing.conformance.core import Case
 from s3engine.testing.conformance.matrix import matrix
@@ -84,7 +84,7 @@ def test_a_store_that_cannot_be_used(seaweed: EmbeddedServer) -> None:
     with pytest.raises(ConfigError, match="unknown check 'nonsense'"):
         select_checks(["nonsense"])
     missing = store_of(seaweed, "")
-    with pytest.raises(ConfigError, match="cannot list the bucket 'not-there'"):
+    with pytest.raises(NotFound, match="cannot list the bucket 'not-there'"):
         check_transport("raw", Store(settings=missing.settings, bucket="not-there"))
     with pytest.raises(ConfigError, match="unknown transport 'carrier-pigeon'"):
         check_transport("carrier-pigeon", store)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 
 from urllib3.exceptions import HTTPError
 
-from s3engine.errors import ConfigError
+from s3engine.classify import error_for
+from s3engine.errors import ConfigError, ConnectFailed
 from s3engine.pool.load import dotted_name, open_transport
 from s3engine.testing.conformance.core import CHECKS, Check, Finding, Store, new_run, run_check
 from s3engine.testing.witness import Witness
@@ -77,13 +78,13 @@ def _look(witness: Witness, store: Store) -> None:
         try:
             answer = witness.request("GET", f"/{bucket}", query="list-type=2&max-keys=1")
         except HTTPError as error:
-            raise ConfigError(
+            raise ConnectFailed(
                 f"cannot connect to {witness.endpoint_url}: {type(error).__name__}; is the endpoint right and running?"
             ) from error
         if answer.status != 200:
             text = answer.body.decode(errors="replace")
             said = ": ".join(re.findall("<(?:Code|Message)>([^<]+)<", text))
-            raise ConfigError(f"cannot list the bucket {bucket!r}: {said} (HTTP {answer.status})")
+            raise error_for(answer.status, "")(f"cannot list the bucket {bucket!r}: {said} (HTTP {answer.status})")
 
 
 def _clean(witness: Witness, store: Store, run: str, tell: Callable[[Finding], None]) -> None:
