@@ -1,8 +1,8 @@
 """The verbs' group, and the one place where what happened becomes a line on stderr and an exit code.
 
-0: all done, also where there was nothing to do. 1: something failed: an object, or a SRC, bucket or endpoint that is not
-there. 2: usage or configuration: what can be told without asking store or disk. 130: Ctrl-C. 143: SIGTERM. 129: SIGHUP.
-141: the reader of a pipe went away.
+0: all done, also where there was nothing to do. 1: something failed: an object, or a SRC, bucket or endpoint that is
+not there. 2: usage or configuration: what can be told without asking store or disk. 130: Ctrl-C. 143: SIGTERM.
+129: SIGHUP. 141: the reader of a pipe went away.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A store that means it ill, at the command line: no listing without end, no orders to the terminal, no secret shown."""
+"""A store that means it ill, at the command line: no endless listing, no orders to the terminal, no secret shown."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_no_secret_comes_out(cli: Cli, transport: str, tmp_path: Path) -> None:
     shown = ""
     with Scripted(answer(403, echo.encode())) as refusing, Scripted(answer(200, b"<html>")) as garbled:
         urls = [refusing.endpoint_url, garbled.endpoint_url, f"http://127.0.0.1:{free_ports(1)[0]}"]
-        for number, arguments in enumerate(_commands(cli.folder)):
+        for number, arguments in enumerate(_commands(cli.folder)[:: 1 if transport == "raw" else 2]):
             done = cli(*arguments, "--transport", transport, "--endpoint-url", urls[number % 3])
             assert done.code in (0, 1, 2), done.err
             shown += done.out + done.err
@@ -240,7 +240,8 @@ def test_one_rule_for_exit_codes(cli: Cli) -> None:
         ):  # fmt: skip
             assert (line, cli(*line.split(), *url).code) == (line, 1)
         for line in (
-            "ls", "ls http://x", "cp f g", "rm s3://bucket", "rb s3://bucket/key", "cp f s3://", "ls s3://b/ --nonsense",
+            "ls", "ls http://x", "cp f g", "rm s3://bucket", "rb s3://bucket/key", "cp f s3://",
+            "ls s3://b/ --nonsense",
         ):  # fmt: skip
             assert (line, cli(*line.split(), *url).code) == (line, 2)
     assert os.listdir(cli.folder) == ["f"]
