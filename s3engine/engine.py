@@ -432,7 +432,7 @@ class Engine:
         texts |= journal.command
         if not journal.command or isinstance(getattr(source, "identity", None), str):
             texts["input"] = described(source)  # else a command says it better than the class of an iterator
-        return JournalRun(journal, texts, items, emit)
+        return JournalRun(journal, {name: text for name, text in texts.items() if text}, items, emit)
 
     def _call(self, op: OpClass, bucket: str, function: Callable[[Any, Any], Any]) -> Any:
         with self._lock:

@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from s3engine.errors import Cancelled, DuplicateKey, S3EngineError, TransferError
+from s3engine.errors import Cancelled, DuplicateKey, NotFound, S3EngineError, TransferError
+from s3engine.jobs.ledger import Ledger
 from s3engine.pool.messages import Context, Kind, Task
 from s3engine.report import RequestReport
 from s3engine.sources import Rejected
@@ -122,6 +123,8 @@ class Job:
         """Called after each turn of the supervisor, to tell readers of new reports at once instead of one by one."""
         self.wake: Callable[[], None] = _nothing
         self.paused: Callable[[], bool] = _never
+        self.ledger: Ledger | None = None
+        """What keeps the parts of large objects for another run; None: nobody does."""
         self.settled: Callable[[], bool] = _always
         """Asked when all else is done: whether what was done is on record, too (see :mod:`s3engine.journal`)."""
         self.seq = 0
@@ -302,6 +305,19 @@ class Job:
     def pending(self) -> bool:
         """Something is held back."""
         return False
+
+    def abort_upload(self, key: str, upload_id: str, transfer: int = 0) -> None:
+        """Leave no parts that cost money. ``transfer`` is its number in the ledger, 0 for none."""
+        self.request(Kind.ABORT, key, 0, upload_id, self._aborted, transfer)
+
+    def _aborted(self, transfer: int, task: Task, outcome: tuple[Any, ...]) -> None:
+        # An abort that fails leaves parts for the next run, or for the store's lifecycle rules; what is reported is the
+        # object's own error.
+        if transfer and self.ledger is not None:
+            if outcome[11] is None or isinstance(outcome[11], NotFound):
+                self.ledger.forget(transfer)
+            else:
+                self.ledger.drop(transfer)
 
     def request(self, kind: int, key: str, size_bytes: int, arg: Any, handler: Handler, state: Any) -> None:
         """Queue a task; ``handler(state, task, outcome)`` gets what becomes of it."""

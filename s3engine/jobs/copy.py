@@ -16,6 +16,7 @@ from s3engine.errors import (
     ChecksumMismatch,
     ConfigError,
     DuplicateKey,
+    NotFound,
     NotSupported,
     PreconditionFailed,
     S3EngineError,
@@ -288,6 +289,8 @@ class CopyJob(Job):
             self._refused_conditions = True
             one.condition = ()
             self._copy(one)
+        elif self._move and _is_gone(error) and self.ledger is not None and self.ledger.again(one.seq):
+            self.request(Kind.HEAD, one.target, 0, 0, self._moved_before, one)
         elif error is not None:
             if one.condition:
                 error = late_error(one.target, one.condition, error, source=one.key if self._pin(one) else "")
@@ -300,6 +303,15 @@ class CopyJob(Job):
             self.request(Kind.HEAD, one.target, 0, 0, self._looked, one)
         else:
             self._proven(one, "")
+
+    def _moved_before(self, one: _Copied, task: Task, outcome: tuple[Any, ...]) -> None:
+        """The source is gone: an earlier run may have moved it, and could not say so any more."""
+        found, failed = outcome[10], one.outcome
+        if outcome[11] is None and found.size_bytes == one.size_bytes:
+            verified = "etag" if found.etag == one.etag else LENGTH_ONLY
+            self._finish(one, (*failed[:9], found.etag, None, None, "", verified), None)
+        else:
+            self._finish(one, failed, failed[11])
 
     def _looked(self, one: _Copied, task: Task, outcome: tuple[Any, ...]) -> None:
         found = outcome[10]
@@ -403,6 +415,11 @@ class _CopyInParts(MultipartTransfer):
         kept = [pair for pair in found if pair[0] in _KEPT_HEADERS or pair[0].startswith("x-amz-meta-")]
         self.create((*kept, *self._headers))
 
+    @property
+    def state_of_source(self) -> str:
+        """Size and ETag."""
+        return f"{self.plan.size_bytes} bytes, {self.one.etag}"
+
     def part_task(self, index: int) -> Task:
         first, last = self.plan.span(index)
         arg = (self.upload_id, index + 1, self.one.key, first, last, self._pin)
@@ -417,3 +434,7 @@ def _replacing(headers: ObjectHeaders) -> Headers:
     if headers.tags:
         pairs = (*pairs, ("x-amz-tagging-directive", "REPLACE"))
     return pairs
+
+
+def _is_gone(error: S3EngineError | None) -> bool:
+    return isinstance(error, NotFound) and error.code != "NoSuchBucket"

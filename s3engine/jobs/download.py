@@ -11,14 +11,15 @@ from typing import Any
 
 from s3engine.decided import Decided
 from s3engine.disk import fold_of
-from s3engine.errors import DuplicateKey, S3EngineError
+from s3engine.errors import DuplicateKey, NotFound, S3EngineError
 from s3engine.jobs.base import Job, KeyGuard, duplicate
 from s3engine.jobs.delete import DeleteConditions, KeyDeleter, move_error
+from s3engine.jobs.ledger import passes
 from s3engine.jobs.ranges import FileFromRanges
 from s3engine.parts import plan_parts
 from s3engine.paths import FolderGuard, safe_relative
 from s3engine.pool.messages import Kind, NeedsParts, Task
-from s3engine.report import RequestReport
+from s3engine.report import LENGTH_ONLY, RequestReport
 from s3engine.sinks import temporary_path
 from s3engine.transport import Headers, ObjectInfo
 
@@ -112,7 +113,9 @@ class DownloadJob(Job):
     def remember(self, done: Iterable[tuple[str, str]]) -> None:
         """Targets are paths below the root."""
         for _, target in done:
-            self._guard.seen(target[len(self.context.root.rstrip("/")) + 1 :])
+            if self._fold is None:
+                self._fold = self._fold_of(self.context.root)
+            self._guard.seen(self._fold(target[len(self.context.root.rstrip("/")) + 1 :]))
 
     def flush(self) -> None:
         """Delete the objects that wait."""
@@ -152,14 +155,31 @@ class DownloadJob(Job):
                 path = os.path.join(self.context.root, wanted.relative)
                 with contextlib.suppress(OSError):
                     os.unlink(temporary_path(path, task[5][2]))
+            recalled = self.ledger.recall(wanted.seq) if self.ledger is not None else None
+            if recalled is not None and self.ledger is not None and not passes(error):  # small now, or gone
+                with contextlib.suppress(OSError):
+                    os.unlink(recalled.name)
+                self.ledger.forget(recalled.id)
             self._over(wanted, outcome)
 
     def _over(self, wanted: _Wanted, outcome: tuple[Any, ...]) -> None:
         if outcome[11] is None and self._deleter is not None:
             wanted.outcome = outcome
             self._deleter.add(wanted.info.key, wanted, outcome[9])  # the ETag that came with the bytes
+        elif isinstance(outcome[11], NotFound) and self._moved_before(wanted):
+            info = wanted.info
+            self._report(wanted, (*outcome[:8], info.size_bytes, info.etag, None, None, "", LENGTH_ONLY), None)
         else:
             self._report(wanted, outcome, outcome[11])
+
+    def _moved_before(self, wanted: _Wanted) -> bool:
+        """The object is gone: an earlier run fetched it, and could not say so any more."""
+        if self._deleter is None or self.ledger is None or not self.ledger.again(wanted.seq):
+            return False
+        try:
+            return os.stat(os.path.join(self.context.root, wanted.relative)).st_size == wanted.info.size_bytes
+        except OSError:
+            return False
 
     def _deleted(self, wanted: _Wanted, outcome: tuple[Any, ...], error: S3EngineError | None) -> None:
         if error is not None:

@@ -12,6 +12,7 @@ from s3engine.checksums import COMBINABLE, combine, parse, text
 from s3engine.disk import preallocate, sink_error, sync_folder
 from s3engine.errors import AccessDenied, Cancelled, InvalidRequest, NotSupported, S3EngineError, SinkError
 from s3engine.jobs.base import Job
+from s3engine.jobs.ledger import Recalled, passes
 from s3engine.jobs.transfer import PartsTransfer
 from s3engine.parts import PartPlan
 from s3engine.pool.messages import Kind, Task
@@ -39,7 +40,7 @@ class FileFromRanges(PartsTransfer):
 
     __slots__ = (
         "_algorithm", "_before", "_etag", "_expected", "_finished", "_headers", "_part_bytes", "_path", "_ready",
-        "_sums", "_sure", "_temporary",
+        "_recalled", "_sums", "_sure", "_temporary",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +53,7 @@ class FileFromRanges(PartsTransfer):
         self._ready = ready
         self._finished = finished
         self._path = self._temporary = ""
+        self._recalled: Recalled | None = None
         self._expected = NOTHING
         self._part_bytes = 0  # of the upload, where that matters
         self._sure = False  # the store said so
@@ -61,8 +63,12 @@ class FileFromRanges(PartsTransfer):
 
     def begin(self) -> None:
         job = self.job
+        ledger = self.job.ledger
+        recalled = ledger.recall(self.seq) if ledger is not None else None
         try:
             self._path, self._temporary = self._ready()
+            if recalled is not None:
+                self._consider(recalled)
             preallocate(self._temporary, self.plan.size_bytes, self._path)
         except S3EngineError as error:
             self.fail(error)
@@ -74,6 +80,47 @@ class FileFromRanges(PartsTransfer):
             self._go(stored(self._headers, self._etag, job.context.bucket))
         else:
             job.request(Kind.HEAD, self.key, 0, 0, self._described, None)
+
+    def _consider(self, recalled: Recalled) -> None:
+        """Take over the file of an earlier run, if it is of the same object and lies where it would lie now."""
+        same = self._etag and recalled.source == self._state_of_object
+        if same and os.path.dirname(recalled.name) == os.path.dirname(self._path) and os.path.exists(recalled.name):
+            self._temporary, self._recalled = recalled.name, recalled
+            self._transfer = recalled.id
+            return
+        with contextlib.suppress(OSError):
+            os.unlink(recalled.name)
+        if self.job.ledger is not None:
+            self.job.ledger.forget(recalled.id)
+
+    @property
+    def _state_of_object(self) -> str:
+        return f"{self.plan.size_bytes} bytes, {self._etag}"
+
+    def _start(self) -> None:
+        """All is known of how to do it: go on with what an earlier run left, or begin; have it kept for a later one."""
+        recalled, ledger = self._recalled, self.job.ledger
+        if ledger is not None and self._etag:
+            if recalled is None:
+                self._transfer = ledger.begin(
+                    self.seq, "download", self.key, self._temporary, self._state_of_object, self.plan.part_bytes, ""
+                )
+            elif recalled.part_bytes != self.plan.part_bytes:
+                # Cut otherwise than before: the file is the same, nothing in it counts.
+                ledger.forget(recalled.id)
+                self._transfer = ledger.begin(
+                    self.seq, "download", self.key, self._temporary, self._state_of_object, self.plan.part_bytes, ""
+                )
+            else:
+                usable = {
+                    index: part for index, part in recalled.parts.items()
+                    if not self._algorithm or part.checksum.startswith(f"{self._algorithm}:")
+                }  # fmt: skip
+                if not self.kept(recalled._replace(parts=usable)):
+                    self._completing = True
+                    self.all_parts_done()
+                    return
+        self.job.composite_ready(self)
 
     def _described(self, state: Any, task: Task, outcome: tuple[Any, ...]) -> None:
         error = outcome[11]
@@ -94,10 +141,10 @@ class FileFromRanges(PartsTransfer):
         if not expected.parts:
             if expected.algorithm in COMBINABLE:
                 self._algorithm = expected.algorithm
-            self.job.composite_ready(self)
+            self._start()
         elif expected.parts == 1:
             self._part_bytes, self._sure = self.plan.size_bytes, True
-            self.job.composite_ready(self)
+            self._start()
         elif expected.parts == self.plan.count:
             self._cut_by(self.plan.part_bytes, sure=False)  # cut as we cut, as likely as not
         elif self.job.context.ask_checksums:
@@ -126,11 +173,13 @@ class FileFromRanges(PartsTransfer):
             self.plan = PartPlan(self.plan.size_bytes, part_bytes, self._expected.parts)
             self._sums = [b""] * self.plan.count
             self._algorithm = self._expected.algorithm
-        self.job.composite_ready(self)
+        self._start()
 
     def part_task(self, index: int) -> Task:
         first, last = self.plan.span(index)
-        arg = (self._temporary, first, last, self._etag, self.plan.size_bytes, self._algorithm)
+        # Another run must be able to tell whether the bytes of a range reached the disk.
+        algorithm = self._algorithm or ("crc32" if self._transfer else "")
+        arg = (self._temporary, first, last, self._etag, self.plan.size_bytes, algorithm)
         return self.job.task(Kind.GET_PART, self.key, last + 1 - first, arg, self.part_done, index)
 
     def keep(self, index: int, outcome: tuple[Any, ...]) -> None:
@@ -229,6 +278,7 @@ class FileFromRanges(PartsTransfer):
         if self._before is None:
             self._before = error
             self._next = 0
+            self._have = frozenset()
             self._completing = False
             self.job.composite_ready(self)
         elif error.permanent and expected.parts > 1 and (expected.from_etag or not self._sure):
@@ -250,9 +300,11 @@ class FileFromRanges(PartsTransfer):
             self.over(None)
 
     def undo(self) -> None:
-        if self._temporary:
+        if self._temporary and not (self._transfer and passes(self.error)):
             with contextlib.suppress(OSError):
                 os.unlink(self._temporary)
+            if self._transfer and self.job.ledger is not None:
+                self.job.ledger.forget(self._transfer)
 
     def finished(self, outcome: tuple[Any, ...]) -> None:
         self._finished(outcome)

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from s3engine.errors import Cancelled, NotSupported, PreconditionFailed, S3EngineError
+from s3engine.errors import Cancelled, NotFound, NotSupported, PreconditionFailed, S3EngineError
 from s3engine.jobs.base import Job
+from s3engine.jobs.ledger import KeptPart, Recalled, passes
 from s3engine.jobs.orphans import LostCreates
 from s3engine.parts import PartPlan
 from s3engine.pool.messages import Kind, Task
@@ -26,8 +27,8 @@ class PartsTransfer:
     """
 
     __slots__ = (
-        "_completing", "_ended", "_in_flight", "_next", "attempts", "error", "estimate", "etag", "job", "key", "plan",
-        "request_id", "seq", "started_at", "status", "timeout_s", "verified",
+        "_completing", "_ended", "_given", "_have", "_in_flight", "_next", "_transfer", "attempts", "error",
+        "estimate", "etag", "job", "key", "plan", "request_id", "seq", "started_at", "status", "timeout_s", "verified",
     )  # fmt: skip
 
     def __init__(self, job: Job, seq: int, key: str, plan: PartPlan) -> None:
@@ -45,6 +46,9 @@ class PartsTransfer:
         self.started_at = 0.0
         self.verified = ""
         self._next = 0
+        self._given = 0
+        self._have: frozenset[int] = frozenset()  # parts that an earlier run left
+        self._transfer = 0  # its number in the ledger
         self._in_flight = 0
         self._completing = False
         self._ended = False
@@ -62,6 +66,31 @@ class PartsTransfer:
     def undo(self) -> None:
         """It failed: remove what was made."""
 
+    # ---- for another run
+
+    def kept(self, recalled: Recalled) -> bool:
+        """Go on with what an earlier run left, all of it; False: nothing is left to be fetched or sent."""
+        self._transfer = recalled.id
+        self._have = frozenset(recalled.parts)
+        for index, part in sorted(recalled.parts.items()):
+            self.keep(
+                index,
+                (0, 0, 0.0, 0.0, 0.0, 0.0, 200, "", part.size_bytes, part.etag, None, None, part.checksum,
+                 part.verified),
+            )  # fmt: skip
+        return self._more()
+
+    def _more(self) -> bool:
+        """Whether parts are left to be given out."""
+        while self._next in self._have:
+            self._next += 1
+        return self._next < self.plan.count
+
+    def _record(self, index: int, outcome: tuple[Any, ...]) -> None:
+        if self._transfer and self.job.ledger is not None:
+            part = KeptPart(outcome[9], outcome[12], outcome[8], outcome[13])
+            self.job.ledger.part(self._transfer, index, part)
+
     # ---- Composite
 
     def begin(self) -> None:
@@ -71,11 +100,12 @@ class PartsTransfer:
 
     def take(self) -> Task | None:
         """The next part."""
-        if self.error is not None or self._next >= self.plan.count:
+        if self.error is not None or not self._more():
             return None
         index = self._next
         self._next = index + 1
         self._in_flight += 1
+        self._given += 1
         return self.part_task(index)
 
     def cancel(self) -> None:
@@ -103,7 +133,9 @@ class PartsTransfer:
         self._in_flight -= 1
         self.note(outcome)
         error = outcome[11]
-        if error is None and self.job.cancelled and self._next < self.plan.count:
+        if error is None:
+            self._record(index, outcome)
+        if error is None and self.job.cancelled and self._more():
             error = self._cut_short()
         if error is not None:
             self.fail(error)
@@ -111,7 +143,7 @@ class PartsTransfer:
         self.keep(index, outcome)
         if self.error is not None:
             self.fail(self.error)
-        elif self._next >= self.plan.count and not self._in_flight:
+        elif not self._in_flight and not self._more():
             self._completing = True
             self.all_parts_done()
 
@@ -133,6 +165,8 @@ class PartsTransfer:
         self._ended = True
         self.job.composite_over()
         self.finished(self.outcome(error))
+        if error is None and self._transfer and self.job.ledger is not None:
+            self.job.ledger.forget(self._transfer)  # after its report: there is always one of the two on record
 
     def finished(self, outcome: tuple[Any, ...]) -> None:
         """Report, or go on to what follows."""
@@ -141,7 +175,7 @@ class PartsTransfer:
     def outcome(self, error: S3EngineError | None) -> tuple[Any, ...]:
         """As one outcome: attempts beyond one per part count as retries of the object."""
         elapsed_s = self.job.clock() - (self.started_at or self.job.clock())
-        retries = max(0, self.attempts - self._next)
+        retries = max(0, self.attempts - self._given)
         attempts = 1 + retries if self.attempts else 0
         return (
             0, attempts, elapsed_s, elapsed_s, self.estimate, self.timeout_s, self.status, self.request_id,
@@ -167,8 +201,94 @@ class MultipartTransfer(PartsTransfer):
         self.upload_id = ""
 
     def create(self, headers: Any) -> None:
-        """Ask for the upload id; parts follow."""
+        """Ask for the upload id, or go on with an upload that an earlier run began; parts follow."""
         self.started_at = self.started_at or self.job.clock()
+        ledger = self.job.ledger
+        recalled = ledger.recall(self.seq) if ledger is not None else None
+        same = recalled is not None and recalled.source == self.state_of_source
+        if recalled is not None and same and self.adopt(recalled.note, recalled.part_bytes):
+            self.upload_id = recalled.name
+            self._transfer = recalled.id
+            state = (headers, recalled, dict[int, tuple[str, int]]())
+            self.job.request(Kind.LIST_PARTS, self.key, 0, (self.upload_id, ""), self._recall_listed, state)
+            return
+        if recalled is not None:
+            self.job.abort_upload(self.key, recalled.name, recalled.id)
+        self.job.request(Kind.CREATE, self.key, 0, headers, self._created, None)
+
+    @property
+    def state_of_source(self) -> str:
+        """What the source looks like: where this differs in another run, the upload begins anew."""
+        raise NotImplementedError
+
+    @property
+    def choices(self) -> str:
+        """What was settled when the upload was created."""
+        return ""
+
+    def adopt(self, choices: str, part_bytes: int) -> bool:
+        """Be the transfer that made these choices; False when that cannot be."""
+        size_bytes = self.plan.size_bytes
+        self.plan = PartPlan(size_bytes, part_bytes, -(-size_bytes // part_bytes))
+        self._etags = [""] * self.plan.count
+        return True
+
+    def _recall_listed(self, state: Any, task: Task, outcome: tuple[Any, ...]) -> None:
+        """What the store has of the upload; what the journal knows must be among it."""
+        headers, recalled, found = state
+        error = outcome[11]
+        if isinstance(error, NotFound):
+            self._gone(headers, recalled)
+            return
+        if error is not None:
+            self.note(outcome)
+            self.fail(error)
+            return
+        parts, marker = outcome[10]
+        found.update({number: (etag, size_bytes) for number, etag, size_bytes, *_ in parts})
+        if marker and marker.isdecimal() and int(task[5][1] or 0) < int(marker[:9]) <= self.plan.count:
+            self.job.request(Kind.LIST_PARTS, self.key, 0, (self.upload_id, marker), self._recall_listed, state)
+        elif all(found.get(index + 1) == (part.etag, part.size_bytes) for index, part in recalled.parts.items()):
+            self._go_on(recalled)
+        else:
+            self.upload_id, self._transfer = "", 0
+            self.job.abort_upload(self.key, recalled.name, recalled.id)
+            self.job.request(Kind.CREATE, self.key, 0, headers, self._created, None)
+
+    def _go_on(self, recalled: Recalled) -> None:
+        if self.kept(recalled):
+            self.job.composite_ready(self)
+        else:
+            self._completing = True
+            self.all_parts_done()
+
+    def _gone(self, headers: Any, recalled: Recalled) -> None:
+        """The upload is not there any more: it was completed and nobody could note it, or somebody aborted it."""
+        if len(recalled.parts) == self.plan.count:
+            self.kept(recalled)
+            self.job.request(Kind.HEAD, self.key, 0, None, self._perhaps_done, (headers, recalled))
+        else:
+            self._anew(headers, recalled)
+
+    def _perhaps_done(self, state: Any, task: Task, outcome: tuple[Any, ...]) -> None:
+        headers, recalled = state
+        found = outcome[10]
+        if outcome[11] is not None and not isinstance(outcome[11], NotFound):
+            self.fail(outcome[11])
+        elif outcome[11] is None and (found.etag, found.size_bytes) == (
+            combined_etag(self._etags), self.plan.size_bytes
+        ):  # fmt: skip
+            self.completing()  # for what it notes of how the parts were verified
+            self.etag, self.status = found.etag, 200
+            self.over(None)
+        else:
+            self._anew(headers, recalled)
+
+    def _anew(self, headers: Any, recalled: Recalled) -> None:
+        """Without what was left; nothing of it is at the store."""
+        if self.job.ledger is not None:
+            self.job.ledger.forget(recalled.id)
+        self.upload_id, self._transfer, self._have, self._next = "", 0, frozenset(), 0
         self.job.request(Kind.CREATE, self.key, 0, headers, self._created, None)
 
     def _created(self, state: Any, task: Task, outcome: tuple[Any, ...]) -> None:
@@ -183,6 +303,10 @@ class MultipartTransfer(PartsTransfer):
             # An attempt may have begun an upload whose id never came. Looked for while ours is there to compare with.
             self._lost_creates = LostCreates(self.job, self.key, self.upload_id, outcome[1] - 1, outcome[3])
             self._lost_creates.look()
+        if self.job.ledger is not None:
+            self._transfer = self.job.ledger.begin(
+                self.seq, "upload", self.key, self.upload_id, self.state_of_source, self.plan.part_bytes, self.choices
+            )
         self.job.composite_ready(self)
 
     def keep(self, index: int, outcome: tuple[Any, ...]) -> None:
@@ -263,6 +387,8 @@ class MultipartTransfer(PartsTransfer):
         else:
             if not isinstance(error, PreconditionFailed):
                 self.upload_id = ""  # there is nothing left to abort
+                if self._transfer and self.job.ledger is not None:
+                    self.job.ledger.forget(self._transfer)
             self.fail(error)
 
     def _is_ours(self, found: Any) -> bool:
@@ -288,9 +414,9 @@ class MultipartTransfer(PartsTransfer):
         super().over(error)
 
     def undo(self) -> None:
-        """Leave no parts that cost money."""
-        if self.upload_id:
-            self.job.request(Kind.ABORT, self.key, 0, self.upload_id, _ignore, None)
+        """Leave no parts that cost money, unless another run can go on with them."""
+        if self.upload_id and not (self._transfer and passes(self.error)):
+            self.job.abort_upload(self.key, self.upload_id, self._transfer)
 
     def finished(self, outcome: tuple[Any, ...]) -> None:
         """Hand the outcome on."""
@@ -316,7 +442,3 @@ def http_time(text: str) -> float | None:
         return parsedate_to_datetime(text).timestamp()
     except (TypeError, ValueError):
         return None
-
-
-def _ignore(state: Any, task: Task, outcome: tuple[Any, ...]) -> None:
-    """An abort that fails leaves parts for the store's lifecycle rules; the object's own error is what is reported."""

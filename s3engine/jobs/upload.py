@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from s3engine.decided import Decided, late_error, without_conditions
-from s3engine.errors import ConfigError, NotSupported, S3EngineError, SourceChanged, SourceError
+from s3engine.errors import ConfigError, JournalError, NotSupported, S3EngineError, SourceChanged, SourceError
 from s3engine.integrity.choice import Checking
 from s3engine.jobs.base import Job, KeyGuard, duplicate
 from s3engine.jobs.delete import move_error
+from s3engine.jobs.ledger import passes
 from s3engine.jobs.upload_parts import FileInParts
 from s3engine.operations import ObjectHeaders, Template
 from s3engine.parts import plan_parts
 from s3engine.pool.actions import content_type_headers
 from s3engine.pool.messages import Context, Kind, NeedsParts, Task
-from s3engine.report import RequestReport
+from s3engine.report import LENGTH_ONLY, RequestReport
 from s3engine.sources import BytesSource, FileSource
 from s3engine.transport import Headers
 
@@ -189,6 +191,9 @@ class UploadJob(Job):
             parts.conditions = condition
             self.add_composite(parts)
         else:
+            recalled = self.ledger.recall(seq) if self.ledger is not None else None
+            if recalled is not None and not passes(error):  # the source is gone, or small now
+                self.abort_upload(source.key, recalled.name, recalled.id)
             self._over(seq, source, outcome)
 
     def _parted(self, transfer: Any, outcome: tuple[Any, ...]) -> None:
@@ -199,25 +204,57 @@ class UploadJob(Job):
         condition = self._conditions.pop(seq, ()) if self._conditions else ()
         if error is not None and condition:
             error = late_error(source.key, condition, error)
-        if error is None and self._remove and self.stopped:
-            error = move_error(f"uploaded to s3://{self.context.bucket}/{source.key}", self.not_begun(source.key))
-        elif error is None and self._remove and type(source) is FileSource:
-            try:
-                status = os.stat(source.path)
-                if status.st_mtime_ns != outcome[10] or status.st_size != outcome[8]:
-                    raise SourceChanged(
-                        f"{source.path!r} was written to after it was sent; it was uploaded as it was, and kept",
-                        path=source.path,
-                    )
-                os.unlink(source.path)
-            except SourceChanged as changed:
-                error = changed
-            except OSError as reason:
-                error = SourceError(
-                    f"uploaded, but cannot remove {source.path!r}: {reason.strerror}", path=source.path
-                )
+        ledger = self.ledger
+        if error is None and self._remove and type(source) is FileSource:
+            if ledger is None:
+                error = self._kept(source) or _remove(source.path, outcome)
+            else:  # first on record: another run must know that what is gone has arrived
+                ledger.stored(seq, outcome[8], outcome[9], partial(self._stored, seq, source, outcome))
+                return
+        elif error is None and self._remove:
+            error = self._kept(source)
+        elif error is not None and ledger is not None and type(source) is FileSource:
+            before = ledger.was_stored(seq)
+            if before is not None and not os.path.lexists(source.path):
+                self.request(Kind.HEAD, source.key, 0, 0, self._moved_before, (seq, source, outcome, error, before))
+                return
+        self._end(seq, source, outcome, error)
+
+    def _kept(self, source: Any) -> S3EngineError | None:
+        """Why the source stays, though it is stored."""
+        if not self.stopped:
+            return None
+        return move_error(f"uploaded to s3://{self.context.bucket}/{source.key}", self.not_begun(source.key))
+
+    def _stored(self, seq: int, source: Any, outcome: tuple[Any, ...], failure: JournalError | None) -> None:
+        self._end(seq, source, outcome, failure or self._kept(source) or _remove(source.path, outcome))
+
+    def _moved_before(self, state: Any, task: Task, outcome: tuple[Any, ...]) -> None:
+        """An earlier run stored it and removed the source, and could not say so any more."""
+        seq, source, failed, error, before = state
+        found = outcome[10]
+        if outcome[11] is None and (found.size_bytes, found.etag) == before:
+            self._end(seq, source, (*failed[:8], *before, None, None, "", LENGTH_ONLY), None)
+        else:
+            self._end(seq, source, failed, error)
+
+    def _end(self, seq: int, source: Any, outcome: tuple[Any, ...], error: S3EngineError | None) -> None:
         path = source.path if type(source) is FileSource else ""
         self.report(seq, source.key, outcome, target=path, error=error)
+
+
+def _remove(path: str, outcome: tuple[Any, ...]) -> S3EngineError | None:
+    """Remove a file that was sent, if it is still the one; else why not."""
+    try:
+        status = os.stat(path)
+        if status.st_mtime_ns != outcome[10] or status.st_size != outcome[8]:
+            return SourceChanged(
+                f"{path!r} was written to after it was sent; it was uploaded as it was, and kept", path=path
+            )
+        os.unlink(path)
+    except OSError as reason:
+        return SourceError(f"uploaded, but cannot remove {path!r}: {reason.strerror}", path=path)
+    return None
 
 
 def check_key(key: str) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from s3engine.checksums import available
 from s3engine.errors import ChecksumMismatch
 from s3engine.integrity.choice import Checking
 from s3engine.jobs.base import Job
@@ -45,6 +46,26 @@ class FileInParts(MultipartTransfer):
             if self._full_object:
                 headers = (*headers, ("x-amz-checksum-type", "FULL_OBJECT"))
         self.create(headers)
+
+    @property
+    def state_of_source(self) -> str:
+        """Size and time of the last write."""
+        return f"{self.plan.size_bytes} bytes, {self.mtime_ns}"
+
+    @property
+    def choices(self) -> str:
+        """The algorithm, and whether it describes the whole."""
+        return f"{self._algorithm} whole" if self._full_object else self._algorithm
+
+    def adopt(self, choices: str, part_bytes: int) -> bool:
+        """With the algorithm that the upload was created with, if it can be computed here."""
+        algorithm, _, whole = choices.partition(" ")
+        if algorithm and not available(algorithm):
+            return False
+        super().adopt(choices, part_bytes)
+        self._algorithm, self._full_object = algorithm, bool(whole)
+        self._sums = [""] * self.plan.count
+        return True
 
     def part_task(self, index: int) -> Task:
         """Every part checks that the file is still the one that was planned."""

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 from s3engine.errors import JournalMismatch
 from s3engine.jobs.base import Job
 from s3engine.journal.identity import Identity, check_identity
+from s3engine.journal.ledger import JournalLedger
 from s3engine.journal.lock import JournalLock
 from s3engine.journal.records import Row, error_from, item_from, rejected_row, row_of, sql_text, text_from
-from s3engine.journal.store import BYTES, DONE, FAILED, REJECTED, get_meta, open_store
+from s3engine.journal.store import BYTES, DONE, FAILED, INFO, REJECTED, get_meta, open_store
 from s3engine.journal.writer import Writer
 from s3engine.report import RequestReport
 from s3engine.sources import Rejected
+from s3engine.transport import ObjectInfo
 
 if TYPE_CHECKING:
     from s3engine.journal.book import Journal
@@ -32,7 +34,7 @@ _PAGE = 500
 _REMEMBERED = 131_072  # as many as a KeyGuard knows for certain
 _MAY_REPEAT = 5000  # items that an input may give again after it was positioned
 _REJECT = "UPDATE objects SET error = ?, message = ? WHERE id = ?"
-_ROW = "id, kind, key, path, size, etag, extra, error, message"
+_ROW = "id, kind, key, path, size, etag, extra, error, message, stored"
 
 
 class JournalRun:
@@ -49,7 +51,8 @@ class JournalRun:
         self._folder = os.getcwd()
         self._rows: dict[int, int] = {}  # of the items under way: row by seq
         self._seq = 0
-        self._closing = False
+        # An object that was written again is what is wanted now; what deletes is never that free.
+        self._takes_what_is_there = identity.get("operation") in ("download", "copy")
         self._job: Job | None = None
         self._told: Callable[[], None] = lambda: None
         self._lock = JournalLock(journal.path)
@@ -64,6 +67,7 @@ class JournalRun:
             self._lock.release()
             raise
         self._writer = Writer(connection, journal.path)
+        self._ledger = JournalLedger(self._writer, lambda seq: self._rows.get(seq, 0), self._last_row)
 
     def _begin(self, connection: Any, identity: Identity) -> None:
         recorded = json.loads(get_meta(connection, "identity", "{}"))
@@ -97,6 +101,9 @@ class JournalRun:
         self._told = turned
         job.turned = self._turned
         job.settled = self._settled
+        job.ledger = self._ledger
+        for transfer, key, upload_id in self._ledger.orphans():
+            job.abort_upload(key, upload_id, transfer)
         self._writer.wake = self._wake
         if self._last_row:
             rows = self._read(
@@ -142,12 +149,16 @@ class JournalRun:
                 f"SELECT {_ROW} FROM objects WHERE id > ? AND id <= ? AND kind != ? AND {wanted} ORDER BY id LIMIT ?",
                 (after, self._last_row, BYTES, _PAGE),
             )
-            for row_id, kind, key, path, size, etag, extra, error, message in rows:
+            for row_id, kind, key, path, size, etag, extra, error, message, stored in rows:
                 after = row_id
+                if stored:
+                    self._ledger.stored_before(self._seq, size, etag)
                 # Of two with one target the first one stands, in this run too.
                 if kind == REJECTED or error == "DuplicateKey":
                     text = text_from(message or "rejected when the input was read")
                     yield self._out(row_id, Rejected(text_from(key), error_from(error or "TransferError", text)))
+                elif kind == INFO and error == "PreconditionFailed" and self._takes_what_is_there:
+                    yield self._out(row_id, ObjectInfo(text_from(key), -1))
                 else:
                     yield self._out(row_id, item_from(kind, key, path, size, etag, extra))
             if len(rows) < _PAGE:
@@ -210,6 +221,8 @@ class JournalRun:
 
     def _out(self, row_id: int, item: Any) -> Any:
         self._rows[self._seq] = row_id
+        if row_id <= self._last_row:
+            self._ledger.load(self._seq, row_id)
         self._seq += 1
         return item
 
@@ -233,6 +246,7 @@ class JournalRun:
                 self._emit(entry)
             else:
                 entry()  # type: ignore[operator]
+                self._wake()  # it may have left something to be sent
         failure = self._writer.failure
         job = self._job
         if failure is not None and job is not None and not job.broken:

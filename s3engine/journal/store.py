@@ -32,13 +32,13 @@ CREATE TABLE objects (
     verified TEXT NOT NULL DEFAULT '', target TEXT NOT NULL DEFAULT '', error TEXT, message TEXT
 );
 CREATE TABLE transfers (
-    id INTEGER PRIMARY KEY, object INTEGER NOT NULL, kind TEXT NOT NULL, bucket TEXT NOT NULL, key TEXT NOT NULL,
-    name TEXT NOT NULL, source TEXT NOT NULL, part_bytes INTEGER NOT NULL, note TEXT NOT NULL,
-    dropped INTEGER NOT NULL DEFAULT 0
+    id INTEGER PRIMARY KEY, object INTEGER NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL,
+    source TEXT NOT NULL, part_bytes INTEGER NOT NULL, note TEXT NOT NULL, dropped INTEGER NOT NULL DEFAULT 0
 );
+CREATE INDEX transfers_of ON transfers (object);
 CREATE TABLE parts (
     transfer INTEGER NOT NULL, number INTEGER NOT NULL, etag TEXT NOT NULL, checksum TEXT NOT NULL,
-    size INTEGER NOT NULL, PRIMARY KEY (transfer, number)
+    size INTEGER NOT NULL, verified TEXT NOT NULL, PRIMARY KEY (transfer, number)
 ) WITHOUT ROWID;
 """
 

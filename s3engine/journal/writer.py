@@ -15,7 +15,7 @@ from typing import Any
 from s3engine.errors import Cancelled, JournalError
 from s3engine.report import RequestReport
 
-__all__ = ["Writer"]
+__all__ = ["Then", "Writer"]
 
 _PERIOD_S = 0.01
 _CHUNK = 2000  # entries of a transaction

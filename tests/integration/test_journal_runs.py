@@ -23,6 +23,7 @@ from tests.faults import FaultProxy
 from tests.helpers import S3Probe
 
 MIB = 1024 * 1024
+PART_BYTES = 5 * MIB
 Command = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -52,6 +53,17 @@ class Counting:
 
     def count(self, text: bytes) -> int:
         return sum(head.startswith(text) for head in list(self.heads))
+
+
+    def parts(self) -> int:
+        """Whole parts that were begun to be sent (what asks the store for its checksums sends some bytes only)."""
+        length = f"content-length: {PART_BYTES}\r\n".encode()
+        return sum(b"partNumber=" in head and length in head.lower() for head in list(self.heads))
+
+
+    def ranges(self) -> int:
+        """Ranges that were asked for."""
+        return sum(b"\r\nrange: bytes=" in head.lower() for head in list(self.heads))
 
 
 @pytest.fixture
@@ -101,6 +113,17 @@ def states(path: Path) -> Counter[int]:
         rows = connection.execute("SELECT key, state FROM objects").fetchall()
     assert len({key for key, _ in rows}) == len(rows), "an object stands twice in the journal"
     return Counter(state for _, state in rows)
+
+
+def parts_on_record(path: Path) -> int:
+    """Of the large object under way."""
+    if not path.exists():
+        return 0
+    with closing(sqlite3.connect(path)) as connection:
+        try:
+            return int(connection.execute("SELECT count(*) FROM parts").fetchone()[0])
+        except sqlite3.OperationalError:  # its tables are being made
+            return 0
 
 
 def test_parent_killed_three_times(tmp_path: Path, counting: Counting, probe: S3Probe, bucket: str) -> None:
@@ -218,3 +241,49 @@ def test_job_from_a_listing_is_done_once(
         with pytest.raises(JournalMismatch, match=f"input was 's3://{bucket}/p/' and is 's3://{bucket}/p' now"):
             begin(engine, "p")
     assert Journal(journal).counts()[:3] == (30, 0, 0)
+
+
+def test_large_upload_killed_at_half(
+    tmp_path: Path, counting: Counting, probe: S3Probe, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run sends the parts that were not there: less than 55 % of the bytes, and the object is equal."""
+    monkeypatch.setenv("S3ENGINE_PART_SIZE_BYTES", str(PART_BYTES))
+    path, journal = tmp_path / "large", tmp_path / "journal"
+    body = os.urandom(100 * MIB)
+    path.write_bytes(body)
+    command = (
+        "cp", str(path), f"s3://{bucket}/large", "--journal", str(journal), "--endpoint-url",
+        counting.proxy.endpoint_url, "--workers", "2", "-n", "2", "--quiet",
+    )  # fmt: skip
+    parts = 100 * MIB // PART_BYTES
+    kill_when(s3engine(*command), lambda: parts_on_record(journal) >= parts // 2)
+    first = counting.parts()
+    assert finished(*command) == (0, "", "")
+    again = counting.parts() - first
+    assert again < 0.55 * parts, f"{again} of {parts} parts after {first}"
+    assert probe.get(bucket, "large") == body
+    assert states(journal) == {1: 1}
+
+
+def test_large_download_killed_at_half(
+    tmp_path: Path, counting: Counting, probe: S3Probe, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run fetches the ranges that were not there: less than 55 % of the bytes, and the file is equal."""
+    monkeypatch.setenv("S3ENGINE_PART_SIZE_BYTES", str(PART_BYTES))
+    path, journal = tmp_path / "out" / "large", tmp_path / "journal"
+    body = os.urandom(100 * MIB)
+    probe.put(bucket, "large", body)
+    command = (
+        "cp", f"s3://{bucket}/large", f"{path.parent}/", "--journal", str(journal), "--endpoint-url",
+        counting.proxy.endpoint_url, "--workers", "2", "-n", "2", "--quiet",
+    )  # fmt: skip
+    parts = 100 * MIB // PART_BYTES
+    kill_when(s3engine(*command), lambda: parts_on_record(journal) >= parts // 2)
+    assert not path.exists()
+    first = counting.ranges()
+    assert finished(*command) == (0, "", "")
+    again = counting.ranges() - first
+    assert again < 0.55 * parts, f"{again} of {parts} ranges after {first}"
+    assert path.read_bytes() == body
+    assert os.listdir(path.parent) == ["large"]
+    assert states(journal) == {1: 1}

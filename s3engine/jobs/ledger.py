@@ -1,0 +1,86 @@
+"""What a job can have kept of large objects under way, so that another run goes on inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from s3engine.errors import (
+    AccessDenied,
+    Cancelled,
+    ChecksumMismatch,
+    ClockSkewed,
+    Conflict,
+    CredentialsExpired,
+    JournalError,
+    NetworkError,
+    NoCredentials,
+    S3EngineError,
+    ServerFault,
+    Throttled,
+    WorkerCrashed,
+)
+
+__all__ = ["KeptPart", "Ledger", "Recalled", "passes"]
+
+_PASSING = (
+    AccessDenied, Cancelled, ClockSkewed, Conflict, CredentialsExpired, JournalError, NetworkError, NoCredentials,
+    ServerFault, Throttled, WorkerCrashed,
+)  # fmt: skip
+
+
+def passes(error: S3EngineError | None) -> bool:
+    """Whether another run may go on where this error ended: nothing is wrong with source or object."""
+    return isinstance(error, _PASSING) and not isinstance(error, ChecksumMismatch)
+
+
+class KeptPart(NamedTuple):
+    """A part that arrived. ``checksum`` is ``"crc32:" + base64`` or "", ``verified`` as in RequestReport."""
+
+    etag: str
+    checksum: str
+    size_bytes: int
+    verified: str
+
+
+class Recalled(NamedTuple):
+    """What an earlier run left of one object."""
+
+    id: int
+    name: str
+    """The upload id, or the path of the temporary file."""
+    source: str
+    """What the source looked like; another text means another source."""
+    part_bytes: int
+    note: str
+    """What else the transfer wanted to be told."""
+    parts: dict[int, KeptPart]
+    """By index, from 0."""
+
+
+class Ledger(Protocol):
+    """Called in the supervisor's thread; nothing here waits."""
+
+    def again(self, seq: int) -> bool:
+        """Whether an earlier run may have begun this object."""
+
+    def stored(self, seq: int, size_bytes: int, etag: str, then: Callable[[JournalError | None], None]) -> None:
+        """The store has it; ``then(failure)`` is called when that is on record, or never will be."""
+
+    def was_stored(self, seq: int) -> tuple[int, str] | None:
+        """Size and ETag of what an earlier run stored of this object."""
+
+    def recall(self, seq: int) -> Recalled | None:
+        """What there is of an object; the second call finds nothing."""
+
+    def begin(self, seq: int, kind: str, key: str, name: str, source: str, part_bytes: int, note: str) -> int:
+        """A transfer is under way (``kind``: upload, download); returns the number it has in what follows."""
+
+    def part(self, transfer: int, index: int, part: KeptPart) -> None:
+        """One of its parts is there."""
+
+    def drop(self, transfer: int) -> None:
+        """It is not needed any more, and what is left of it is still to be removed."""
+
+    def forget(self, transfer: int) -> None:
+        """Nothing is left of it."""
