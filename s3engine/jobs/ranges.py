@@ -277,7 +277,7 @@ class FileFromRanges(PartsTransfer):
         error = mismatch(self.job.context.bucket, self.key, expected, came, self._before)
         if self._before is None:
             self._before = error
-            self._next = 0
+            self._next = self._given = 0
             self._have = frozenset()
             self._completing = False
             self.job.composite_ready(self)
