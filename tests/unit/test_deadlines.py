@@ -15,7 +15,9 @@ from urllib3.exceptions import HTTPError
 
 from s3engine import errors
 from s3engine.errors import S3EngineError
+from s3engine.interrupt import interrupt
 from s3engine.transport import Timeouts
+from s3engine_transports import timers
 from s3engine_transports.deadlines import DeadlineConnection, calling, pool_classes
 from s3engine_transports.timers import current_call
 
@@ -439,3 +441,59 @@ def test_calls_end(manager: urllib3.PoolManager, server: Server) -> None:
     server.serve(answer(2))
     for _ in range(2):
         assert manager.request("GET", f"http://127.0.0.1:{server.port}/").data == b"ok"
+
+
+# ---- the minimum rate, and calls that are ended from outside
+
+
+def drip(sock: socket.socket) -> None:
+    read_head(sock)
+    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+    for _ in range(60):
+        sock.sendall(b"x")
+        time.sleep(0.05)
+
+
+def test_drip_below_the_minimum_rate_ends(
+    manager: urllib3.PoolManager, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes that come so slowly that no other timer minds them end as TooSlow."""
+    monkeypatch.setattr(timers, "MIN_RATE_WINDOW_S", 0.5)
+    server.serve(drip)
+    failing(errors.TooSlow, 2.5, manager, server, PATIENT)
+
+
+def test_drip_by_design_is_waited_for(
+    manager: urllib3.PoolManager, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The minimum rate does not hold for the answers of COPY and COMPLETE."""
+    monkeypatch.setattr(timers, "MIN_RATE_WINDOW_S", 0.3)
+
+    def slow(sock: socket.socket) -> None:
+        read_head(sock)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n")
+        for _ in range(20):
+            sock.sendall(b" ")
+            time.sleep(0.05)
+
+    server.serve(slow)
+    with calling(PATIENT, unhurried=True):
+        assert manager.request("POST", f"http://127.0.0.1:{server.port}/").data == b" " * 20
+
+
+@pytest.mark.parametrize("stage", ["waiting", "receiving"])
+def test_call_is_ended_from_another_thread(manager: urllib3.PoolManager, server: Server, stage: str) -> None:
+    """A thread that is blocked at its socket is woken at once, whatever its timers say."""
+
+    def silent(sock: socket.socket) -> None:
+        read_head(sock)
+        if stage == "receiving":
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx")
+        server.over.wait(10)
+
+    server.serve(silent)
+    me = threading.get_ident()
+    waker = threading.Timer(0.3, lambda: interrupt([me]))
+    waker.start()
+    failing(errors.ConnectionLost, 3.0, manager, server, PATIENT)
+    waker.join()

@@ -68,6 +68,7 @@ class Call:
     def interrupt(self) -> None:
         """End the call, from another thread."""
         self._interrupted = True
+        self.note(ConnectionLost("the call was ended from outside"))
         if self.sock is not None:
             shut_down(self.sock)
 
@@ -170,7 +171,6 @@ class Call:
         Raises TimeoutError, with the error it stands for in ``failure``.
         """
         if self._interrupted:
-            self.note(ConnectionLost("the call was ended from outside"))
             raise TimeoutError("ended from outside")
         now = time.monotonic()
         timeouts = self.timeouts
