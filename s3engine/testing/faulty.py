@@ -29,7 +29,8 @@ class Fault(NamedTuple):
 
     action: str
     """``exit`` and ``segfault`` end the process; ``raise:Throttled`` raises that class of s3engine.errors;
-    ``block:1.5`` sleeps so many seconds before the call goes on."""
+    ``block:1.5`` sleeps so many seconds before the call goes on; ``memory`` raises MemoryError; ``limit:1000000`` lets
+    the process have so many more bytes of address space from now on, and the call goes on."""
     operation: str = "*"
     """A method of Transport, or ``open`` for the making of the transport; ``*``: any method."""
     key: str = "*"
@@ -127,10 +128,23 @@ def _act(action: str, key: str) -> None:
         time.sleep(10)  # delivered by now
     elif name == "block":
         time.sleep(float(value))
+    elif name == "memory":
+        raise MemoryError(f"MemoryError was ordered for {key!r}")
+    elif name == "limit":
+        _limit_memory(int(value))
     elif name == "raise":
         raise getattr(errors, value)(f"{value} was ordered for {key!r}", key=key)
     else:
         raise ConfigError(f"unknown fault {action!r}")
+
+
+def _limit_memory(more_bytes: int) -> None:
+    import resource
+
+    with open("/proc/self/statm", encoding="ascii") as file:  # Linux alone; macOS does not keep to the limit either
+        used_bytes = int(file.read().split()[0]) * resource.getpagesize()
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used_bytes + more_bytes, hard))
 
 
 def _key_of(operation: str, args: tuple[Any, ...]) -> str:
