@@ -136,9 +136,11 @@ def run_cell(
             row.elapsed_s = time.monotonic() - started_s
             row.extra_s = row.elapsed_s - normal_s
         row.strokes = stage.strokes - before
-        if not (around or run):
+        if not (around or run or case.inside):
             row.strokes = sum(proxy.log.faults.values())
         _judge(row, case, outcomes)
+        if case.inside:
+            row.strokes = row.failed  # nothing else tells of it
         truth = operation.verify(cell, outcomes)
         row.lost += cell.findings.lost + truth.lost
         row.wrong += cell.findings.wrong + truth.wrong

@@ -37,6 +37,11 @@ def every(count: int, fault: Fault, burst: int = 1) -> Plan:
     )
 
 
+def first_of_every(count: int, fault: Fault) -> Plan:
+    """The first of each ``count`` requests gets the fault."""
+    return lambda _connection_no, request_no, _head: fault if request_no % count == 1 else None
+
+
 def every_connection(count: int, fault: Stall | StallHead | Latency | Reset | ResetAt) -> Plan:
     """Each ``count``-th connection gets the fault before a request of it was read whole, beginning with the first."""
     return lambda connection_no, request_no, _head: fault if not request_no and connection_no % count == 1 else None

@@ -43,6 +43,9 @@ def _feed(exchange: RawExchange[Any], answer: bytes, cuts: list[int] | None = No
     return exchange.feed(memoryview(b"")) if close else False
 
 
+ETAG = 'ETag: "e"'
+
+
 def _answer(status: int, body: bytes = b"", *lines: str) -> bytes:
     head = "\r\n".join([f"HTTP/1.1 {status} Reason", *lines, f"Content-Length: {len(body)}"])
     return head.encode("latin-1") + b"\r\n\r\n" + body
@@ -221,15 +224,42 @@ def test_whole_object() -> None:
     assert ("content-type", "text/x") in result.headers
 
 
+def test_a_page_is_no_object() -> None:
+    """A good answer without an ETag and without any header of S3 is a web server's page, not an object."""
+    exchange = ops.get_object("bucket", "key", MemorySink())
+    assert _feed(exchange, _answer(200, b"Welcome to our Wi-Fi", "Content-Type: text/html"))
+    with pytest.raises(errors.NotS3):
+        exchange.result()
+
+
+def test_an_object_without_an_etag() -> None:
+    """A store that gives objects no ETag is known by its other headers."""
+    result, body = _got(_get, _answer(200, BODY, "x-amz-request-id: R"))
+    assert (result.etag, body) == ("", BODY)
+
+
+def test_a_page_in_answer_to_a_delete() -> None:
+    """An object is not gone because a login page came with a good status."""
+    for good in (_answer(204), _answer(200), _answer(200, b"<DeleteResult/>")):
+        exchange = ops.delete_object("bucket", "key")
+        _feed(exchange, good)
+        exchange.result()
+    for page in (b"<html>hello", b"<!DOCTYPE html><html>", b"hello"):
+        exchange = ops.delete_object("bucket", "key")
+        assert _feed(exchange, _answer(200, page))
+        with pytest.raises(errors.NotS3):
+            exchange.result()
+
+
 @pytest.mark.parametrize("status", [200, 206])
 def test_range_answer(status: int) -> None:
     """A 206, and a 200 with Content-Range, is the range it says."""
-    result, body = _got(_ranged, _answer(status, BODY[10:20], "Content-Range: bytes 10-19/256"))
+    result, body = _got(_ranged, _answer(status, BODY[10:20], ETAG, "Content-Range: bytes 10-19/256"))
     assert body == BODY[10:20]
     assert (result.offset, result.size_bytes, result.total_bytes) == (10, 10, 256)
 
 
-@pytest.mark.parametrize("answer", [_answer(200, BODY), _chunked(BODY[:11], BODY[11:])])
+@pytest.mark.parametrize("answer", [_answer(200, BODY, ETAG), _chunked(BODY[:11], BODY[11:])])
 def test_ignored_range_is_trimmed(answer: bytes) -> None:
     """A store that sends the whole object in answer to a range: sink and result see only what was asked for."""
     result, body = _got(_ranged, answer)
@@ -252,7 +282,7 @@ def test_range_that_ends_behind_the_object() -> None:
     """As in HTTP, a range may end behind the object: what is there is the answer."""
     result, body = _got(
         lambda: ops.get_object("bucket", "key", MemorySink(), first=250, last=999),
-        _answer(206, BODY[250:], "Content-Range: bytes 250-255/256"),
+        _answer(206, BODY[250:], ETAG, "Content-Range: bytes 250-255/256"),
     )
     assert body == BODY[250:]
     assert result.total_bytes == 256

@@ -57,7 +57,11 @@ def get(exchange: RawExchange[Any], clock: Clock) -> GetResult:
     """GetObject; the body went to the sink."""
     if exchange.status not in (200, 206):
         raise failure(exchange, clock)
-    return exchange.get_result()
+    found = exchange.get_result()
+    if not found.etag and not any(name.startswith("x-amz-") for name in exchange.headers):
+        # The page of a proxy or a login, with a good status. The body is dropped: what fails leaves no file.
+        raise _no_s3_answer(exchange)
+    return found
 
 
 def head(answer: Answered, clock: Clock) -> HeadResult:
@@ -104,12 +108,8 @@ def from_xml(answer: Answered, clock: Clock, read: Callable[[bytes], R]) -> R:
     try:
         return read(body)
     except (xml.BadXml, KeyError, ValueError) as error:
-        start = body[:1000].lower()
-        if b"<!doctype" in start or start.startswith(b"<html") or (body and not body.startswith(b"<")):
-            raise NotS3(
-                f"{answer.describe()}: the answer is no S3 answer. Is the endpoint an S3 endpoint?",
-                status=answer.status, **answer.where(),
-            ) from error  # fmt: skip
+        if _is_page(body):
+            raise _no_s3_answer(answer) from error
         raise _cut(answer) from error
 
 
@@ -141,6 +141,21 @@ def nothing(answer: Answered, clock: Clock) -> None:
     """Operations that answer with a status alone."""
     if not 200 <= answer.status < 300:
         raise failure(answer, clock)
+    if answer.content and _is_page(answer.content.lstrip()):
+        raise _no_s3_answer(answer)
+
+
+def _is_page(body: bytes) -> bool:
+    """Whether this is what a web server or a login page says, and no XML of a store."""
+    start = body[:1000].lower()
+    return b"<!doctype" in start or start.startswith(b"<html") or (bool(body) and not body.startswith(b"<"))
+
+
+def _no_s3_answer(answer: Answered) -> NotS3:
+    return NotS3(
+        f"{answer.describe()}: the answer is no S3 answer. Is the endpoint an S3 endpoint?",
+        status=answer.status, **answer.where(),
+    )  # fmt: skip
 
 
 def _cut(answer: Answered) -> ServerFault:
