@@ -44,7 +44,7 @@ def test_a_fault_of_the_line(stage: Stage, fault: str) -> None:
     wanted = [(operation, case) for operation, case, *_ in cells([fault], []) if not case.for_good]
     assert wanted
     with ThreadPoolExecutor(4) as threads:
-        rows = list(threads.map(lambda pair: run_cell(stage, *pair, objects_of(pair[0], OBJECTS)), wanted))
+        rows = list(threads.map(lambda cell: run_cell(stage, cell[0], cell[1], objects_of(cell[0], OBJECTS)), wanted))
     assert {f"{row.operation}: {problem}" for row in rows for problem in row.problems} == set()
     assert sum(row.done for row in rows) > 0
 
