@@ -25,6 +25,7 @@ class FaultProxy:
         self.log = Log()
         self.port = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._quit: asyncio.Event | None = None
@@ -53,9 +54,15 @@ class FaultProxy:
     def refuse(self, seconds: float) -> None:
         """Close the listener for so long, and all connections; from any thread, at once. Again: begins anew."""
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._refuse, seconds)
+        if threading.current_thread() is self._thread:
+            self._refuse(seconds)
+        else:
+            self._loop.call_soon_threadsafe(self._refuse, seconds)
 
     def _refuse(self, seconds: float) -> None:
+        # The listener at once: who is told of it by a reset may come back before this loop turns.
+        if self._server is not None:
+            self._server.close()
         self._refused_until_s = asyncio.get_running_loop().time() + seconds
         self._closed.set()
 
@@ -67,7 +74,7 @@ class FaultProxy:
         self._loop = loop
         while not self._quit.is_set():
             self._closed.clear()
-            server = await self._listen()
+            server = self._server = await self._listen()
             self._ready.set()
             closed = asyncio.create_task(self._closed.wait())
             await asyncio.wait({quitting, closed}, return_when=asyncio.FIRST_COMPLETED)
