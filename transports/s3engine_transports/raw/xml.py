@@ -135,7 +135,10 @@ def read_list_page(body: bytes) -> ListPage:
 
 def _size(text: str) -> int:
     # The length first: int() takes time by the square of it.
-    size = int(text) if len(text) < 24 else -1
+    try:
+        size = int(text) if len(text) < 24 else -1
+    except ValueError:
+        size = -1
     if not 0 <= size <= _MAX_SIZE:
         raise BadXml(f"{text[:24]!r} is no size of an object")
     return size
@@ -164,7 +167,7 @@ def read_parts(body: bytes) -> PartsPage:
     for child in root:
         if _local(child.tag) == "Part":
             part = _fields(child)
-            number, size = _size(part["PartNumber"]), _size(part.get("Size") or "0")
+            number, size = _size(part.get("PartNumber", "")), _size(part.get("Size") or "0")
             parts.append(CompletedPart(number, part.get("ETag", "").strip('"'), size))
     if not _is_truncated(fields):
         return PartsPage(parts, "")
@@ -183,10 +186,10 @@ def read_uploads(body: bytes) -> UploadsPage:
     for child in root:
         if _local(child.tag) == "Upload":
             upload = _fields(child)
-            key = upload.get("Key", "")
-            uploads.append(
-                UploadInfo(unquote_plus(key) if encoded else key, upload["UploadId"], upload.get("Initiated", ""))
-            )
+            key, upload_id = upload.get("Key", ""), upload.get("UploadId", "")
+            if not upload_id:
+                raise BadXml(f"the upload of {key[:80]!r} has no UploadId")
+            uploads.append(UploadInfo(unquote_plus(key) if encoded else key, upload_id, upload.get("Initiated", "")))
     if not _is_truncated(fields):
         return UploadsPage(uploads, "", "")
     marker = fields.get("NextKeyMarker", "")
