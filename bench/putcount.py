@@ -31,15 +31,14 @@ class _End:
 class PutCounter:
     """Relays 127.0.0.1 to ``upstream``. ``puts`` counts by path what was handed to a server that took the connection.
 
-    Bodies must not hold "PUT /". While nobody listens at ``upstream`` connections are closed at once.
+    Bodies must not hold "PUT /". While nobody listens at ``upstream`` nobody listens here: connecting is refused.
     """
 
     def __init__(self, upstream: int) -> None:
         self.upstream = upstream
         self.puts: Counter[str] = Counter()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self._listener.setblocking(False)
-        self.port: int = self._listener.getsockname()[1]
+        self.port = 0
+        self._listener: socket.socket | None = self._listening()
         self._selector = selectors.DefaultSelector()
         self._quit = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -54,11 +53,30 @@ class PutCounter:
         self._quit.set()
         self._thread.join(10)
 
+    def _listening(self) -> socket.socket:
+        listener = socket.create_server(("127.0.0.1", self.port), backlog=1024)
+        listener.setblocking(False)
+        self.port = listener.getsockname()[1]
+        return listener
+
+    def _look_for_upstream(self) -> None:
+        try:
+            socket.create_connection(("127.0.0.1", self.upstream), timeout=2).close()
+        except OSError:
+            return
+        self._listener = self._listening()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+
     def _serve(self) -> None:
+        assert self._listener is not None
         self._selector.register(self._listener, selectors.EVENT_READ)
         while not self._quit.is_set():
-            for key, mask in self._selector.select(0.2):
+            if self._listener is None:
+                self._look_for_upstream()
+            for key, mask in self._selector.select(0.1):
                 end: _End | None = key.data
+                if end is None and self._listener is None:
+                    continue
                 if end is None:
                     self._accept()
                     continue
@@ -72,10 +90,12 @@ class PutCounter:
         for key in list(self._selector.get_map().values()):
             if key.data is not None:
                 key.data.sock.close()
-        self._listener.close()
+        if self._listener is not None:
+            self._listener.close()
         self._selector.close()
 
     def _accept(self) -> None:
+        assert self._listener is not None
         try:
             near, _ = self._listener.accept()
         except OSError:
@@ -83,6 +103,9 @@ class PutCounter:
         try:
             far = socket.create_connection(("127.0.0.1", self.upstream), timeout=2)
         except OSError:
+            self._selector.unregister(self._listener)
+            self._listener.close()
+            self._listener = None
             near.close()
             return
         one, two = _End(near, to_server=True), _End(far, to_server=False)

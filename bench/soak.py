@@ -115,7 +115,8 @@ class Job:
         objects = self.given.objects
         parents, servers = self.given.kill_parent, self.given.restart_server
         steps = [(objects * (step + 1) // (parents + 1), self._kill_parent) for step in range(parents)]
-        steps += [(objects * (2 * step + 1) // (2 * servers), self._restart_server) for step in range(servers)]
+        # Apart from the kills: a command that starts while nobody answers gives up, as it should.
+        steps += [(objects * (step + 1) // (servers + 1), self._restart_server) for step in range(servers)]
         for count, stroke in sorted(steps, key=lambda step: step[0]):
             while len(self.relay.puts) < count:
                 if self.over.wait(0.01):

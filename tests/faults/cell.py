@@ -159,8 +159,11 @@ def _outcomes(row: Row, cell: Cell, reported: Iterator[Outcome]) -> dict[str, S3
     watch = threading.Timer(HANGS_AFTER_S, cancel)
     watch.daemon = True
     watch.start()
+    found: list[Outcome] = []
     try:
-        found = list(reported)
+        found.extend(reported)
+    except Exception as error:  # noqa: BLE001  (a batch that ends by itself is a finding, not the end of the table)
+        row.lost.append(f"the batch ended with {type(error).__name__}: {error}")
     finally:
         watch.cancel()
     if hung.is_set():

@@ -175,7 +175,11 @@ _WENT = (ConnectFailed, ConnectionLost, TruncatedBody, RequestTimeout, ServerFau
 EVENTS: tuple[tuple[Case, Around | None, Runner | None], ...] = (
     (_slow("worker killed", _BY_WORKERS, (WorkerCrashed,)), _kill, None),
     (_slow("worker stopped", _BY_WORKERS, (RequestTimeout, ConnectionLost)), _stop, None),
-    (_slow("worker out of memory in a call", _BY_WORKERS, (TransferError,), *_OUT_OF_MEMORY), None, None),
+    # Without looking for a checksum, which the parent does: it is the workers that have no memory.
+    (
+        _slow("worker out of memory in a call", _BY_WORKERS, (TransferError,), *_OUT_OF_MEMORY, checksum="none"),
+        None, None,
+    ),
     (
         _slow("worker out of memory", _BY_WORKERS, (TransferError,), InWorker("limit:2000000", "open")), None, None,
     ),
