@@ -115,8 +115,6 @@ class Job:
         """The input of a job that destroys failed: nothing more was begun from then on."""
         self.destroys = False
         """What fails in the input stops this job; others go on with what they got."""
-        self.congested = False
-        """No item is admitted for the moment, so that what waits for an answer does not grow."""
         self.broken = False
         """The caller's own code failed on an item: the supervisor cancels the job."""
         self.turned: Callable[[], None] = _nothing
@@ -187,7 +185,7 @@ class Job:
             self.stop()
         ready = self._ready
         queue = self._queue
-        while len(ready) < count and queue and not self.cancelled and not self.congested:
+        while len(ready) < count and queue and not self.cancelled:
             item = queue.popleft()
             seq = self.seq
             self.seq = seq + 1

@@ -228,7 +228,7 @@ class CopyJob(Job):
         if not self.cancelled:
             self._deleter.flush()
             super().cancel()
-            self._deleter.close()
+            self._deleter.flush()
 
     def _refused(self, seq: int, key: str, error: S3EngineError) -> None:
         self.emit(

@@ -1,9 +1,8 @@
 """Delete: DeleteObjects of up to 1000 keys, a report per key.
 
 A key that comes with the ETag of a listing (or of the copy that was made of it) is deleted only while its object still
-has that ETag, where the store can do it. Whether it can is found out at the first such key of a bucket: DeleteObjects
-for this key alone, with an ETag that it cannot have. Refused: the store looks. Done: it does not, and the key was to
-be deleted anyway.
+has that ETag, where the store looks at it. A store that does not look deletes; one that refuses ETags gets the keys
+again without, and no ETags any more.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ __all__ = ["MAX_KEYS", "DeleteConditions", "DeleteJob", "KeyDeleter", "move_erro
 
 MAX_KEYS = 1000  # of one DeleteObjects
 _IN_FLIGHT = 64  # requests of a job
-_NOBODYS_ETAG = "00000000000000000000000000000000-0"  # no object has zero parts
 _NO_OUTCOME = (0, 0, 0.0, 0.0, 0.0, 0.0, 0, "", 0, "", None, None, "", "")
 
 Pair = tuple[str, str]
@@ -37,13 +35,13 @@ Deleted = Callable[[Any, tuple[Any, ...], "S3EngineError | None"], None]
 
 
 class DeleteConditions:
-    """What is known of one bucket: whether deletes there heed an ETag. Kept by the engine as long as it lives."""
+    """What is known of one bucket: whether deletes there take ETags. Kept by the engine as long as it lives."""
 
-    __slots__ = ("heeded",)
+    __slots__ = ("refused",)
 
     def __init__(self) -> None:
-        self.heeded: bool | None = None
-        """None: not known yet."""
+        self.refused = False
+        """The store does not take them, or does not know its own."""
 
 
 class KeyDeleter:
@@ -53,7 +51,7 @@ class KeyDeleter:
     ``finishes``: keys that are added after a cancel are still deleted, unless the job was stopped.
     """
 
-    __slots__ = ("_conditions", "_deleted", "_finishes", "_held", "_job", "_pairs", "_probing", "_request", "_states")
+    __slots__ = ("_conditions", "_deleted", "_finishes", "_job", "_pairs", "_request", "_states")
 
     def __init__(
         self, job: Job, deleted: Deleted, conditions: DeleteConditions | None, *, request: Request | None = None,
@@ -66,13 +64,11 @@ class KeyDeleter:
         self._finishes = finishes
         self._pairs: list[Pair] = []
         self._states: list[Any] = []
-        self._held: list[tuple[list[Pair], list[Any]]] = []  # until the store has shown whether it heeds ETags
-        self._probing = False
 
     @property
     def held(self) -> int:
         """Keys not sent yet."""
-        return len(self._pairs) + sum(len(pairs) for pairs, _ in self._held)
+        return len(self._pairs)
 
     def add(self, key: str, state: Any, etag: str = "") -> None:
         """Delete ``key``, soon; with ``etag`` only the object that has it."""
@@ -92,14 +88,6 @@ class KeyDeleter:
             self._states = []
             self._send(pairs, states)
 
-    def close(self) -> None:
-        """After a cancel: tell of what is held that it is not begun, unless it is still to be done."""
-        self.flush()
-        if self._closed:
-            held, self._held = self._held, []
-            for pairs, states in held:
-                self._send(pairs, states)
-
     @property
     def _closed(self) -> bool:
         return self._job.stopped or (self._job.cancelled and not self._finishes)
@@ -109,25 +97,28 @@ class KeyDeleter:
             for (key, _), state in zip(pairs, states, strict=True):
                 self._deleted(state, _NO_OUTCOME, self._job.not_begun(key))
             return
-        conditions = self._conditions
-        heeded = conditions is not None and conditions.heeded
-        if heeded is None and any(etag and not not_in_xml(key) for key, etag in pairs):
-            self._held.append((pairs, states))
-            if not self._probing:
-                self._probe()
-            return
-        if not heeded:
+        if self._conditions is None or self._conditions.refused:
             pairs = [(key, "") for key, _ in pairs]
         self._request(Kind.DELETE, "", 0, pairs, self._done, states)
 
     def _done(self, states: list[Any], task: Task, outcome: tuple[Any, ...]) -> None:
         failed = dict(outcome[10] or ())
+        again: list[tuple[Pair, Any]] = []
         for (key, etag), state in zip(task[5], states, strict=True):
             error = failed.get(key)
-            if etag and type(error) is PreconditionFailed:
+            if not etag or error is None:
+                self._deleted(state, outcome, error)
+            elif type(error) is PreconditionFailed:
                 self._request(Kind.HEAD, key, 0, 0, self._looked, (key, etag, state, outcome, error))
+            elif _refuses(error):
+                # AccessDenied may be about this key alone: on AWS a condition takes the right to read.
+                if self._conditions is not None and not isinstance(error, AccessDenied):
+                    self._conditions.refused = True
+                again.append(((key, ""), state))
             else:
-                self._deleted(state, outcome, None if etag and _is_gone(error) else error)
+                self._deleted(state, outcome, None if _is_gone(error) else error)
+        if again:
+            self._send([pair for pair, _ in again], [state for _, state in again])
 
     def _looked(self, about: tuple[str, str, Any, tuple[Any, ...], S3EngineError], task: Task, answer: Any) -> None:
         """What HEAD says of an object that is said to have another ETag."""
@@ -138,55 +129,12 @@ class KeyDeleter:
             # The store does not know its own ETag (it wants other quotes, or keeps two of them): of no use as a
             # condition. This is the object that was listed.
             if self._conditions is not None:
-                self._conditions.heeded = False
-            self._send([(key, etag)], [state])
+                self._conditions.refused = True
+            self._send([(key, "")], [state])
         else:
             text = f"{key!r} was written again after it was listed; it was kept (its ETag is no longer {etag})"
             context = {**error._context, "key": key}
             self._deleted(state, outcome, PreconditionFailed(text, **context))
-
-    # ---- whether the store looks at ETags
-
-    def _probe(self) -> None:
-        """Try the next key that can be tried, or send all if there is none."""
-        conditions = self._conditions
-        assert conditions is not None
-        self._probing = self._job.congested = False
-        while self._held and (self._closed or conditions.heeded is not None):
-            self._send(*self._held.pop(0))
-        if not self._held:
-            return
-        pairs, states = self._held[0]
-        index = next((n for n, (key, etag) in enumerate(pairs) if etag and not not_in_xml(key)), -1)
-        if index < 0:
-            # Nothing was found out by those that had an ETag: what is left of this batch has none.
-            self._held.pop(0)
-            if pairs:
-                self._send(pairs, states)
-            self._probe()
-            return
-        self._probing = self._job.congested = True
-        pair, state = pairs.pop(index), states.pop(index)
-        self._request(Kind.DELETE, "", 0, [(pair[0], _NOBODYS_ETAG)], self._probed, (pair, state))
-
-    def _probed(self, about: tuple[Pair, Any], task: Task, outcome: tuple[Any, ...]) -> None:
-        pair, state = about
-        conditions = self._conditions
-        assert conditions is not None
-        error = dict(outcome[10] or ()).get(pair[0])
-        again = False
-        if error is None:
-            conditions.heeded = False
-        elif isinstance(error, PreconditionFailed):
-            conditions.heeded = again = True
-        elif _refuses(error):
-            conditions.heeded = False
-            again = True
-        if again:
-            self._send([pair], [state])
-        else:
-            self._deleted(state, outcome, None if _is_gone(error) else error)
-        self._probe()
 
 
 def _is_gone(error: S3EngineError | None) -> bool:
@@ -246,7 +194,7 @@ class DeleteJob(Job):
         """Collected keys are not deleted any more."""
         if not self.cancelled:
             super().cancel()
-            self._deleter.close()
+            self._deleter.flush()
 
     def _deleted(self, state: tuple[int, str, int], outcome: tuple[Any, ...], error: S3EngineError | None) -> None:
         seq, key, size_bytes = state

@@ -132,7 +132,7 @@ class DownloadJob(Job):
             self.flush()
             super().cancel()
             if self._deleter is not None:
-                self._deleter.close()
+                self._deleter.flush()
 
     def temporary(self, wanted: _Wanted) -> tuple[str, str]:
         """Final and temporary path; makes the folder. Raises UnsafeKey, SinkError."""

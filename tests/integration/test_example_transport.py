@@ -67,7 +67,8 @@ def test_tape_has_a_line_for_each_request(
         moved = {line["key"]: line["bytes"] for line in lines if line["operation"] == operation}
         assert moved == {f"p/{name}": size_bytes for name, size_bytes in FILES.items()}
     counts = Counter(line["operation"] for line in lines)
-    assert (counts["put_object"], counts["get_object"], counts["delete_objects"]) == (3, 3, 1)
+    assert (counts["put_object"], counts["get_object"]) == (3, 3)
+    assert 1 <= counts["delete_objects"] <= 3  # keys that are listed late go in a request of their own
     assert counts["list_objects_v2"] >= 2
     assert all(line["bucket"] == bucket and line["error"] == "" and line["seconds"] > 0 for line in lines)
 

@@ -229,43 +229,39 @@ def test_what_was_written_again_is_kept() -> None:
     assert store.held == {"b": "newer"}
     assert type(errors.pop("b")) is PreconditionFailed
     assert errors == dict.fromkeys("acd")
-    assert conditions.heeded is True
-    assert [pair[1] for pair in store.deletes[0]] != ["tag"]
+    assert not conditions.refused
+    assert len(store.deletes) == 1
 
 
-@pytest.mark.parametrize("first", ["newer", ""])
-def test_first_key_tells_nothing_false(first: str) -> None:
-    """The key that is tried first may be another one by now, or gone: both are told for what they are."""
-    held = {"b": "tag"} | ({"a": first} if first else {})
-    store = Store(held)
-    errors = delete(store, listed("ab"), DeleteConditions())
-    assert errors["b"] is None
-    assert type(errors["a"]) is (PreconditionFailed if first else type(None))
-    assert store.held == ({"a": "newer"} if first else {})
+def test_store_that_does_not_look_deletes() -> None:
+    """Where the store does not look at ETags all keys are deleted, by one request."""
+    store = Store(dict.fromkeys("abc", "newer"), heeds=False)
+    assert delete(store, listed("abc"), DeleteConditions()) == dict.fromkeys("abc")
+    assert (store.held, len(store.deletes)) == ({}, 1)
 
 
-@pytest.mark.parametrize(
-    ("heeds", "refusal"),
-    [
-        (False, None), (True, NotSupported("no", code="NotImplemented")), (True, InvalidRequest("no", status=400)),
-        (True, AccessDenied("no right to read", status=403)),
-    ],
-)  # fmt: skip
-def test_store_that_cannot_deletes_all(heeds: bool, refusal: S3EngineError | None) -> None:
-    """Where the store does not heed ETags, or refuses them, all keys are deleted, and that is remembered."""
-    store = Store(dict.fromkeys("abc", "tag"), heeds=heeds, refusal=refusal)
+@pytest.mark.parametrize("refusal", [NotSupported("no", code="NotImplemented"), InvalidRequest("no", status=400)])
+def test_store_that_refuses_etags_gets_the_keys_without(refusal: S3EngineError) -> None:
+    """A store that does not take ETags is asked again without them, once, and that is remembered."""
+    store = Store(dict.fromkeys("abc", "tag"), refusal=refusal)
     conditions = DeleteConditions()
     assert delete(store, listed("abc"), conditions) == dict.fromkeys("abc")
-    assert store.held == {}
-    assert conditions.heeded is False
-    assert sum(etag != "" for pairs in store.deletes for _, etag in pairs) == 1
+    assert (store.held, len(store.deletes), conditions.refused) == ({}, 2, True)
     store.held["d"] = "tag"
     assert delete(store, listed("d"), conditions) == {"d": None}
-    assert store.deletes[-1] == [("d", "")]
+    assert store.deletes[2:] == [[("d", "")]]
+
+
+def test_no_right_to_read_does_not_switch_conditions_off() -> None:
+    """Keys whose ETag may not be looked at are deleted without it; others of the bucket keep their condition."""
+    store = Store(dict.fromkeys("abc", "tag"), refusal=AccessDenied("no right to read", status=403))
+    conditions = DeleteConditions()
+    assert delete(store, listed("abc"), conditions) == dict.fromkeys("abc")
+    assert (store.held, conditions.refused) == ({}, False)
 
 
 def test_error_of_one_key_is_not_taken_for_a_refusal() -> None:
-    """What is wrong with the key that is tried is its own error; the next one is tried."""
+    """What is wrong with one key is its own error, and no reason to leave conditions out."""
     store = Store(dict.fromkeys("abc", "tag"))
 
     def answer(task: Task) -> tuple[Any, ...]:
@@ -279,7 +275,7 @@ def test_error_of_one_key_is_not_taken_for_a_refusal() -> None:
     conditions = DeleteConditions()
     errors = run(DeleteJob(listed("abc"), "b", reports.append, conditions=conditions), answer, reports)
     assert str(errors["a"]) == "archived"
-    assert (errors["b"], errors["c"], conditions.heeded) == (None, None, True)
+    assert (errors["b"], errors["c"], conditions.refused) == (None, None, False)
 
 
 def test_store_that_does_not_know_its_own_etags() -> None:
@@ -295,7 +291,7 @@ def test_store_that_does_not_know_its_own_etags() -> None:
     conditions = DeleteConditions()
     errors = run(DeleteJob(listed("abc"), "b", reports.append, conditions=conditions), answer, reports)
     assert errors == dict.fromkeys("abc")
-    assert conditions.heeded is False
+    assert conditions.refused
 
 
 def test_plain_keys_are_deleted_as_they_are() -> None:
@@ -303,45 +299,5 @@ def test_plain_keys_are_deleted_as_they_are() -> None:
     store = Store(dict.fromkeys("ab", "tag"))
     conditions = DeleteConditions()
     assert delete(store, ["a", "b"], conditions) == dict.fromkeys("ab")
-    assert conditions.heeded is None
+    assert not conditions.refused
     assert all(etag == "" for pairs in store.deletes for _, etag in pairs)
-
-
-def test_many_batches_wait_for_one_answer() -> None:
-    """While it is tried whether the store heeds ETags no more than the queue is taken in, and none is lost."""
-    keys = [f"k{n}" for n in range(9000)]
-    store = Store(dict.fromkeys(keys, "tag"))
-    reports: list[RequestReport] = []
-    job = DeleteJob([ObjectInfo(key, 1, "tag") for key in keys], "b", reports.append, conditions=DeleteConditions())
-    job.start_reading()
-    first: list[Task] = []
-    while not first:
-        first = job.next_tasks(64)
-    for _ in range(50):
-        assert job.next_tasks(64) == []
-        time.sleep(0.001)
-    assert job._deleter.held <= 2000
-    for task in first:
-        job.done(task, store(task))
-    assert run_on(job, store, reports) == dict.fromkeys(keys)
-    assert store.held == {}
-
-
-def test_cancel_while_it_is_tried_tells_of_all() -> None:
-    """Keys that wait for the trial when the batch is cancelled are reported as not begun."""
-    store = Store(dict.fromkeys("abc", "tag"))
-    reports: list[RequestReport] = []
-    job = DeleteJob(listed("abc"), "b", reports.append, conditions=DeleteConditions())
-    job.start_reading()
-    sent: list[Task] = []
-    while not sent:
-        sent = job.next_tasks(64)
-    while len(job._queue) + job._deleter.held + len(sent) < 3:
-        time.sleep(0.001)
-    job.cancel()
-    for task in sent:
-        job.done(task, store(task))
-    assert job.finished
-    assert store.held == dict.fromkeys("abc", "tag")
-    assert sorted(report.key for report in reports) == ["a", "b", "c"]
-    assert all(isinstance(report.error, Cancelled) for report in reports)
