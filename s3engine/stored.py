@@ -9,7 +9,6 @@ one piece is its MD5, unless it is encrypted with a key of KMS or the customer, 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Callable, Iterable
@@ -33,6 +32,7 @@ _TYPE = "x-amz-checksum-type"
 _ENCRYPTION = "x-amz-server-side-encryption"
 _TELLING = frozenset((*_HEADERS, _TYPE, _ENCRYPTION, "x-amz-server-side-encryption-customer-algorithm"))
 _etag = re.compile(r"([0-9a-fA-F]{32})(?:-([1-9][0-9]{0,4}))?").fullmatch
+_number = re.compile(r"[1-9][0-9]{0,4}").fullmatch
 _DIRECTORY_BUCKET = "--x-s3"
 _MIB = 1024 * 1024
 # What clients cut uploads into: the AWS SDKs 8 or 5, rclone 5, MinIO 16, s3cmd 15, others round numbers.
@@ -92,9 +92,9 @@ def _parsed(algorithm: str, text: str, composite_type: bool) -> Stored:
     value, dash, parts = text.partition("-")
     try:
         raw = base64.b64decode(value, validate=True)
-    except binascii.Error:
+    except ValueError:  # no base64, or not even ASCII
         return NOTHING
-    if len(raw) != _SIZES[algorithm] or (dash and not (parts.isascii() and parts.isdigit() and int(parts))):
+    if len(raw) != _SIZES[algorithm] or (dash and not _number(parts)):
         return NOTHING
     if composite_type and not dash:  # of parts nobody knows the number of
         return NOTHING
@@ -124,12 +124,12 @@ def same_bytes(one: Headers, other: Headers) -> tuple[bool, str]:
         ours, theirs = first.get(header, ""), second.get(header, "")
         if not ours or not theirs:
             continue
-        if ours == theirs:
-            return True, algorithm
         values = (
-            _parsed(algorithm, ours, first.get("x-amz-checksum-type") == "COMPOSITE"),
-            _parsed(algorithm, theirs, second.get("x-amz-checksum-type") == "COMPOSITE"),
+            _parsed(algorithm, ours, first.get(_TYPE) == "COMPOSITE"),
+            _parsed(algorithm, theirs, second.get(_TYPE) == "COMPOSITE"),
         )
+        if ours == theirs and values[0].algorithm:
+            return True, algorithm
         # Checksums of parts differ with the size of the parts, and say nothing then.
         if all(value.algorithm and not value.parts for value in values):
             return False, algorithm

@@ -26,6 +26,9 @@ Call = Callable[[OpClass, str, Callable[[Any, Any], Any]], Any]
 _BODY = b"s3engine looks whether checksums are compared\n"
 _MD5 = hashlib.md5(_BODY, usedforsecurity=False).hexdigest()
 _WRONG = b"another body altogether"
+_REFUSED_FOR_A_CHECKSUM = frozenset(
+    ("BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch")
+)
 _FULL_OBJECT = ("x-amz-checksum-type", "FULL_OBJECT")
 
 
@@ -81,8 +84,9 @@ class _Asking:
 
         result = self._call(op, self._bucket, ask)
         if isinstance(result, S3EngineError):
+            # By its code: RequestTimeout, say, is a 400 too, and no answer to what was asked.
             refused = isinstance(result, (InvalidRequest, NotSupported)) or (
-                isinstance(result, ServerFault) and 400 <= result.status < 500
+                isinstance(result, ServerFault) and result.code in _REFUSED_FOR_A_CHECKSUM
             )
             if not refused:
                 raise result

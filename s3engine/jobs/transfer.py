@@ -324,8 +324,12 @@ class MultipartTransfer(PartsTransfer):
         """The argument of the task: see Kind.COMPLETE."""
         return (self.upload_id, [(index + 1, etag) for index, etag in enumerate(self._etags)])
 
-    def objection(self, outcome: tuple[Any, ...]) -> S3EngineError | None:
-        """Why a Complete that was answered well is none."""
+    def settle(self, outcome: tuple[Any, ...]) -> None:
+        """A Complete was answered well; ends in ``over``."""
+        self.over(None)
+
+    def disproves(self, index: int, etag: str) -> S3EngineError | None:
+        """Why a part that is listed with another ETag than it was answered with cannot be the one that was sent."""
         return None
 
     def _completed(self, state: Any, task: Task, outcome: tuple[Any, ...]) -> None:
@@ -334,7 +338,7 @@ class MultipartTransfer(PartsTransfer):
         error = outcome[11]
         if error is None:
             self.etag = outcome[9]
-            self.over(self.objection(outcome))
+            self.settle(outcome)
         elif type(error) is NotSupported and self.conditions:
             self.conditions = ()
             self.all_parts_done()
@@ -371,6 +375,10 @@ class MultipartTransfer(PartsTransfer):
             first, last = self.plan.span(number - 1)
             if size_bytes != last + 1 - first:
                 self.fail(error)
+                return
+            wrong = self.disproves(number - 1, etag)
+            if wrong is not None:
+                self.fail(wrong)
                 return
             self._etags[number - 1] = etag
         if marker:

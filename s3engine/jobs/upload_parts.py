@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from binascii import a2b_base64
 from collections.abc import Callable
 from typing import Any
 
 from s3engine.checksums import available
-from s3engine.errors import ChecksumMismatch
+from s3engine.errors import ChecksumMismatch, NotFound
 from s3engine.integrity.choice import Checking
 from s3engine.jobs.base import Job
 from s3engine.jobs.transfer import MultipartTransfer
@@ -18,6 +19,8 @@ from s3engine.sources import FileSource
 from s3engine.transport import FilePart, Headers
 
 __all__ = ["FileInParts"]
+
+_NAMING = ("x-amz-checksum-algorithm", "x-amz-checksum-type")  # the caller's own name one that the parts do not have
 
 
 class FileInParts(MultipartTransfer):
@@ -42,6 +45,7 @@ class FileInParts(MultipartTransfer):
         """Name the algorithm, so that the store keeps it; MD5 has no name there."""
         headers = self._headers
         if self._algorithm not in ("", "md5"):
+            headers = tuple(pair for pair in headers if pair[0] not in _NAMING)
             headers = (*headers, ("x-amz-checksum-algorithm", self._algorithm.upper()))
             if self._full_object:
                 headers = (*headers, ("x-amz-checksum-type", "FULL_OBJECT"))
@@ -91,8 +95,34 @@ class FileInParts(MultipartTransfer):
         self._proofs = {self.verified}
         return (self.upload_id, parts, self._full_object and all(self._sums))
 
-    def objection(self, outcome: tuple[Any, ...]) -> ChecksumMismatch | None:
-        """What the answer contradicts."""
-        wrong = outcome[10]
+    def settle(self, outcome: tuple[Any, ...]) -> None:
+        """What the answer contradicts; where it says nothing of the whole, HEAD tells whether all parts are in it."""
+        wrong: str = outcome[10]
+        if wrong:
+            self.over(self._mismatch(wrong))
+        elif outcome[13]:
+            self.over(None)
+        else:
+            self.job.request(Kind.HEAD, self.key, 0, None, self._measured, None)
+
+    def _measured(self, state: Any, task: Task, outcome: tuple[Any, ...]) -> None:
+        error, found = outcome[11], outcome[10]
+        if isinstance(error, NotFound):
+            self.over(error)
+        elif error is None and found.size_bytes != self.plan.size_bytes:
+            text = f"the store made an object of {found.size_bytes} bytes, not {self.plan.size_bytes}"
+            self.over(self._mismatch(text))
+        else:  # who may only write cannot look; the store has said that it is done
+            self.over(None)
+
+    def disproves(self, index: int, etag: str) -> ChecksumMismatch | None:
+        """An ETag that was the part's MD5 and is another now: other bytes came to lie there."""
+        algorithm, _, value = self._sums[index].partition(":")
+        before = self._etags[index]
+        if algorithm != "md5" or etag == before or a2b_base64(value).hex() != before:
+            return None
+        return self._mismatch(f"part {index + 1} has the ETag {etag} now, the MD5 of what was sent is {before}")
+
+    def _mismatch(self, text: str) -> ChecksumMismatch:
         bucket = self.job.context.bucket
-        return ChecksumMismatch(f"s3://{bucket}/{self.key}: {wrong}", bucket=bucket, key=self.key) if wrong else None
+        return ChecksumMismatch(f"s3://{bucket}/{self.key}: {text}", bucket=bucket, key=self.key)

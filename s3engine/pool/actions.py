@@ -33,7 +33,7 @@ from s3engine.paths import FolderGuard
 from s3engine.pool.messages import Context, Kind, NeedsParts, Task
 from s3engine.pool.own_writes import Looking, begin_look, end_look
 from s3engine.pool.room import Room
-from s3engine.pool.uploads import Checker, checksum_of_parts, contradiction
+from s3engine.pool.uploads import Checker, checksum_of_parts, confirmed, contradiction
 from s3engine.reading import checksum_of_file
 from s3engine.report import LENGTH_ONLY
 from s3engine.sinks import FileSink, MemorySink, PartSink
@@ -486,7 +486,8 @@ def _begin_complete(item: Item, api: Any, timeouts: Timeouts) -> Any:
 def _end_complete(item: Item, result: Any) -> Ended:
     completed = [CompletedPart(*part) for part in item.arg[1]]
     wrong = contradiction(completed, item.checksum, result.etag, result.checksum)
-    return Ended(result.etag, result.request_id, result.status, wrong, item.checksum)
+    whole = "whole" if confirmed(completed, item.checksum, result.etag, result.checksum) else ""
+    return Ended(result.etag, result.request_id, result.status, wrong, item.checksum, whole)
 
 
 def _begin_abort(item: Item, api: Any, timeouts: Timeouts) -> Any:

@@ -116,8 +116,8 @@ class LoopLane:
                     self._poller.modify(fd, _IN)
         except ConnectionLost as lost:
             self._cut_off(wire, item, lost, now)
-        except S3EngineError as error:
-            self._broke(wire, item, error, now)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it concerns this object alone)
+            self._broke(wire, item, _as_ours(item, error), now)
 
     def _cut_off(self, wire: Wire, item: Item, lost: ConnectionLost, now: float) -> None:
         """Sending failed: there may be an answer that says why."""
@@ -125,7 +125,7 @@ class LoopLane:
             if wire.sent:
                 raise lost
             wire.read_refusal(self._buffer, now, lost)
-        except S3EngineError:
+        except Exception:  # noqa: BLE001  (what was wrong with the answer matters less than that it was cut off)
             self._broke(wire, item, lost, now)
         else:
             self._answered(wire, item, now)

@@ -60,7 +60,8 @@ LOCAL_KINDS = frozenset((Kind.READ_FILE,))
 class Outcome(NamedTuple):
     """What became of a task; crosses as a plain tuple. ``detail`` by Kind: an upload id (CREATE), HeadResult (HEAD),
     ([UploadInfo, ...], key marker, id marker) (LIST_UPLOADS), [(key, error), ...] (DELETE), the body (GET_BYTES), what
-    is wrong with the object, or "" (COMPLETE), the checksum (READ_FILE; of the parts' checksums for parts)."""
+    is wrong with the object, or "" (COMPLETE, with ``verified`` "whole" when the answer proves that nothing is left
+    out), the checksum (READ_FILE; of the parts' checksums for parts)."""
 
     task_id: int
     attempts: int

@@ -26,7 +26,7 @@ from s3engine.wire import check_unchanged, source_error
 if TYPE_CHECKING:
     from s3engine.pool.actions import Item
 
-__all__ = ["Checker", "checksum_of_parts", "contradiction", "read_part"]
+__all__ = ["Checker", "checksum_of_parts", "confirmed", "contradiction", "read_part"]
 
 _PIECE_BYTES = 1024 * 1024
 _ETAG_BYTES = 16 * 1024 * 1024  # of a transport that sends no checksums: larger bodies get an ETag that is no MD5
@@ -34,6 +34,17 @@ _UNKNOWN, _MD5, _OTHER = range(3)
 _md5_form = re.compile(r"[0-9a-f]{32}").fullmatch
 _md5_of_parts_form = re.compile(r"[0-9a-f]{32}-[0-9]+").fullmatch
 _sha256, _md5 = hashlib.sha256, hashlib.md5
+
+
+_BY_HEADER = {checksums.header_name(algorithm): algorithm for algorithm in checksums.ALGORITHMS}
+_VALUE_BYTES = {"crc64nvme": 8, "crc32c": 4, "crc32": 4, "sha256": 32, "md5": 16}
+
+
+def _is_value(algorithm: str, text: str) -> bool:
+    try:
+        return len(a2b_base64(text)) == _VALUE_BYTES[algorithm]
+    except ValueError:
+        return False
 
 
 def _value(algorithm: str, data: Any) -> str:
@@ -97,10 +108,11 @@ class Checker:
             return headers
         if not self._sent:
             return headers
-        name = "content-md5" if algorithm == "md5" else f"x-amz-checksum-{algorithm}"
-        for given, _ in headers:
-            if given == name:  # the caller's own
+        for name, given in headers:
+            if name in _BY_HEADER:  # the caller's own: stores refuse a second one
+                item.checksum = f"{_BY_HEADER[name]}:{given}" if _is_value(_BY_HEADER[name], given) else ""
                 return headers
+        name = "content-md5" if algorithm == "md5" else f"x-amz-checksum-{algorithm}"
         return (*headers, (name, value))
 
     # ---- after it
@@ -221,6 +233,20 @@ def checksum_of_parts(parts: Sequence[CompletedPart], *, full_object: bool) -> s
     if algorithm == "md5":
         return f"md5:{digest.digest().hex()}-{len(parts)}"
     return f"{checksums.text(algorithm, digest.digest())}-{len(parts)}"
+
+
+def confirmed(parts: Sequence[CompletedPart], expected: str, etag: str, said: str) -> bool:
+    """Whether the answer to CompleteMultipartUpload proves that the object is made of these parts, and of all of them.
+
+    It does so by the checksum that is expected, or by the ETag that the ETags of the parts make, whatever those are.
+    """
+    if expected and said == expected:
+        return True
+    try:
+        made = _md5(b"".join([bytes.fromhex(part.etag) for part in parts]), usedforsecurity=False).hexdigest()
+    except ValueError:
+        return False
+    return etag == f"{made}-{len(parts)}"
 
 
 def contradiction(parts: Sequence[CompletedPart], expected: str, etag: str, said: str) -> str:

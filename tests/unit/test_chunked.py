@@ -146,3 +146,11 @@ def test_sha256_is_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checksums.parse(f"sha256:{checksum}")[1].hex().encode() in plain
     with pytest.raises(errors.ConfigError, match="base64"):
         transport.exchanges.put_object("b", "k", b"body", (("x-amz-checksum-sha256", "?"),))
+
+
+def test_framing_is_announced_without_credentials_too() -> None:
+    """Nobody signs, but a store that is not told of the framing would store it with the body."""
+    transport = RawTransport(TransportSettings(endpoint_url="http://localhost:1", credentials=None))
+    exchange = transport.exchanges.put_object("bucket", "k", b"x", (), trailer="crc32")
+    assert b"\r\nx-amz-content-sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER\r\n" in exchange.head
+    assert b"authorization" not in exchange.head

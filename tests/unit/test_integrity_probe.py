@@ -60,7 +60,7 @@ class Store:
         etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
         if trailer:
             if not self.trailers:
-                raise ServerFault("not implemented", status=400)
+                raise InvalidRequest("not implemented", status=400)
             right = ":" not in trailer or trailer == checksums.compute(trailer.partition(":")[0], body)
             if not right and self.trailers == "compared":
                 self._refuse(upload_id)
@@ -133,4 +133,21 @@ def test_a_store_in_trouble_is_not_judged() -> None:
     store = Broken(ALL)
     with pytest.raises(S3EngineError):
         probe(store.call, "b", "k", signed=True, trailers=True)
+    assert not store.uploads
+
+
+@pytest.mark.parametrize("passing", ["RequestTimeout", "IncompleteBody", "InternalError", ""])
+def test_a_passing_fault_is_no_refusal(passing: str) -> None:
+    """A 400 or 408 that is about something else is not taken for a store that compares."""
+
+    class Passing(Store):
+        def upload_part(self, bucket: str, key: str, upload_id: str, number: int, body: bytes, **given: Any) -> Any:
+            self.parts = getattr(self, "parts", 0) + 1
+            if self.parts == 2:  # the one with the wrong checksum
+                raise ServerFault("later", status=408 if not passing else 400, code=passing)
+            return super().upload_part(bucket, key, upload_id, number, body, **given)
+
+    store = Passing()
+    with pytest.raises(ServerFault, match="later"):
+        probe(store.call, "b", "k", signed=True, trailers=False)
     assert not store.uploads

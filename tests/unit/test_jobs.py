@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import itertools
 import threading
@@ -18,8 +19,10 @@ import pytest
 from s3engine.errors import (
     AccessDenied,
     Cancelled,
+    ChecksumMismatch,
     ConfigError,
     DuplicateKey,
+    InvalidRequest,
     NotFound,
     PreconditionFailed,
     S3EngineError,
@@ -284,6 +287,8 @@ def large_upload(task: Task) -> tuple[Any, ...]:
         return outcome(task, error=NeedsParts("large", size_bytes=20 * MIB, mtime_ns=7))
     if task[2] == Kind.CREATE:
         return outcome(task, detail="u1")
+    if task[2] == Kind.HEAD:  # the answer to Complete says nothing of the whole
+        return outcome(task, detail=HeadResult(20 * MIB, "whole-3"))
     return outcome(task, etag=f"e{task[5][1]}" if task[2] == Kind.PART else "whole-3")
 
 
@@ -299,6 +304,51 @@ def test_large_file_goes_in_parts() -> None:
         "u1", [(1, "e1", 8 * MIB, ""), (2, "e2", 8 * MIB, ""), (3, "e3", 4 * MIB, "")], False
     )  # fmt: skip
     assert (report.ok, report.size_bytes, report.etag, report.attempts) == (True, 20 * MIB, "whole-3", 1)
+
+
+@pytest.mark.parametrize(
+    ("found", "error"),
+    [
+        (HeadResult(20 * MIB, "whole-3"), None),
+        (HeadResult(16 * MIB, "whole-2"), ChecksumMismatch),
+        (NotFound("nothing", status=404), NotFound),
+        (AccessDenied("may only write", status=403), None),
+    ],
+)
+def test_completed_object_that_proves_nothing_is_measured(found: Any, error: type[S3EngineError] | None) -> None:
+    """A store that leaves a part out of the object, and says nothing of the whole, is not believed."""
+
+    def answer(task: Task) -> tuple[Any, ...]:
+        if task[2] != Kind.HEAD:
+            return large_upload(task)
+        return outcome(task, error=found) if isinstance(found, S3EngineError) else outcome(task, detail=found)
+
+    bench = Bench(answer)
+    (report,) = bench.run(upload(bench, [FileSource("/f", "k")]))
+    assert type(report.error) is (error or type(None))
+    assert bench.kinds()[Kind.ABORT] == 0
+
+
+def test_relisted_part_of_another_md5_is_not_taken() -> None:
+    """InvalidPart, and the list has an ETag that is another than the MD5 that was sent: ChecksumMismatch, aborted."""
+    sums = [base64.b64encode(bytes.fromhex(etag)).decode() for etag in PART_ETAGS]
+
+    def answer(task: Task) -> tuple[Any, ...]:
+        if task[2] == Kind.PART:
+            index = task[5][1] - 1
+            return (*outcome(task, etag=PART_ETAGS[index])[:12], f"md5:{sums[index]}", "md5")
+        if task[2] == Kind.COMPLETE:
+            return outcome(task, error=InvalidRequest("no such part", status=400, code="InvalidPart"))
+        if task[2] == Kind.LIST_PARTS:
+            sizes = (8 * MIB, 8 * MIB, 4 * MIB)
+            etags = (PART_ETAGS[0], "0" * 32, PART_ETAGS[2])
+            return outcome(task, detail=(list(zip((1, 2, 3), etags, sizes, strict=True)), ""))
+        return large_upload(task)
+
+    bench = Bench(answer)
+    (report,) = bench.run(upload(bench, [FileSource("/f", "k")]))
+    assert isinstance(report.error, ChecksumMismatch)
+    assert (bench.kinds()[Kind.ABORT], bench.kinds()[Kind.COMPLETE]) == (1, 1)
 
 
 def test_retries_of_parts_are_attempts_of_the_object() -> None:
@@ -505,6 +555,8 @@ def test_cancel_during_complete_waits_for_its_answer() -> None:
     job.cancel()
     assert bench.reports == []
     job.done(complete, large_upload(complete))
+    (head,) = job.next_tasks(9)
+    job.done(head, large_upload(head))
     assert [report.error for report in bench.reports] == [None]
     assert not job.next_tasks(9)
 

@@ -121,3 +121,13 @@ def test_second_mismatch_is_final() -> None:
     again = pickle.loads(pickle.dumps(second))
     assert isinstance(again, ChecksumMismatch)
     assert (again.permanent, again.key) == (True, "k\n")
+
+
+@pytest.mark.parametrize(
+    "value", ["\xe9" * 8, "AAAAAA==-" + "1" * 5000, "AAAAAA==-0", "AAAAAA==-\u0663", "AAAA", "!!!", "AAAAAA=="[:-1]]
+)
+def test_a_checksum_that_is_none_says_nothing(value: str) -> None:
+    """Whatever stands in the header: it is passed over, and the ETag counts."""
+    headers = (("x-amz-checksum-crc32", value),)
+    assert stored(headers, "0" * 32, "b", _any) == Stored("md5", bytes(16), 0, True)
+    assert same_bytes(headers, headers) == (False, "")

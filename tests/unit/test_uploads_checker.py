@@ -14,7 +14,7 @@ from s3engine.integrity.choice import Checking
 from s3engine.pool.actions import Item, WorkerContext
 from s3engine.pool.messages import Context, Kind
 from s3engine.pool.room import NoRoom, Room
-from s3engine.pool.uploads import Checker, checksum_of_parts, contradiction, read_part
+from s3engine.pool.uploads import Checker, checksum_of_parts, confirmed, contradiction, read_part
 from s3engine.transport import CompletedPart, FilePart, PutResult
 
 BODY = b"0123456789"
@@ -215,3 +215,34 @@ def test_contradictions_of_complete() -> None:
         assert contradiction(parts, expected, etag, "") == ""
     assert contradiction([parts[0]._replace(etag=OTHER)], expected, f"{OTHER}-1", "") == ""
     assert contradiction([CompletedPart(1, "e")], "", OTHER, "crc32:AAAAAA==") == ""
+
+
+def test_what_proves_the_whole() -> None:
+    """The checksum that is expected, or the ETag that those of the parts make; nothing else."""
+    parts = completed("crc32", b"a", b"b")
+    etags = [hashlib.md5(bytes([number])).hexdigest() for number in (1, 2)]
+    parts = [part._replace(etag=etag) for part, etag in zip(parts, etags, strict=True)]
+    made = hashlib.md5(b"".join(map(bytes.fromhex, etags))).hexdigest()
+    expected = checksum_of_parts(parts, full_object=True)
+    assert confirmed(parts, expected, "", expected)
+    assert confirmed(parts, "", f"{made}-2", "")
+    assert not confirmed(parts, expected, f"{made}-1", "")
+    assert not confirmed(parts, expected, "", "crc32:AAAAAA==")
+    assert not confirmed([part._replace(etag="not hex") for part in parts], "", f"{made}-2", "")
+
+
+@pytest.mark.parametrize(
+    ("given", "verified"),
+    [
+        (("x-amz-checksum-sha256", checksums.compute("sha256", b"body")[7:]), "sha256"),
+        (("x-amz-checksum-crc32c", "AAAAAA=="), "length only"),
+        (("content-md5", "no base64"), "length only"),
+    ],
+)
+def test_the_callers_own_checksum_goes_alone(given: tuple[str, str], verified: str) -> None:
+    """Stores refuse two checksums of one body; what is reported is the one that was sent."""
+    one = checker(whole="crc32", verified=("crc32", "sha256"))
+    what = item((given,))
+    what.body = b"body"
+    assert one.headers(what, (given,), "crc32") == (given,)
+    assert one.proven(what, PutResult("e"))[1] == verified
