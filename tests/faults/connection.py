@@ -21,6 +21,7 @@ from tests.faults.kinds import (
     FailedDeletes,
     Fault,
     FlipBit,
+    FlipHeadBit,
     Garbage,
     HalfOpen,
     Latency,
@@ -142,7 +143,10 @@ class Connection:
                 await for_ever()
         if self.up is None:
             self.up = await asyncio.open_connection(*self.proxy.upstream)
-        self.up[1].write(head)
+        if isinstance(fault, FlipHeadBit) and fault.direction == "up":
+            self.up[1].write(flipped(head, fault.at % len(head)))
+        else:
+            self.up[1].write(head)
         sending = asyncio.create_task(self._send_body(head, fault, self.up[1]))
         try:
             return await self._answer(head, fault, self.up[0], sending)

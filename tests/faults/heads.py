@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from tests.faults.kinds import DuplicateHeaders, Fault, WrongEtag, WrongLength
-from tests.faults.wire import header_of
+from tests.faults.kinds import DuplicateHeaders, Fault, FlipHeadBit, WrongEtag, WrongLength
+from tests.faults.wire import flipped, header_of
 
 _ETAG = re.compile(rb"(?i)(\r\netag: *\"?)([0-9a-f]+)")
 _LENGTH = re.compile(rb"(?i)(\r\ncontent-length: *)([0-9]+)")
@@ -19,6 +19,8 @@ def changed_head(answer: bytes, fault: Fault | None) -> bytes:
             return _ETAG.sub(lambda found: found[1] + found[2].lower().translate(_OTHER_DIGITS), answer)
         case WrongLength(delta_bytes) if int(header_of(answer, b"content-length") or 0) + delta_bytes >= 0:
             return _LENGTH.sub(lambda found: found[1] + b"%d" % (int(found[2]) + delta_bytes), answer)
+        case FlipHeadBit(at, direction="down"):
+            return flipped(answer, at % len(answer))
         case DuplicateHeaders(headers):
             added = "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
             return answer[:-2] + added + b"\r\n"

@@ -79,6 +79,14 @@ class FlipBit:
 
 
 @dataclass(frozen=True)
+class FlipHeadBit:
+    """Turns over the lowest bit of byte ``at`` (counted round) of the answer's head ("down") or the request's."""
+
+    at: int = 0
+    direction: Direction = "down"
+
+
+@dataclass(frozen=True)
 class CloseIdle:
     """Answers well and closes the connection ``after_s`` later without having announced it."""
 
@@ -193,6 +201,7 @@ Fault = (
     | Garbage
     | HalfOpen
     | FlipBit
+    | FlipHeadBit
     | CloseIdle
     | WrongEtag
     | WrongLength
