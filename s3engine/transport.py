@@ -41,8 +41,9 @@ class Timeouts(NamedTuple):
 class FilePart(NamedTuple):
     """``length`` bytes of a local file from ``offset`` on.
 
-    ``mtime_ns`` and ``file_bytes`` are what the file showed when the transfer was planned; a sender raises
-    SourceChanged when the file no longer agrees (0 and -1: not known, not checked).
+    The rest is what the file showed when the transfer was planned; a sender raises SourceChanged when the file does not
+    agree any more (0 and -1: not known, not checked). ``inode`` and ``ctime_ns`` count together: another file that was
+    put in its place differs in both, while some network file systems number a file anew at each look.
     """
 
     path: str
@@ -50,6 +51,8 @@ class FilePart(NamedTuple):
     length: int
     mtime_ns: int = 0
     file_bytes: int = -1
+    inode: int = 0
+    ctime_ns: int = 0
 
 
 Body = bytes | FilePart

@@ -63,8 +63,10 @@ def source_error(path: str, error: OSError) -> SourceError:
 def check_unchanged(part: FilePart, fd: int) -> None:
     """Raise SourceChanged when the open file is no longer what it was when the transfer was planned."""
     status = os.fstat(fd)
-    if (part.file_bytes >= 0 and status.st_size != part.file_bytes) or (
-        part.mtime_ns and status.st_mtime_ns != part.mtime_ns
+    if (
+        (part.file_bytes >= 0 and status.st_size != part.file_bytes)
+        or (part.mtime_ns and status.st_mtime_ns != part.mtime_ns)
+        or (part.inode and status.st_ino != part.inode and status.st_ctime_ns != part.ctime_ns)
     ):
         raise SourceChanged(
             f"{part.path!r} changed while it was sent; send it again when it is at rest", path=part.path

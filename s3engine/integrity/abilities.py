@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from s3engine.checksums import ALGORITHMS
 
-__all__ = ["AMAZON", "Abilities", "endpoint_name", "is_amazon"]
+__all__ = ["AMAZON", "Abilities", "endpoint_name", "is_amazon", "is_loopback"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,12 @@ def is_amazon(endpoint_url: str) -> bool:
     """Whether requests go to Amazon itself."""
     host = urlsplit(endpoint_url).hostname or ""
     return not endpoint_url or host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
+def is_loopback(endpoint_url: str) -> bool:
+    """Whether requests stay on this machine."""
+    host = urlsplit(endpoint_url).hostname or ""
+    return host in ("localhost", "::1") or host.endswith(".localhost") or host.startswith("127.")
 
 
 def endpoint_name(endpoint_url: str) -> str:

@@ -6,7 +6,7 @@ import threading
 
 from s3engine.config import TransportSettings
 from s3engine.errors import S3EngineError
-from s3engine.integrity.abilities import AMAZON, Abilities, endpoint_name, is_amazon
+from s3engine.integrity.abilities import AMAZON, Abilities, endpoint_name, is_amazon, is_loopback
 from s3engine.integrity.choice import Checking, check_setting, choose
 from s3engine.integrity.probe import Call, probe
 from s3engine.integrity.remembered import Remembered
@@ -38,6 +38,7 @@ class UploadChecks:
         mode = settings.payload_signing
         self._signed = settings.credentials is not None and (mode == "always" or (mode == "auto" and plain))
         self._amazon = is_amazon(settings.endpoint_url)
+        self._local = is_loopback(settings.endpoint_url)
         # What was found through one transport, or without SHA-256, says little of another.
         kind = "signed" if self._signed else "unsigned"
         self._name = f"{endpoint_name(settings.endpoint_url)} {transport} {kind}"
@@ -76,7 +77,9 @@ class UploadChecks:
                 # Whatever it is, the uploads themselves will meet it and report it.
                 self._failed = True
                 return self.cautious()
-            self._remembered.put(self._name, found)
+            # Which server listens on a port of this machine changes from one day to the next, and asking it again takes
+            # milliseconds.
+            self._remembered.put(self._name, found, to_file=not self._local)
             return self._choose(found)
 
     def _choose(self, abilities: Abilities) -> Checking:

@@ -39,6 +39,7 @@ class Remembered:
         self._path = path
         self._wall_clock = wall_clock
         self._known: dict[str, tuple[float, Abilities]] = {}
+        self._filed: set[str] = set()  # names that may go into the file
         self._read: set[str] = set()  # paths
         self._lock = threading.Lock()
 
@@ -52,14 +53,19 @@ class Remembered:
             found = self._known.get(name)
         return found[1] if found is not None and self._fresh(found[0]) else None
 
-    def put(self, name: str, abilities: Abilities) -> None:
-        """Remember. A file that cannot be written is no reason for anything to fail: the next run asks again."""
+    def put(self, name: str, abilities: Abilities, *, to_file: bool = True) -> None:
+        """Remember, in this process alone unless ``to_file``.
+
+        A file that cannot be written is no reason for anything to fail: the next run asks again.
+        """
         with self._lock:
             path = self._path()
             self._known[name] = (self._wall_clock(), abilities)
-            if path:
+            if path and to_file:
+                self._filed.add(name)
                 with contextlib.suppress(OSError):
-                    self._save(path, {**self._load(path), **self._known})
+                    own = {name: self._known[name] for name in self._filed}
+                    self._save(path, {**self._load(path), **own})
 
     def _fresh(self, found_at: float) -> bool:
         return 0 <= self._wall_clock() - found_at < _KEEP_S
@@ -68,12 +74,14 @@ class Remembered:
         try:
             with open(path, "rb") as file:
                 endpoints: Any = json.loads(file.read(_MAX_FILE_BYTES))["endpoints"]
-            found = {
-                str(name): (float(values["found_at_s"]), Abilities.from_dict(values))
-                for name, values in endpoints.items()
-            }
+            entries = list(endpoints.items())
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return {}
+        found = {}
+        for name, values in entries:
+            # One entry that is not ours, of another version say, does not cost the others.
+            with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError, OverflowError):
+                found[str(name)] = (float(values["found_at_s"]), Abilities.from_dict(values))
         return {name: entry for name, entry in found.items() if self._fresh(entry[0])}
 
     def _save(self, path: str, known: dict[str, tuple[float, Abilities]]) -> None:

@@ -189,6 +189,7 @@ class UploadJob(Job):
             headers = content_type_headers(task[5][0], self.context.headers if own is None else own, self._guess)
             parts = FileInParts(self, seq, source, plan, error.mtime_ns, headers, self._checking, self._parted)
             parts.conditions = condition
+            parts.inode_and_ctime = (error.inode, error.ctime_ns)
             self.add_composite(parts)
         else:
             recalled = self.ledger.recall(seq) if self.ledger is not None else None

@@ -26,7 +26,7 @@ _NAMING = ("x-amz-checksum-algorithm", "x-amz-checksum-type")  # the caller's ow
 class FileInParts(MultipartTransfer):
     """``checking`` is what holds for all of it, also when the batch has learnt more of the store in between."""
 
-    __slots__ = ("_algorithm", "_full_object", "_headers", "_proofs", "_sums", "mtime_ns", "source")
+    __slots__ = ("_algorithm", "_full_object", "_headers", "_proofs", "_sums", "inode_and_ctime", "mtime_ns", "source")
 
     def __init__(
         self, job: Job, seq: int, source: FileSource, plan: PartPlan, mtime_ns: int, headers: Headers,
@@ -35,6 +35,8 @@ class FileInParts(MultipartTransfer):
         super().__init__(job, seq, source.key, plan, finished)
         self.source = source
         self.mtime_ns = mtime_ns
+        self.inode_and_ctime = (0, 0)
+        """Of the file; what they are for is told at FilePart."""
         self._algorithm = checking.parts if checking is not None else ""
         self._full_object = checking is not None and checking.full_object
         self._headers = headers
@@ -53,8 +55,8 @@ class FileInParts(MultipartTransfer):
 
     @property
     def state_of_source(self) -> str:
-        """Size and time of the last write."""
-        return f"{self.plan.size_bytes} bytes, {self.mtime_ns}"
+        """Size, time of the last write, and which file it is: builds give all their files one time."""
+        return f"{self.plan.size_bytes} bytes, {self.mtime_ns}, {self.inode_and_ctime}"
 
     @property
     def choices(self) -> str:
@@ -75,7 +77,8 @@ class FileInParts(MultipartTransfer):
         """Every part checks that the file is still the one that was planned."""
         first, last = self.plan.span(index)
         length = last + 1 - first
-        part = FilePart(os.fspath(self.source.path), first, length, self.mtime_ns, self.plan.size_bytes)
+        path = os.fspath(self.source.path)
+        part = FilePart(path, first, length, self.mtime_ns, self.plan.size_bytes, *self.inode_and_ctime)
         arg = (self.upload_id, index + 1, part, self._algorithm)
         return self.job.task(Kind.PART, self.key, length, arg, self.part_done, index)
 

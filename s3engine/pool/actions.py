@@ -176,7 +176,10 @@ def _open_source(item: Item) -> None:
                 what = "a folder that cannot be listed" if stat.S_ISDIR(status.st_mode) else "not a regular file"
                 raise SourceError(f"cannot upload {path!r}: it is {what}", path=path)
             if size > item.context.threshold_bytes:
-                raise NeedsParts("large", size_bytes=size, mtime_ns=status.st_mtime_ns)
+                raise NeedsParts(
+                    "large", size_bytes=size, mtime_ns=status.st_mtime_ns, inode=status.st_ino,
+                    ctime_ns=status.st_ctime_ns,
+                )  # fmt: skip
             data = os.read(fd, size + 1) if size <= _IN_MEMORY_BYTES else b""
         finally:
             os.close(fd)
@@ -184,7 +187,7 @@ def _open_source(item: Item) -> None:
         raise source_error(path, error) from None
     checker = item.context.checker
     if size > _IN_MEMORY_BYTES:
-        part = FilePart(path, 0, size, status.st_mtime_ns, size)
+        part = FilePart(path, 0, size, status.st_mtime_ns, size, status.st_ino, status.st_ctime_ns)
         if checker is None:
             item.body = part
         else:

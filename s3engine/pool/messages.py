@@ -95,6 +95,8 @@ class NeedsParts(S3EngineError):
 
     size_bytes: int
     mtime_ns: int = 0
+    inode: int = 0
+    ctime_ns: int = 0
     etag: str = ""
     headers: Headers = ()
     """Of the answer to a GET, which tell the stored checksums."""

@@ -268,6 +268,26 @@ def test_a_file_that_changes_between_parts_is_noticed(
     assert engine.abort_uploads(bucket, "") == 0
 
 
+def test_a_file_that_is_replaced_between_parts_is_noticed(
+    through: Make, bucket: str, probe: S3Probe, tmp_path: Path
+) -> None:
+    """By another one of the same size and time, as builds make them: SourceChanged, no object of two halves."""
+    path, other = tmp_path / "f", tmp_path / "other"
+    path.write_bytes(body(LARGE))
+    other.write_bytes(body(LARGE)[::-1])
+    for file in (path, other):
+        os.utime(file, ns=(1, 1))
+
+    def plan(_connection_no: int, _request_no: int, head: bytes) -> None:
+        if b"partNumber=2&" in head and b"/k?" in head and other.exists():
+            other.rename(path)
+
+    engine, _ = through(plan, concurrency=1, checksum="crc32")
+    (report,) = engine.upload(bucket, [FileSource(str(path), "k")])
+    assert isinstance(report.error, SourceChanged)
+    assert probe.get(bucket, "k") is None
+
+
 @pytest.mark.parametrize("transport", ["raw", "minio"])
 def test_bodies_wait_for_room(
     through: Make, bucket: str, probe: S3Probe, tmp_path: Path, transport: str

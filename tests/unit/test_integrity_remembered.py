@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from s3engine.integrity.abilities import AMAZON, Abilities
+from s3engine.integrity.abilities import AMAZON, Abilities, is_loopback
 from s3engine.integrity.remembered import Remembered, cache_path
 
 FOUND = Abilities(verifies=("crc32",), trailers=True)
@@ -62,3 +62,36 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for value in ("", "relative"):
         monkeypatch.setenv("XDG_CACHE_HOME", value)
         assert cache_path() == "/home/me/.cache/s3engine/endpoints.json"
+
+
+def test_one_foreign_entry_does_not_cost_the_others(tmp_path: Path) -> None:
+    """Another version may write algorithms that this one does not know."""
+    path = tmp_path / "endpoints.json"
+    Remembered(lambda: str(path), lambda: 1000.0).put("a", FOUND)
+    content = json.loads(path.read_bytes())
+    content["endpoints"] = {"b": {**content["endpoints"]["a"], "verifies": ["crc99"]}, **content["endpoints"]}
+    path.write_text(json.dumps(content))
+    remembered = Remembered(lambda: str(path), lambda: 1000.0)
+    assert (remembered.get("a"), remembered.get("b")) == (FOUND, None)
+
+
+def test_what_is_not_for_the_file_stays_in_the_process(tmp_path: Path) -> None:
+    """Also when something else is written to the file afterwards."""
+    path = tmp_path / "endpoints.json"
+    remembered = Remembered(lambda: str(path), lambda: 1000.0)
+    remembered.put("here", FOUND, to_file=False)
+    remembered.put("there", FOUND)
+    other = Remembered(lambda: str(path), lambda: 1000.0)
+    assert (remembered.get("here"), other.get("here"), other.get("there")) == (FOUND, None, FOUND)
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("http://localhost:9000", True), ("http://127.0.0.2:1", True), ("http://[::1]:1", True),
+        ("https://s3.localhost", True), ("https://storage.example.org", False), ("http://10.0.0.1:9000", False),
+    ],
+)  # fmt: skip
+def test_loopback(url: str, local: bool) -> None:
+    """What is found of a server on this machine is not for another day."""
+    assert is_loopback(url) is local
