@@ -105,7 +105,8 @@ class Engine:
         ``sources``: FileSource, BytesSource or plain (path, key) pairs, from any iterator (read in a thread of the
         engine, at its pace). ``template`` gives headers for all, or is a function of the source. With
         ``remove_sources`` a file is removed when its object is stored (a move). Raises ConfigError (also for a
-        ``checksum`` that cannot be computed or sent), EngineClosed.
+        ``checksum`` that cannot be computed or sent, and, as all operations, for one text instead of a list),
+        EngineClosed.
 
         With ``journal``, here as in all operations, what is planned, done and failed is kept in that file: the same
         call with the same journal does only what is not done (see :mod:`s3engine.journal` and docs/journal.md). Raises
@@ -395,6 +396,8 @@ class Engine:
         self, make: Callable[[Callable[[RequestReport], None], Iterable[Any]], Job], progress: Progress | None,
         items: Iterable[Any], journal: JournalPath, **identity: Any,
     ) -> Batch:  # fmt: skip
+        if isinstance(identity["input"], (str, bytes)):  # iterable too, and a delete of its letters is no joke
+            raise ConfigError(f"the input is the one text {identity['input']!r}; give a list: [...]")
         with self._lock:
             supervisor = self._started()
             batch = Batch(lambda: supervisor.cancel(job), progress, self.config.max_buffered_reports)

@@ -116,7 +116,13 @@ class EngineClosed(S3EngineError):
 
 
 class TransferError(S3EngineError):
-    """Something on this side of the network: a file, a folder, a key, a worker. Concerns one object."""
+    """Something on this side of the network: a file, a folder, a key, a worker. Concerns one object.
+
+    ``path`` and ``key`` are what it is about, as far as that is known, else "".
+    """
+
+    path: str = ""
+    key: str = ""
 
 
 class SourceError(TransferError):
@@ -128,7 +134,12 @@ class SourceChanged(SourceError):
 
 
 class SinkError(TransferError):
-    """A download cannot be written: no permission, disk full, a file where a folder is needed."""
+    """A download cannot be written: no permission, disk full, a file where a folder is needed.
+
+    ``errno`` is the system's number, None when it was not the system that refused.
+    """
+
+    errno: int | None = None
 
 
 class UnsafeKey(TransferError):
@@ -140,7 +151,10 @@ class DuplicateKey(TransferError):
 
 
 class MalformedRow(TransferError):
-    """A row of an input file cannot be used. ``file`` and ``line`` (from 1) tell which; so does the message."""
+    """A row of an input file cannot be used. ``file`` and ``line`` (from 1) tell which; so does the message.
+
+    ``key`` is the name that the row has, "" when it has none.
+    """
 
     file: str = ""
     line: int = 0

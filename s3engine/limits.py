@@ -29,8 +29,8 @@ class DeleteLimit:
     millionths: int | None
 
     @classmethod
-    def parse(cls, value: int | str) -> DeleteLimit:
-        """From 1000, "1000" or "12.5%". Raises ConfigError."""
+    def parse(cls, value: int | str, name: str = "max_delete") -> DeleteLimit:
+        """From 1000, "1000" or "12.5%". Raises ConfigError, in which it is called ``name``."""
         found = None if isinstance(value, bool) else _number(str(value))
         if found is not None:
             whole, fraction, percent = found.groups()
@@ -39,7 +39,7 @@ class DeleteLimit:
             millionths = int(whole) * _MILLIONTHS + int((fraction or "").ljust(6, "0"))
             if percent and millionths <= 100 * _MILLIONTHS:
                 return cls(str(value), None, millionths)
-        raise ConfigError(f"max_delete must be a number of objects or a percentage from 0% to 100%, not {value!r}")
+        raise ConfigError(f"{name} must be a number of objects or a percentage from 0% to 100%, not {value!r}")
 
     def allows(self, count: int, total: int) -> bool:
         """Whether ``count`` of ``total`` may go."""
@@ -61,8 +61,7 @@ def within(objects: Iterable[Any], limit: DeleteLimit) -> Iterator[str | ObjectI
         if not limit.allows(count, total):
             of = f" of {total}" if total >= 0 else ""
             raise DeleteLimitExceeded(
-                f"{count}{of} objects would be deleted, more than max_delete allows ({limit.text}); "
-                "nothing was deleted",
+                f"{count}{of} objects would be deleted, more than the limit of {limit.text}; nothing was deleted",
                 limit=limit.text, count=count, total=total,
             )  # fmt: skip
         for row in spool:
@@ -79,7 +78,7 @@ def counted(objects: Iterable[Any], limit: DeleteLimit) -> tuple[Spool, int, int
     if isinstance(objects, ObjectListing):
         return (*complete(objects), 0)
     if limit.count is None:
-        raise ConfigError(f"max_delete={limit.text!r} is a part of a listing; for other input give a number")
+        raise ConfigError(f"a limit of {limit.text} is a part of a listing; for other input give a number of objects")
     spool = Spool()
     rejected = 0
     for item in objects:

@@ -87,7 +87,7 @@ def _bucket_of(uri: str) -> str:
     return where.bucket
 
 
-@click.command("mb")
+@click.command("mb", short_help="Make a bucket.")
 @click.argument("uri")
 @dry_run_option
 @output_options
@@ -97,7 +97,7 @@ def mb_command(uri: str, **values: Any) -> int:
     return _on_bucket("make", _bucket_of(uri), values)
 
 
-@click.command("rb")
+@click.command("rb", short_help="Remove an empty bucket.")
 @click.argument("uri")
 @dry_run_option
 @output_options

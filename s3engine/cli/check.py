@@ -14,7 +14,7 @@ from s3engine.uri import S3Uri
 __all__ = ["check_command"]
 
 
-@click.command("check")
+@click.command("check", short_help="Hold a transport to its promises on your store.")
 @click.argument("target", required=False)
 @click.option("--only", multiple=True, metavar="CHECK", help="Only this check; may be repeated.")
 @click.option("--list", "as_list", is_flag=True, help="List the checks with what they promise, and end.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["cleanup_command"]
 
 
-@click.command("cleanup")
+@click.command("cleanup", short_help="Abort old multipart uploads that nobody completed.")
 @click.argument("uri")
 @click.option(
     "--older-than", metavar="AGE", default="7d", show_default=True,

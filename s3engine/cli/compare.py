@@ -20,7 +20,7 @@ __all__ = ["compare_command"]
 _CLEAN_UP_S = 300.0  # what may be taken after Ctrl-C for deleting; a second one leaves at once
 
 
-@click.command("compare")
+@click.command("compare", short_help="Do one job with each transport: which is best?")
 @click.argument("src")
 @click.argument("dst")
 @click.option(

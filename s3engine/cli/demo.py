@@ -37,7 +37,7 @@ _OTHERS = (
 )  # fmt: skip
 
 
-@click.command("demo")
+@click.command("demo", short_help="Show everything once, on a private server.")
 @click.argument("path", required=False)
 @click.option("--transport", metavar="NAME", help="raw, boto3, minio, obstore, or module:Class (raw).")
 @click.option("--workers", type=int, metavar="N", help="Worker processes, 1 to 256 (one per usable core).")

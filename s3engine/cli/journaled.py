@@ -42,6 +42,8 @@ def journal_from(verb: str, arguments: Mapping[str, Any], values: Mapping[str, A
     for name in _PATHS:
         if name in said:
             said[name] = _absolute(said[name])
+    if "src" in said and not is_uri(said["src"]):
+        said["src"] = said["src"].rstrip("/") or "/"  # a shell adds it to a folder's name
     command = {
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in said.items()
@@ -75,9 +77,14 @@ def standing(journal: Journal | None) -> str:
     """Where a job stands that goes on; "" for one that begins. Raises ConfigError, JournalError."""
     if journal is None or not os.path.exists(journal.path) or not os.path.getsize(journal.path):
         return ""
-    if journal.failed_only:
-        return f"journal {journal.path}: trying again what failed"
     counts = journal.counts()
+    if journal.failed_only:
+        wanted = journal.error_classes
+        failed = sum(count for name, count in counts.by_error.items() if not wanted or name in wanted)
+        if not failed:
+            kind = " with such an error" if wanted else ""
+            return f"journal {journal.path}: nothing has failed{kind}; nothing is tried again"
+        return f"journal {journal.path}: trying again {failed} that failed"
     if counts.finished and not counts.failed:
         return f"journal {journal.path}: all {counts.done} objects of this job are done; nothing is left to do"
     more = "" if counts.input_read else ", and what was not read yet"

@@ -60,7 +60,7 @@ def limits_of(way: Route | None, values: Mapping[str, Any]) -> Limits:
         return Limits(None, bool(values.get("unconditional")), existing)
     from s3engine.limits import DeleteLimit
 
-    limit = DeleteLimit.parse(text)
+    limit = DeleteLimit.parse(text, "--max-delete")
     if way is not None and way.kind == "upload":
         raise ConfigError("--max-delete counts objects that would be deleted; this removes local files")
     return Limits(limit, bool(values.get("unconditional")), existing)

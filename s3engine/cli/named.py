@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from s3engine.cli.options import NameFilter
 from s3engine.cli.text import complain
-from s3engine.errors import ConfigError
+from s3engine.errors import ConfigError, MalformedRow, S3EngineError
 
 if TYPE_CHECKING:
     from s3engine.engine import Engine
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from s3engine.sources import FileSource
     from s3engine.transport import ObjectInfo
 
-__all__ = ["is_named", "named_files", "named_objects", "sizes_of", "tell_if_empty"]
+__all__ = ["is_named", "named_files", "named_objects", "row_or", "sizes_of", "tell_if_empty"]
 
 
 def is_named(values: Mapping[str, Any]) -> bool:
@@ -64,7 +64,14 @@ def _size(item: Any) -> int:
     return max(getattr(item, "size_bytes", 0), 0)
 
 
+def row_or(name: str, verb: str, error: S3EngineError | None) -> str:
+    """What a failed object is called: ``name``; of a bad row what the row says, since the message has its place."""
+    if not isinstance(error, MalformedRow):
+        return name
+    return f"{verb} {error.key}" if error.key else verb
+
+
 def tell_if_empty(items: Items[Any]) -> None:
-    """After the batch: say why nothing was done."""
+    """After a batch that ended well, and took its input from the files: say why nothing was done."""
     if not items.rows:
         complain(f"{items.label}: no names in it; nothing was done")

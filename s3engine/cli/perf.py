@@ -27,7 +27,7 @@ from s3engine.uri import check_bucket
 __all__ = ["perf_command"]
 
 
-@click.command("perf")
+@click.command("perf", short_help="Upload SRC and print a table row per file.")
 @click.argument("src")
 @click.argument("bucket")
 @click.argument("prefix", default="")

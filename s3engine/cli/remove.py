@@ -9,7 +9,7 @@ import click
 
 from s3engine.cli.journaled import journal_from, journal_option, standing
 from s3engine.cli.limits import limits_of
-from s3engine.cli.named import is_named, named_objects, sizes_of, tell_if_empty
+from s3engine.cli.named import is_named, named_objects, row_or, sizes_of, tell_if_empty
 from s3engine.cli.options import (
     config_from,
     destroy_options,
@@ -22,6 +22,7 @@ from s3engine.cli.options import (
     output_options,
 )
 from s3engine.cli.route import folder_prefix
+from s3engine.cli.sections import Verb
 from s3engine.cli.show import Show
 from s3engine.cli.text import complain, glob_hint, json_line, one_line, write
 from s3engine.errors import ConfigError
@@ -36,7 +37,7 @@ __all__ = ["rm_command"]
 _LINES = 1000
 
 
-@click.command("rm")
+@click.command("rm", cls=Verb, short_help="Delete an object, all below a prefix, or what a file names.")
 @click.argument("uri")
 @click.option("-r", "--recursive", is_flag=True, help="Delete all below s3://bucket/prefix/.")
 @dry_run_option
@@ -62,10 +63,12 @@ def rm_command(uri: str, recursive: bool, **values: Any) -> int:
     wanted = name_filter(values["include"], values["exclude"])
     config = config_from(values)
     hint = glob_hint(where.bucket, where.key)
+    journal = None if values["dry_run"] else journal_from("rm", {"uri": uri, "recursive": recursive}, values)
+    stands = standing(journal)
     nothing = f"nothing below s3://{where.bucket}/{prefix}{' that --include and --exclude leave' if wanted else ''}"
     show = Show(
         output_from(values), "delete", lambda report: f"delete s3://{report.bucket}/{report.key}", _name,
-        nothing="" if prefix is None or named else f"{nothing}{f'; {hint}' if hint else ''}",
+        nothing="" if prefix is None or named or stands else f"{nothing}{f'; {hint}' if hint else ''}",
     )  # fmt: skip
     if hint and prefix is None and not values["quiet"]:
         # Told, not refused: there are keys of such names, and this is how one is deleted.
@@ -86,21 +89,20 @@ def rm_command(uri: str, recursive: bool, **values: Any) -> int:
             objects = listing if wanted is None else listing.filter(lambda info: wanted(info.key[cut:]))
         if values["dry_run"]:
             return _plan(where.bucket, limits.within(objects), values["as_json"])
-        journal = journal_from("rm", {"uri": uri, "recursive": recursive}, values)
-        stands = standing(journal)
         batch = engine.delete(where.bucket, objects, progress=show.count, journal=journal, **limits.of(deletes=True))
         if stands and not values["quiet"]:
             complain(stands)
         known = show.wants_bar and journal is None
         if items is not None:
             code = show.follow(batch, sizes_of(items) if known else None)
-            tell_if_empty(items)
+            if not code and not stands:
+                tell_if_empty(items)
             return code
         return show.follow(batch, (0 for _ in objects) if known else None)
 
 
 def _name(report: Any) -> str:
-    return f"delete s3://{report.bucket}/{report.key}"
+    return row_or(f"delete s3://{report.bucket}/{report.key}", "delete", report.error)
 
 
 def _plan(bucket: str, objects: Iterable[str | ObjectInfo | Rejected], as_json: bool) -> int:
@@ -108,7 +110,7 @@ def _plan(bucket: str, objects: Iterable[str | ObjectInfo | Rejected], as_json: 
     lines: list[str] = []
     for item in objects:
         if isinstance(item, Rejected):
-            complain(f"would fail: delete {item.key}: {item.error}")
+            complain(f"would fail: {row_or(f'delete {item.key}', 'delete', item.error)}: {item.error}")
             code = 1
             continue
         key, size_bytes = (item, -1) if isinstance(item, str) else (item.key, item.size_bytes)

@@ -67,6 +67,8 @@ def route(source: str, target: str, *, recursive: bool) -> Route:
     from_s3, to_s3 = is_uri(source), is_uri(target)
     if not source or not target:
         raise ConfigError("an empty name is neither a file nor an S3 URI")
+    if "-" in (source, target):
+        raise ConfigError("- is no stream here: bodies come from files and go to files (one of this name is ./-)")
     if not from_s3 and not to_s3:
         raise ConfigError(f"neither {source!r} nor {target!r} is on S3; write s3://bucket/key, or use cp of the system")
     if not from_s3:

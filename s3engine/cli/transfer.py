@@ -10,7 +10,7 @@ import click
 
 from s3engine.cli.journaled import journal_from, journal_option, standing
 from s3engine.cli.limits import Limits, limits_of
-from s3engine.cli.named import is_named, named_files, named_objects, sizes_of, tell_if_empty
+from s3engine.cli.named import is_named, named_files, named_objects, row_or, sizes_of, tell_if_empty
 from s3engine.cli.options import (
     NameFilter,
     checksum_option,
@@ -29,6 +29,7 @@ from s3engine.cli.options import (
     verify_option,
 )
 from s3engine.cli.route import Route, route
+from s3engine.cli.sections import Verb
 from s3engine.cli.show import Show
 from s3engine.cli.text import complain, glob_hint, json_line, one_line, write
 from s3engine.errors import ConfigError, S3EngineError, SourceError
@@ -50,7 +51,7 @@ __all__ = ["cp_command", "file_size", "mv_command", "upload_sources"]
 _LINES = 1000  # of a dry run, to a block
 
 
-@click.command("cp")
+@click.command("cp", cls=Verb, short_help="Copy files and objects: to S3, from S3, inside S3.")
 @click.argument("src")
 @click.argument("dst")
 @click.option("-r", "--recursive", is_flag=True, help="SRC is all below s3://bucket/prefix/.")
@@ -76,7 +77,7 @@ def cp_command(src: str, dst: str, **values: Any) -> int:
     return _transfer(src, dst, values, move=False)
 
 
-@click.command("mv")
+@click.command("mv", cls=Verb, short_help="Move them: the same, and the source goes.")
 @click.argument("src")
 @click.argument("dst")
 @click.option("-r", "--recursive", is_flag=True, help="SRC is all below s3://bucket/prefix/.")
@@ -132,14 +133,14 @@ def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
         return _plan(transfer, config, as_json=values["as_json"])
     transfer.journal = journal_from("mv" if move else "cp", {"src": src, "dst": dst}, values)
     verb = "move" if move else way.kind
+    transfer.check()
+    stands = standing(transfer.journal)
     show = Show(
         output_from(values), verb,
         lambda report: "{} {} -> {}".format(verb, *transfer.ends(report)),
-        lambda report: f"{verb} {transfer.ends(report)[0]}", nothing="" if named else _nothing(way, wanted),
-        single=bool(way.only),
+        lambda report: row_or(f"{verb} {transfer.ends(report)[0]}", verb, report.error),
+        nothing="" if named or stands else _nothing(way, wanted), single=bool(way.only),
     )  # fmt: skip
-    transfer.check()
-    stands = standing(transfer.journal)
     from s3engine.engine import Engine
 
     with Engine(config) as engine:
@@ -150,7 +151,7 @@ def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
         # A job that goes on does not read its input again, not even to know how much there is.
         known = show.wants_bar and transfer.journal is None
         code = show.follow(batch, transfer.sizes(engine) if known else None)
-        if transfer.items is not None:
+        if transfer.items is not None and not code and not stands:
             tell_if_empty(transfer.items)
         return code
 
@@ -174,7 +175,7 @@ def _plan(transfer: _Transfer, config: Config, *, as_json: bool) -> int:
     verb = "move" if transfer.move else transfer.way.kind
     for source, target, size_bytes, error, skip in transfer.plan(config):
         if error is not None:
-            complain(f"would fail: {verb} {source}: {error}")
+            complain(f"would fail: {row_or(f'{verb} {source}', verb, error)}: {error}")
             code = 1
         elif as_json:
             told = {"dry_run": True, "operation": verb, "source": source, "target": target, "size_bytes": size_bytes}

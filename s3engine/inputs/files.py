@@ -187,11 +187,16 @@ class _Unpacked:
         self._raw = raw
         self._file = gzip.GzipFile(fileobj=raw, mode="rb")
         self._label = label
+        self._begun = False
 
     def read(self, count: int, /) -> bytes:
         try:
-            return self._file.read1(count)
+            data = self._file.read1(count)
+            self._begun = True
+            return data
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            if not self._begun and isinstance(error, gzip.BadGzipFile):
+                raise ConfigError(f"{self._label!r} ends in .gz and is not packed by gzip; mend its name") from None
             raise SourceError(f"{self._label!r} is no whole gzip file: {error}", path=self._label) from None
 
     def close(self) -> None:

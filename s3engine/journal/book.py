@@ -70,6 +70,9 @@ class Journal:
         """As ``journal=``: try only what has failed, and take nothing from the input."""
         self.error_classes: frozenset[str] = frozenset()
 
+    def __repr__(self) -> str:
+        return f"Journal({self.path!r}{', failed only' if self.failed_only else ''})"
+
     def only_failed(self, error: str = "") -> Journal:
         """This journal for a run that tries only what has failed, with an error of class ``error`` where that is given.
 

@@ -81,6 +81,18 @@ def test_nothing_named_is_said(seaweed: EmbeddedServer, bucket: str, tmp_path: P
     assert (code, "standard input: no names in it; nothing was done" in err) == (0, True)
 
 
+def test_names_that_cannot_be_read_are_not_told_to_be_none(
+    seaweed: EmbeddedServer, bucket: str, tmp_path: Path
+) -> None:
+    """Input that is refused once it is read has one reason told, exit code 2."""
+    for option, given, said in (
+        ("--json", b"a\0b\0", "a list with NUL between its names needs -0"),
+        ("--max-delete=10%", b"a\n", "a limit of 10% is a part of a listing"),
+    ):
+        code, _, err = run(seaweed, tmp_path, "rm", f"s3://{bucket}/", "--from", "-", option, given=given)
+        assert (code, said in err, "no names in it" in err) == (2, True, False), err
+
+
 @pytest.mark.parametrize("broken", [False, True])
 def test_inventory_from_the_store(
     seaweed: EmbeddedServer, probe: S3Probe, bucket: str, tmp_path: Path, broken: bool

@@ -197,6 +197,28 @@ def test_command_tells_what_failed_and_tries_it_again(
     assert "next: nothing; all is done" in finished("journal", "show", journal)[1]
 
 
+def test_finished_journal_is_not_told_as_an_empty_source(tmp_path: Path, bucket: str) -> None:
+    """All is done, and that is all that is said: SRC is not empty. A slash after the folder's name changes no job."""
+    source, journal, names = tmp_path / "src", str(tmp_path / "journal"), str(tmp_path / "names")
+    source.mkdir()
+    (source / "a").write_text("a")
+    Path(names).write_text("a\n")
+    for name, command in (
+        ("up", ("cp", str(source), f"s3://{bucket}/p/")),
+        ("up", ("cp", f"{source}/", f"s3://{bucket}/p/")),
+        ("down", ("cp", f"s3://{bucket}/p/", str(tmp_path / "out"))),
+        ("named", ("rm", f"s3://{bucket}/p/", "--from", names)),
+        ("all", ("rm", "-r", f"s3://{bucket}/p/")),
+    ):
+        assert finished(*command, "--journal", journal + name)[0] == 0
+        code, out, err = finished(*command, "--journal", journal + name)
+        assert (code, out, "nothing is left to do" in err) == (0, "", True)
+        assert "nothing below" not in err
+        assert "no names" not in err
+    code, _, err = finished("retry", journal + "up")
+    assert (code, "nothing has failed; nothing is tried again" in err, "nothing below" in err) == (0, True, False)
+
+
 def test_command_with_the_journal_of_another_is_refused(tmp_path: Path, bucket: str) -> None:
     """Exit code 2, the field that differs and its two values; nothing is done."""
     source, journal = tmp_path / "src", str(tmp_path / "journal")

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 
 from s3engine.cli import main
+from s3engine.cli.app import app
 from s3engine.cli.options import name_filter, settings_from
 from s3engine.cli.route import route
+from s3engine.cli.sections import SECTIONS
 from s3engine.cli.show import Failures
 from s3engine.cli.text import human_bytes, one_line
 from s3engine.errors import Cancelled, ConfigError, NotFound, S3EngineError
@@ -86,6 +90,20 @@ def test_every_verb_has_help(verb: str, capsys: Captured) -> None:
     assert f"Usage: s3engine {verb}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("verb", ["cp", "mv", "rm"])
+def test_help_has_each_option_once_under_a_heading(verb: str, capsys: Captured) -> None:
+    """All that a verb takes stands under a heading of SECTIONS, once; only --help is left over."""
+    command = app.get_command(click.Context(app), verb)
+    assert command is not None
+    assert main([verb, "--help"]) == 0
+    text = capsys.readouterr().out
+    options = [one for one in command.params if isinstance(one, click.Option)]
+    for option in options:
+        assert len(re.findall(rf"^  (-., )?{option.opts[-1]}(,| |$)", text, re.MULTILINE)) == 1, option.name
+    assert {one.name for one in options} <= {name for _, names in SECTIONS for name in names}
+    assert re.search(r"^Options:\n  -h, --help .*\n\Z", text, re.MULTILINE)
+
+
 def test_no_verb_is_a_usage_error(capsys: Captured) -> None:
     """``s3engine`` alone prints its help to stderr and exits 2."""
     assert main([]) == 2
@@ -124,6 +142,9 @@ USAGE = [
     (["cp", "", "s3://bucket/"], "an empty name"),
     (["cp", "a", "s3:/bucket/k"], "'s3:/bucket/k' is no S3 URI; write s3://bucket/key"),
     (["cp", "a", "S3://bucket/k"], "is no S3 URI"),
+    (["cp", "-", "s3://bucket/k"], "- is no stream here"),
+    (["cp", "s3://bucket/k", "-"], "one of this name is ./-"),
+    (["rm", "-r", "s3://bucket/", "--max-delete", "150%"], "--max-delete must be a number of objects or a percentage"),
     (["cp", "a", "s3://b!/k"], "'b!' is no bucket name"),
     (["cp", "s3://bucket", "x"], "s3://bucket is a bucket, no object"),
     (["cp", "s3://bucket/k", "x", "--acl", "private"], "local files have no S3 headers"),

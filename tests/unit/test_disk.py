@@ -56,7 +56,7 @@ def test_a_limit_of_the_file_size(tmp_path: Path, size: int) -> None:
     with pytest.raises(SinkError, match=r"cannot write '.*/f': File too large; .*ulimit") as caught, largest_file(500):
         _write(sink, body)
     sink.discard()
-    assert caught.value.errno == errno.EFBIG  # type: ignore[attr-defined]
+    assert caught.value.errno == errno.EFBIG
     assert os.listdir(tmp_path) == []
     assert sink.failed
 

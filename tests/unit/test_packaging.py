@@ -97,3 +97,9 @@ def test_ci_runs_the_test_command_of_the_readme_and_the_checks_of_tox(tox: confi
         for command in tox[f"testenv:{name}"]["commands"].strip().splitlines():
             program, *arguments = command.split()
             assert " ".join([f'"$env/bin/{program}"', *arguments]) + "\n" in script
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """``python -m pytest`` collects all tests: pytest knows files without packages by their names alone."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)
