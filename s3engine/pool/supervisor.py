@@ -6,6 +6,7 @@ Start order matters under ``fork``: all workers are forked before this thread ex
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import selectors
@@ -185,7 +186,10 @@ class Supervisor:
             with self._failing:
                 self._failed = error
             while self._calls:
-                self._calls.popleft()()
+                # What ended this thread may end each of these too (no memory for a thread): a job that was to begin is
+                # in the order by then, and ends below with the first error.
+                with contextlib.suppress(Exception):
+                    self._calls.popleft()()
             for job in list(self._order):
                 job.failure = job.failure or error
                 self._ended.pop(job.context.id)()

@@ -171,17 +171,19 @@ def _slow(
 
 _CALLS = ("put_object", "upload_part", "get_object", "copy_object", "upload_part_copy", "delete_objects")
 _OUT_OF_MEMORY = tuple(InWorker("memory", operation, times=2) for operation in _CALLS)
+_LITTLE_MEMORY = InWorker("limit:2000000", "open")
 _WENT = (ConnectFailed, ConnectionLost, TruncatedBody, RequestTimeout, ServerFault, Throttled)
 EVENTS: tuple[tuple[Case, Around | None, Runner | None], ...] = (
     (_slow("worker killed", _BY_WORKERS, (WorkerCrashed,)), _kill, None),
     (_slow("worker stopped", _BY_WORKERS, (RequestTimeout, ConnectionLost)), _stop, None),
-    # Without looking for a checksum, which the parent does: it is the workers that have no memory.
+    # Without a look for checksums: for that the parent opens the transport too, and would be out of memory itself.
     (
         _slow("worker out of memory in a call", _BY_WORKERS, (TransferError,), *_OUT_OF_MEMORY, checksum="none"),
         None, None,
     ),
     (
-        _slow("worker out of memory", _BY_WORKERS, (TransferError,), InWorker("limit:2000000", "open")), None, None,
+        _slow("worker out of memory", _BY_WORKERS, (TransferError,), _LITTLE_MEMORY, checksum="none"),
+        None, None,
     ),
     (_slow("parent killed", _BY_WORKERS, (NotFound,), concurrency=2), None, _parent_killed),
     (_slow("server restarted", tuple(BY_NAME), _WENT, latency_s=0.3, max_attempts=12), _restart, None),

@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--faults", default="", help="names, with ; or , between; default: all")
     parser.add_argument("--operations", default="", help="names, with , between; default: all")
     parser.add_argument("--objects", type=int, default=12, help="objects of a cell; a quarter when large (default: 12)")
-    parser.add_argument("--jobs", type=int, default=3, help="cells side by side (default: 3)")
+    parser.add_argument("--jobs", type=int, default=6, help="cells side by side (default: 6)")
     parser.add_argument("--json", default="", help="also write all rows to this file")
     parser.add_argument("--list", action="store_true", help="print the names and end")
     given = parser.parse_args(argv)
