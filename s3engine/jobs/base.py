@@ -351,7 +351,7 @@ class Job:
         """Its parts may be taken."""
         if self.cancelled:
             composite.cancel()
-        else:
+        elif composite not in self._composites:  # one that begins anew may still stand there
             self._composites.append(composite)
 
     def composite_over(self) -> None:

@@ -186,7 +186,10 @@ class PartsTransfer:
 class MultipartTransfer(PartsTransfer):
     """CreateMultipartUpload, parts, CompleteMultipartUpload; AbortMultipartUpload when it fails."""
 
-    __slots__ = ("_etags", "_finished", "_lost_creates", "_relisted", "conditions", "upload_id")
+    __slots__ = (
+        "_began_anew", "_etags", "_finished", "_lost_creates", "_relisted", "_wanted_headers", "conditions",
+        "upload_id",
+    )  # fmt: skip
 
     def __init__(
         self, job: Job, seq: int, key: str, plan: PartPlan, finished: Callable[[Any, tuple[Any, ...]], None]
@@ -196,12 +199,15 @@ class MultipartTransfer(PartsTransfer):
         self._finished = finished
         self._lost_creates: LostCreates | None = None
         self._relisted = False
+        self._began_anew = False
+        self._wanted_headers: Any = ()
         self.conditions: Headers = ()
         """If-Match or If-None-Match of the Complete."""
         self.upload_id = ""
 
     def create(self, headers: Any) -> None:
         """Ask for the upload id, or go on with an upload that an earlier run began; parts follow."""
+        self._wanted_headers = headers
         self.started_at = self.started_at or self.job.clock()
         ledger = self.job.ledger
         recalled = ledger.recall(self.seq) if ledger is not None else None
@@ -290,6 +296,28 @@ class MultipartTransfer(PartsTransfer):
             self.job.ledger.forget(recalled.id)
         self.upload_id, self._transfer, self._have, self._next = "", 0, frozenset(), 0
         self.job.request(Kind.CREATE, self.key, 0, headers, self._created, None)
+
+    def fail(self, error: S3EngineError) -> None:
+        """As the base; but an upload that vanished among its parts is begun anew, once.
+
+        Some stores (rclone) drop the whole upload when one part does not have its checksum.
+        """
+        first = self.error or error
+        vanished = getattr(first, "code", "") == "NoSuchUpload" and self.upload_id and not self._completing
+        if vanished and not (self._in_flight or self._ended or self._began_anew or self.job.cancelled):
+            self._began_anew = True
+            self.error = None
+            self.forget_parts()
+            if self._transfer and self.job.ledger is not None:
+                self.job.ledger.forget(self._transfer)
+            self.upload_id, self._transfer, self._have, self._next, self._given = "", 0, frozenset(), 0, 0
+            self.job.request(Kind.CREATE, self.key, 0, self._wanted_headers, self._created, None)
+            return
+        super().fail(error)
+
+    def forget_parts(self) -> None:
+        """What was kept of the parts does not count any more."""
+        self._etags = [""] * self.plan.count
 
     def _created(self, state: Any, task: Task, outcome: tuple[Any, ...]) -> None:
         self.status, self.request_id = outcome[6], outcome[7]

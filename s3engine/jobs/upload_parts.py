@@ -11,7 +11,7 @@ from s3engine.checksums import available
 from s3engine.errors import ChecksumMismatch, NotFound
 from s3engine.integrity.choice import Checking
 from s3engine.jobs.base import Job
-from s3engine.jobs.transfer import MultipartTransfer
+from s3engine.jobs.transfer import MultipartTransfer, combined_etag
 from s3engine.parts import PartPlan
 from s3engine.pool.messages import Kind, Task
 from s3engine.report import LENGTH_ONLY
@@ -88,6 +88,12 @@ class FileInParts(MultipartTransfer):
         self._sums[index] = outcome[12]
         self._proofs.add(outcome[13])
 
+    def forget_parts(self) -> None:
+        """Nor do their checksums."""
+        super().forget_parts()
+        self._sums = [""] * self.plan.count
+        self._proofs.clear()
+
     def completing(self) -> tuple[Any, ...]:
         """With sizes, which the checksum of the whole is made with."""
         parts = []
@@ -99,18 +105,21 @@ class FileInParts(MultipartTransfer):
         return (self.upload_id, parts, self._full_object and all(self._sums))
 
     def settle(self, outcome: tuple[Any, ...]) -> None:
-        """What the answer contradicts; where it says nothing of the whole, HEAD tells whether all parts are in it."""
+        """Where the answer contradicts, or says nothing of the whole, HEAD tells whether all parts are in it."""
         wrong: str = outcome[10]
-        if wrong:
-            self.over(self._mismatch(wrong))
-        elif outcome[13]:
+        if outcome[13] and not wrong:
             self.over(None)
         else:
-            self.job.request(Kind.HEAD, self.key, 0, None, self._measured, None)
+            self.job.request(Kind.HEAD, self.key, 0, None, self._measured, wrong)
 
-    def _measured(self, state: Any, task: Task, outcome: tuple[Any, ...]) -> None:
+    def _measured(self, wrong: str, task: Task, outcome: tuple[Any, ...]) -> None:
         error, found = outcome[11], outcome[10]
-        if isinstance(error, NotFound):
+        if error is None and found.size_bytes == self.plan.size_bytes and found.etag == combined_etag(self._etags):
+            self.etag = found.etag  # what contradicted was the answer, not the object
+            self.over(None)
+        elif wrong:
+            self.over(self._mismatch(wrong))
+        elif isinstance(error, NotFound):
             self.over(error)
         elif error is None and found.size_bytes != self.plan.size_bytes:
             text = f"the store made an object of {found.size_bytes} bytes, not {self.plan.size_bytes}"

@@ -329,6 +329,50 @@ def test_completed_object_that_proves_nothing_is_measured(found: Any, error: typ
     assert bench.kinds()[Kind.ABORT] == 0
 
 
+def test_upload_that_vanishes_among_its_parts_is_begun_anew() -> None:
+    """Once: a store may drop it for one bad part. All parts are sent again, to the new one."""
+
+    def run(vanishing: set[str]) -> tuple[Bench, RequestReport]:
+        ids = iter(("u1", "u2", "u3"))
+
+        def answer(task: Task) -> tuple[Any, ...]:
+            if task[2] == Kind.CREATE:
+                return outcome(task, detail=next(ids))
+            if task[2] == Kind.PART and task[5][0] in vanishing and task[5][1] > 1:
+                return outcome(task, error=NotFound("gone", status=404, code="NoSuchUpload"))
+            return large_upload(task)
+
+        bench = Bench(answer)
+        (report,) = bench.run(upload(bench, [FileSource("/f", "k")]))
+        return bench, report
+
+    bench, report = run({"u1"})
+    assert report.error is None
+    assert [task[5][1] for task in bench.tasks if task[2] == Kind.PART and task[5][0] == "u2"] == [1, 2, 3]
+    (complete,) = [task for task in bench.tasks if task[2] == Kind.COMPLETE]
+    assert (complete[5][0], [etag for _, etag, *_ in complete[5][1]]) == ("u2", ["e1", "e2", "e3"])
+    bench, report = run({"u1", "u2"})
+    assert (type(report.error), bench.kinds()[Kind.CREATE]) == (NotFound, 2)
+
+
+@pytest.mark.parametrize(("etag", "good"), [("", True), ("0" * 32 + "-3", False)])
+def test_contradiction_of_complete_is_looked_at(etag: str, good: bool) -> None:
+    """The answer may be what was changed on its way: the object counts."""
+
+    def answer(task: Task) -> tuple[Any, ...]:
+        if task[2] == Kind.PART:
+            return outcome(task, etag=PART_ETAGS[task[5][1] - 1])
+        if task[2] == Kind.COMPLETE:
+            return outcome(task, etag="f" * 32 + "-3", detail="another ETag")
+        if task[2] == Kind.HEAD:
+            return outcome(task, detail=HeadResult(20 * MIB, etag or COMBINED))
+        return large_upload(task)
+
+    (report,) = (bench := Bench(answer)).run(upload(bench, [FileSource("/f", "k")]))
+    assert type(report.error) is (type(None) if good else ChecksumMismatch)
+    assert not good or report.etag == COMBINED
+
+
 def test_relisted_part_of_another_md5_is_not_taken() -> None:
     """InvalidPart, and the list has an ETag that is another than the MD5 that was sent: ChecksumMismatch, aborted."""
     sums = [base64.b64encode(bytes.fromhex(etag)).decode() for etag in PART_ETAGS]
