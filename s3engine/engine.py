@@ -407,7 +407,7 @@ class Engine:
                 job.paused = lambda: batch._full
                 job.turned = batch._turned
                 if run is not None:
-                    run.attach(job, batch._turned)
+                    run.attach(job, batch._turned, self.config.concurrency)
                 batch._attach(supervisor.wake)
                 # First, since it may refuse: a batch that is listed is waited for by close().
                 supervisor.submit(job, lambda: _over(job, batch, run))

@@ -46,7 +46,7 @@ class Driver:
 
     def __init__(
         self, path: Path | Journal, source: Iterable[Any], answer: Answer = outcome, *, make: Make = uploads,
-        identity: dict[str, str] | None = None,
+        identity: dict[str, str] | None = None, at_most: int = 0,
     ) -> None:  # fmt: skip
         self.reports: list[RequestReport] = []
         self.tasks: list[Task] = []
@@ -54,7 +54,7 @@ class Driver:
         journal = path if isinstance(path, Journal) else Journal(path)
         self.run_ = JournalRun(journal, identity or {"operation": "upload"}, source, self.reports.append)
         self.job = make(self.run_.emit, self.run_.items())
-        self.run_.attach(self.job, lambda: None)
+        self.run_.attach(self.job, lambda: None, at_most)
 
     def run(self, crash_after: int | None = None) -> list[RequestReport]:
         """To the end, or to the crash; the reports."""

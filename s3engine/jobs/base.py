@@ -125,6 +125,10 @@ class Job:
         """What keeps the parts of large objects for another run; None: nobody does."""
         self.settled: Callable[[], bool] = _always
         """Asked when all else is done: whether what was done is on record, too (see :mod:`s3engine.journal`)."""
+        self.at_most = 0
+        """Tasks that workers have and what is done without being on record: never more than so many. 0: any number."""
+        self.unrecorded: Callable[[], int] = _none
+        """How much is done and not on record."""
         self.seq = 0
         self._items = items
         self._queue: deque[Any] = deque()
@@ -183,6 +187,8 @@ class Job:
         """Up to ``count`` tasks that are ready to go."""
         if self._input_failed:
             self.stop()
+        if self.at_most:
+            count = min(count, self._room_for_tasks)
         ready = self._ready
         queue = self._queue
         while len(ready) < count and queue and not self.cancelled:
@@ -208,7 +214,7 @@ class Job:
                     self.wake()
             if not queue and (self._exhausted or not self._owners) and not self._input_failed:
                 self.flush()
-        if not ready:
+        if not ready or not count:
             return []
         if len(ready) <= count:
             tasks = list(ready)
@@ -223,6 +229,8 @@ class Job:
         while self._waiting and self._open_composites < _OPEN_COMPOSITES:
             self._open_composites += 1
             self._waiting.popleft().begin()
+        if self.at_most:
+            count = min(count, self._room_for_tasks - len(self._ready))  # what ends an object goes first
         tasks: list[Task] = []
         while self._composites and len(tasks) < count:
             task = self._composites[0].take()
@@ -231,6 +239,11 @@ class Job:
             else:
                 tasks.append(task)
         return tasks
+
+    @property
+    def _room_for_tasks(self) -> int:
+        """How many more workers may get while ``at_most`` holds."""
+        return max(0, self.at_most - (len(self._owners) - len(self._ready)) - self.unrecorded())
 
     def done(self, task: Task, outcome: tuple[Any, ...]) -> None:
         """An outcome came for one of our tasks."""
@@ -381,7 +394,6 @@ class Job:
             )
         )
 
-
     def report_skipped(self, seq: int, key: str, reason: str, size_bytes: int = 0, target: str = "") -> None:
         """Emit the report for an object that is left out because of what is there already."""
         self.emit(
@@ -402,6 +414,10 @@ def _never() -> bool:
 
 def _always() -> bool:
     return True
+
+
+def _none() -> int:
+    return 0
 
 
 def duplicate(key: str, what: str) -> DuplicateKey:

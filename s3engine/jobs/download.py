@@ -29,9 +29,10 @@ __all__ = ["DownloadJob"]
 class _Wanted:
     """One object on its way."""
 
-    __slots__ = ("info", "outcome", "relative", "seq")
+    __slots__ = ("info", "outcome", "relative", "seq", "temporary")
 
-    def __init__(self, seq: int, info: ObjectInfo, relative: str) -> None:
+    def __init__(self, seq: int, info: ObjectInfo, relative: str, temporary: str) -> None:
+        self.temporary = temporary
         self.seq = seq
         self.info = info
         self.relative = relative
@@ -86,13 +87,13 @@ class DownloadJob(Job):
         except S3EngineError as error:
             self.report_refused(seq, info.key, error)
             return
-        wanted = _Wanted(seq, info, relative)
+        wanted = _Wanted(seq, info, relative, self._temporary_name(seq, relative))
         if info.size_bytes > self._threshold_bytes:
             self._in_parts(wanted, info, ())
         else:
             # The temporary name belongs to the object, not to the attempt: whoever takes over after the death of a
             # worker writes over what that one left.
-            arg = (relative, info.etag, f"{self._token}-{seq}")
+            arg = (relative, info.etag, wanted.temporary)
             self.request(Kind.GET_FILE, info.key, info.size_bytes, arg, self._got, wanted)
 
     def _taken(self, relative: str) -> DuplicateKey:
@@ -137,7 +138,18 @@ class DownloadJob(Job):
     def temporary(self, wanted: _Wanted) -> tuple[str, str]:
         """Final and temporary path; makes the folder. Raises UnsafeKey, SinkError."""
         path = self._folders.ready(wanted.relative)
-        return path, temporary_path(path, f"{self._token}-{wanted.seq}")
+        return path, temporary_path(path, wanted.temporary)
+
+    def _temporary_name(self, seq: int, relative: str) -> str:
+        """Removes what was left by runs that were killed with all their workers."""
+        if self.ledger is None:
+            return f"{self._token}-{seq}"
+        name, *left = self.ledger.temporaries(seq)
+        path = os.path.join(self.context.root, relative)
+        for other in left:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary_path(path, other))
+        return name
 
     def _in_parts(self, wanted: _Wanted, info: ObjectInfo, headers: Headers) -> None:
         plan = plan_parts(info.size_bytes, self._part_bytes)

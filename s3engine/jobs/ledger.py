@@ -64,6 +64,9 @@ class Ledger(Protocol):
     def again(self, seq: int) -> bool:
         """Whether an earlier run may have begun this object."""
 
+    def temporaries(self, seq: int) -> list[str]:
+        """What the temporary file of an object is called: now, then what killed runs may have left and is of no use."""
+
     def stored(self, seq: int, size_bytes: int, etag: str, then: Callable[[JournalError | None], None]) -> None:
         """The store has it; ``then(failure)`` is called when that is on record, or never will be."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from s3engine import checksums
+from s3engine.errors import JournalError
 from s3engine.jobs.ledger import KeptPart, Recalled
 from s3engine.journal.records import sql_text, text_from
 from s3engine.journal.writer import Then, Writer
@@ -24,12 +25,18 @@ _COLUMNS = "id, kind, name, source, part_bytes, note"
 
 
 class JournalLedger:
-    """``row_of`` gives the row of an object under way by its seq, 0 when it has none."""
+    """``row_of`` gives the row of an object under way by its seq, 0 when it has none.
 
-    def __init__(self, writer: Writer, row_of: Callable[[int], int], last_row: int) -> None:
+    ``tokens`` name this run and those before it that were killed.
+    """
+
+    def __init__(self, writer: Writer, row_of: Callable[[int], int], last_row: int, tokens: tuple[str, ...]) -> None:
+        self._tokens = tokens
         self._writer = writer
         self._row_of = row_of
         self._last_row = last_row  # of earlier runs
+        self.unrecorded = 0
+        """What the store has, and the journal not yet."""
         self._stored: dict[int, tuple[int, str]] = {}
         self._recalled: dict[int, Recalled] = {}
         with writer.lock:
@@ -71,10 +78,26 @@ class JournalLedger:
         """As the protocol says."""
         return 0 < self._row_of(seq) <= self._last_row
 
+    def temporaries(self, seq: int) -> list[str]:
+        """As the protocol says. Each run has names of its own: a worker of a killed one may still be writing."""
+        row = self._row_of(seq)
+        if row > self._last_row:
+            return [f"{self._tokens[0]}-{row}"]
+        recalled = self._recalled.get(seq)
+        kept = os.path.basename(recalled.name) if recalled is not None else ""
+        now, *before = [f"{token}-{row}" for token in self._tokens]
+        return [now, *(name for name in before if f"-{name}." not in kept)]
+
     def stored(self, seq: int, size_bytes: int, etag: str, then: Then) -> None:
         """As the protocol says."""
         self._stored.pop(seq, None)
-        self._writer.execute(_STORED, (size_bytes, etag, self._row_of(seq)), then)
+        self.unrecorded += 1
+
+        def recorded(failure: JournalError | None) -> None:
+            self.unrecorded -= 1
+            then(failure)
+
+        self._writer.execute(_STORED, (size_bytes, etag, self._row_of(seq)), recorded)
 
     def was_stored(self, seq: int) -> tuple[int, str] | None:
         """As the protocol says; known once."""
@@ -94,7 +117,11 @@ class JournalLedger:
 
     def part(self, transfer: int, index: int, part: KeptPart) -> None:
         """As the protocol says."""
-        self._writer.execute(_PART, (transfer, index, *part))
+        self.unrecorded += 1
+        self._writer.execute(_PART, (transfer, index, *part), self._recorded)
+
+    def _recorded(self, failure: JournalError | None) -> None:
+        self.unrecorded -= 1  # or never will be: then no more is begun
 
     def drop(self, transfer: int) -> None:
         """As the protocol says."""

@@ -51,6 +51,7 @@ class JournalRun:
         self._folder = os.getcwd()
         self._rows: dict[int, int] = {}  # of the items under way: row by seq
         self._seq = 0
+        self._unrecorded = 0  # reports that the writer has
         # An object that was written again is what is wanted now; what deletes is never that free.
         self._takes_what_is_there = identity.get("operation") in ("download", "copy")
         self._job: Job | None = None
@@ -67,7 +68,8 @@ class JournalRun:
             self._lock.release()
             raise
         self._writer = Writer(connection, journal.path)
-        self._ledger = JournalLedger(self._writer, lambda seq: self._rows.get(seq, 0), self._last_row)
+        tokens = (self._token, *self._tokens)
+        self._ledger = JournalLedger(self._writer, lambda seq: self._rows.get(seq, 0), self._last_row, tokens)
 
     def _begin(self, connection: Any, identity: Identity) -> None:
         recorded = json.loads(get_meta(connection, "identity", "{}"))
@@ -82,26 +84,34 @@ class JournalRun:
         if self._journal.options:
             text = json.dumps(self._journal.options)
             connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('options', ?)", (text,))
-        self.token = secrets.token_hex(4)
+        self._token = secrets.token_hex(4)
         self._run_id = connection.execute(
-            "INSERT INTO runs (started, token) VALUES (?, ?)", (self._clock(), self.token)
+            "INSERT INTO runs (started, token) VALUES (?, ?)", (self._clock(), self._token)
         ).lastrowid
         connection.execute("COMMIT")
         self._last_row: int = connection.execute("SELECT coalesce(max(id), 0) FROM objects").fetchone()[0]
         self._next_row = self._last_row + 1
         self._exhausted = get_meta(connection, "exhausted") == "1"
         self._mark = get_meta(connection, "mark")
-        self._tokens = [row[0] for row in connection.execute("SELECT token FROM runs WHERE id < ?", (self._run_id,))]
+        killed = connection.execute("SELECT token FROM runs WHERE id < ? AND ended IS NULL", (self._run_id,))
+        self._tokens = [row[0] for row in killed]
 
     # ---- the job is around
 
-    def attach(self, job: Job, turned: Callable[[], None]) -> None:
-        """Hang this run between the job and the batch, whose ``turned`` is called after reports were handed over."""
+    def attach(self, job: Job, turned: Callable[[], None], at_most: int = 0) -> None:
+        """Hang this run between the job and the batch, whose ``turned`` is called after reports were handed over.
+
+        ``at_most`` objects and parts are with workers, or done without being on record: so many are done again after
+        a crash (0: any number). Deletes are not bounded, since a second one of a key does nothing.
+        """
         self._job = job
         self._told = turned
         job.turned = self._turned
         job.settled = self._settled
         job.ledger = self._ledger
+        if job.operation != "delete":
+            job.at_most = at_most
+        job.unrecorded = self._count_unrecorded
         for transfer, key, upload_id in self._ledger.orphans():
             job.abort_upload(key, upload_id, transfer)
         self._writer.wake = self._wake
@@ -236,17 +246,25 @@ class JournalRun:
 
     def emit(self, report: RequestReport) -> None:
         """Take a report: it goes on to the batch when it is on record."""
+        if report.attempts:
+            self._unrecorded += 1
         self._writer.end(self._rows.pop(report.seq, 0), report)
+
+    def _count_unrecorded(self) -> int:
+        return self._unrecorded + self._ledger.unrecorded
 
     def _turned(self) -> None:
         released = self._writer.released
+        if released:
+            self._wake()  # for what may be sent now
         while released:
             entry = released.popleft()
             if type(entry) is RequestReport:
+                if entry.attempts:
+                    self._unrecorded -= 1
                 self._emit(entry)
             else:
                 entry()  # type: ignore[operator]
-                self._wake()  # it may have left something to be sent
         failure = self._writer.failure
         job = self._job
         if failure is not None and job is not None and not job.broken:

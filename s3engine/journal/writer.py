@@ -1,4 +1,4 @@
-"""Writes to the journal, by a thread of its own: what came within some milliseconds goes in one transaction.
+"""Writes to the journal, by a thread of its own: what came while a transaction was written goes in the next one.
 
 Reports are held back until the transaction that has them is committed: what is told to anybody is on record.
 """
@@ -115,8 +115,6 @@ class Writer:
                 self._something.wait()
             self._something.clear()
             self._idle = False
-            if not self._closing.is_set():
-                self._closing.wait(_PERIOD_S)
             while entries:
                 self._in_hand = min(len(entries), _CHUNK)
                 self._write([entries.popleft() for _ in range(self._in_hand)])

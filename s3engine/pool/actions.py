@@ -53,8 +53,8 @@ class WorkerContext:
     """A Context as a worker uses it: with its caches."""
 
     __slots__ = (
-        "ask", "bucket", "checker", "content_types", "endpoint", "fsync", "guard", "headers", "id", "source_bucket",
-        "threshold_bytes", "verify", "wary",
+        "ask", "bucket", "checker", "content_types", "endpoint", "fsync", "guard", "headers", "id", "prompt",
+        "source_bucket", "threshold_bytes", "verify", "wary",
     )  # fmt: skip
 
     def __init__(self, context: Context, room: Room | None = None) -> None:
@@ -69,6 +69,7 @@ class WorkerContext:
         self.fsync = context.fsync
         self.wary = False  # the target's file system has refused a file
         self.checker = Checker(context.checking, room or Room()) if context.checking is not None else None
+        self.prompt = context.prompt
         self.verify = context.verify
         self.ask: Headers = ASK if context.verify and context.ask_checksums else ()
         self.endpoint: Any = None  # where the exchanges of this context went last

@@ -122,3 +122,5 @@ class Context:
     """Downloads are compared with what the store says of their bytes."""
     ask_checksums: bool = False
     """The transport can ask for stored checksums."""
+    prompt: bool = False
+    """The parent gives no more before it has heard what became of this: tell it soon."""

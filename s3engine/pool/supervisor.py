@@ -68,6 +68,7 @@ class Job(Protocol):
     turned: Callable[[], None]
     wake: Callable[[], None]
     paused: Callable[[], bool]
+    at_most: int
 
     @property
     def contexts(self) -> tuple[Context, ...]: ...
@@ -97,7 +98,8 @@ class Supervisor:
         self._clock = clock
         self._concurrency = concurrency
         self._n_workers = n_workers
-        self._window = 2 * -(-concurrency // n_workers) + _PREFETCH
+        self._share = -(-concurrency // n_workers)
+        self._window = 2 * self._share + _PREFETCH
         self._method = choose_start_method(start_method)
         if self._method == "fork":
             # Once here instead of once in each worker: forked children have what is imported.
@@ -356,7 +358,10 @@ class Supervisor:
             worker = self._roomiest()
             if worker is None:
                 return
-            tasks = job.next_tasks(min(_CHUNK, self._window - len(worker.tasks)))
+            count = min(_CHUNK, self._window - len(worker.tasks))
+            if job.at_most:  # few for all: the first worker must not get those of the others
+                count = min(count, max(1, self._share - len(worker.tasks)))
+            tasks = job.next_tasks(count)
             if job.broken and not job.cancelled:
                 self._cancel(job)
             if tasks:
@@ -404,6 +409,8 @@ class Supervisor:
                 worker.contexts.add(context_id)
                 job = self._jobs[context_id]
                 context = next(context for context in job.contexts if context.id == context_id)
+                if job.at_most:
+                    context = dataclasses.replace(context, prompt=True)
                 self._send(worker, (CONTEXT, context))
         if self._deaths:
             self._send(worker, (DOUBTFUL, [task[0] for task in tasks if task[0] in self._deaths]))

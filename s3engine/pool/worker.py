@@ -46,6 +46,7 @@ __all__ = ["WorkerSettings", "run"]
 
 _FLUSH_COUNT = 64
 _FLUSH_AFTER_S = 0.01
+_PROMPTLY_S = 0.002  # where the parent gives no more until it knows
 _TICK_S = 0.1
 
 
@@ -136,6 +137,7 @@ def _run(settings: WorkerSettings, channel: Channel, block: SharedBlock) -> None
     channel.send((READY,))
     outcomes: list[tuple[Any, ...]] = []
     flush_at = 0.0
+    flush_count = _FLUSH_COUNT
     clock = time.monotonic
     now = clock()
     tick_at = now + _TICK_S
@@ -162,10 +164,12 @@ def _run(settings: WorkerSettings, channel: Channel, block: SharedBlock) -> None
         fresh = lane.take_outcomes()
         if fresh:
             if not outcomes:
-                flush_at = now + _FLUSH_AFTER_S
+                prompt = any(known.prompt for known in core.contexts.values())
+                flush_at = now + (_PROMPTLY_S if prompt else _FLUSH_AFTER_S)
+                flush_count = max(1, settings.limit // 8) if prompt else _FLUSH_COUNT
             outcomes += fresh
         # Many in one message: a message costs both sides more than ten outcomes do.
-        if outcomes and (len(outcomes) >= _FLUSH_COUNT or now >= flush_at or lane.idle):
+        if outcomes and (len(outcomes) >= flush_count or now >= flush_at or lane.idle):
             channel.send((OUTCOMES, outcomes))
             outcomes = []
         elif channel.wants_write:

@@ -9,7 +9,9 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from s3engine.errors import (
     JournalMismatch,
     StallTimeout,
 )
+from s3engine.jobs.download import DownloadJob
 from s3engine.journal import Journal
 from s3engine.journal.identity import described, endpoint_name
 from s3engine.journal.run import JournalRun
@@ -378,3 +381,49 @@ def test_run_that_cannot_begin_leaves_the_journal_free(tmp_path: Path) -> None:
         JournalRun(Journal(path).only_failed(), {"operation": "upload"}, [], lambda report: None)
     assert os.listdir(tmp_path) == []
     Driver(path, files(1)).run()
+
+
+def test_no_more_is_begun_than_may_be_done_again(tmp_path: Path) -> None:
+    """While nothing can be recorded, workers get no more tasks than were allowed in all; then the job goes on."""
+    driver = Driver(tmp_path / "j", [BytesSource(b"x", f"k{n}") for n in range(20)], at_most=4)
+    driver.job.start_reading()
+    limit = time.monotonic() + 10
+    while len(driver.job._queue) < 20 and time.monotonic() < limit:
+        time.sleep(0.001)
+    begun = 0
+    with driver.run_._writer.lock:
+        for _ in range(50):
+            tasks = driver.job.next_large(64) + driver.job.next_tasks(64)
+            for task in tasks:
+                driver.job.done(task, outcome(task))
+            begun += len(tasks)
+            driver.job.turned()
+            time.sleep(0.001)
+    assert begun == 4
+    driver.job.start_reading = lambda: None  # type: ignore[method-assign]
+    assert len(driver.run()) == 20
+    assert Journal(tmp_path / "j").counts().done == 20
+
+
+def test_what_a_killed_run_left_of_a_small_download_is_removed(tmp_path: Path) -> None:
+    """The next run removes the temporary files of its own journal's killed runs, and no others."""
+
+    def downloads(emit: Any, items: Any) -> Any:
+        return DownloadJob(
+            items, "b", str(tmp_path / "out"), lambda info: info.key, emit, threshold_bytes=16 * MIB, part_bytes=8 * MIB
+        )  # fmt: skip
+
+    first = Driver(tmp_path / "j", ["a", "d/b"], lambda task: None, make=downloads, identity={"operation": "download"})
+    first.run(crash_after=99)
+    left = [tmp_path / "out" / "a", tmp_path / "out" / "d" / "b"]
+    left = [path.parent / f".s3engine-{task[5][2]}.part" for path, task in zip(left, first.tasks, strict=True)]
+    with closing(sqlite3.connect(tmp_path / "j")) as connection, connection:  # killed: its end is not on record
+        connection.execute("UPDATE runs SET ended = NULL")
+    (tmp_path / "out" / "d").mkdir(parents=True)
+    other = tmp_path / "out" / ".s3engine-other-1.part"
+    for path in (*left, other):
+        path.write_bytes(b"half")
+    second = Driver(tmp_path / "j", ["a", "d/b"], make=downloads, identity={"operation": "download"})
+    assert len(second.run()) == 2
+    assert [path.exists() for path in (*left, other)] == [False, False, True]
+    assert not {task[5][2] for task in first.tasks} & {task[5][2] for task in second.tasks}
