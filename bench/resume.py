@@ -2,8 +2,8 @@
 
     python -m bench.resume --size 2GiB
 
-Each is a command ``s3engine cp --journal`` against SeaweedFS, through a relay that counts bytes in both directions. When
-half of the size went through it, the command and all its workers get SIGKILL; the same command then goes on. The
+Each is a command ``s3engine cp --journal`` against SeaweedFS, through a relay that counts bytes in both directions.
+When half of the size went through it, the command and all its workers get SIGKILL; the same command then goes on. The
 resumed run must move less than 55 % of the bytes, and the SHA-256 of what arrived (in the store: by an independent
 client) must be that of the source. Ends with 1 otherwise. Takes four times the size on disk. What is in flight at the
 kill is sent again, so a size below some hundred parts in flight cannot hold: 2 GiB is 256 parts of 8 MiB.
