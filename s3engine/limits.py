@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 from s3engine.errors import ConfigError, DeleteLimitExceeded
 from s3engine.listing import ObjectListing
 from s3engine.sources import Rejected
-from s3engine.spool import Spool, complete
+from s3engine.spool import Spool, complete, item_of, row_of
 from s3engine.transport import ObjectInfo
 
 __all__ = ["DeleteLimit", "within"]
@@ -64,11 +63,7 @@ def within(objects: Iterable[Any], limit: DeleteLimit) -> Iterator[str | ObjectI
                 f"{count}{of} objects would be deleted, more than the limit of {limit.text}; nothing was deleted",
                 limit=limit.text, count=count, total=total,
             )  # fmt: skip
-        for row in spool:
-            if len(row) == 2:
-                yield Rejected(row[0], pickle.loads(row[1]))
-            else:
-                yield row[0] if len(row) == 1 else ObjectInfo._make(row)
+        yield from map(item_of, spool)
     finally:
         spool.close()
 
@@ -82,9 +77,6 @@ def counted(objects: Iterable[Any], limit: DeleteLimit) -> tuple[Spool, int, int
     spool = Spool()
     rejected = 0
     for item in objects:
-        if isinstance(item, Rejected):
-            rejected += 1
-            spool.append((item.key, pickle.dumps(item.error)))
-        else:
-            spool.append((item,) if isinstance(item, str) else item)
+        rejected += isinstance(item, Rejected)
+        spool.append(row_of(item))
     return spool, -1, rejected

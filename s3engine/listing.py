@@ -36,7 +36,7 @@ class ObjectListing:
 
     def __init__(
         self, engine: Engine, call: Call, bucket: str, prefix: str, *, delimiter: str = "",
-        predicate: Callable[[ObjectInfo], bool] | None = None, snapshot: bool = False, filters: str = "",
+        predicate: Callable[[ObjectInfo], bool] | None = None, filters: str = "",
     ) -> None:  # fmt: skip
         self._engine = engine
         self._call = call
@@ -44,7 +44,6 @@ class ObjectListing:
         self.prefix = prefix
         self._delimiter = delimiter
         self._predicate = predicate
-        self._snapshot = snapshot
         self._filters = filters
 
     @property
@@ -116,10 +115,6 @@ class ObjectListing:
         object is gone from it, the whole page comes again. Where the store does not know the page any more, the
         listing goes on with the keys after that object's.
         """
-        pairs = self._marked(after)
-        yield from list(pairs) if self._snapshot else pairs
-
-    def _marked(self, after: str) -> Iterator[tuple[ObjectInfo, str]]:
         predicate = self._predicate
         text, _, last = after.partition(" ")
         token: str | None = json.loads(text) if text else ""
@@ -144,9 +139,6 @@ class ObjectListing:
     def __iter__(self) -> Iterator[ObjectInfo]:
         """The objects, one by one."""
         predicate = self._predicate
-        if self._snapshot:
-            yield from [info for page in self.pages() for info in page.objects if predicate is None or predicate(info)]
-            return
         for page in self.pages():
             if predicate is None:
                 yield from page.objects
@@ -166,7 +158,7 @@ class ObjectListing:
         name = getattr(predicate, "__qualname__", type(predicate).__qualname__)
         return ObjectListing(
             self._engine, self._call, self.bucket, self.prefix, delimiter=self._delimiter, predicate=both,
-            snapshot=self._snapshot, filters=f"{self._filters} filtered by {name}",
+            filters=f"{self._filters} filtered by {name}",
         )  # fmt: skip
 
     def process(self, function: Callable[[ObjectInfo], object]) -> int:
@@ -239,17 +231,10 @@ class ObjectListing:
         progress: Progress | None, journal: JournalPath, *, move: bool, max_delete: int | str | None = None,
         unconditional: bool = False, existing: Existing | str | None = None,
     ) -> Batch:  # fmt: skip
+        # Inside one bucket new keys may fall below the prefix that is being listed: the job reads to the end first.
         bucket = self.bucket if bucket is None else check_bucket(bucket)
-        objects = self
-        if bucket == self.bucket:
-            # New keys may fall below the prefix that is being listed: then the listing would never end. Its keys are
-            # read to the end first, 100 to 200 bytes each.
-            objects = ObjectListing(
-                self._engine, self._call, self.bucket, self.prefix, delimiter=self._delimiter,
-                predicate=self._predicate, snapshot=True, filters=self._filters,
-            )  # fmt: skip
         return self._engine.copy(
-            self.bucket, objects, bucket, key=key, template=template, progress=progress, move=move,
+            self.bucket, self, bucket, key=key, template=template, progress=progress, move=move,
             max_delete=max_delete, unconditional=unconditional, journal=journal, existing=existing,
         )  # fmt: skip
 

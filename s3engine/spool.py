@@ -7,6 +7,7 @@ behind, whoever dies; it lies where ``TMPDIR`` says.
 from __future__ import annotations
 
 import marshal
+import pickle
 import tempfile
 from collections.abc import Iterator
 from types import TracebackType
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from s3engine.listing import ObjectListing
 
-__all__ = ["Spool", "all_or_nothing", "complete", "objects_of"]
+__all__ = ["Spool", "all_or_nothing", "complete", "item_of", "objects_of", "row_of"]
 
 _ROWS = 2000  # to a block
 _LENGTH_BYTES = 4
@@ -122,3 +123,17 @@ def all_or_nothing(listing: ObjectListing) -> Iterator[ObjectInfo]:
 def objects_of(spool: Spool) -> Iterator[ObjectInfo]:
     """The rows of a spool as what they were."""
     return map(ObjectInfo._make, spool)
+
+
+def row_of(item: Any) -> tuple[Any, ...]:
+    """An item of an input as a row: a key, an ObjectInfo, or anything that can be pickled. See item_of."""
+    if type(item) is str:  # marshal takes no subclasses
+        return (item,)
+    return item if type(item) is ObjectInfo else (b"", pickle.dumps(item, pickle.HIGHEST_PROTOCOL))
+
+
+def item_of(row: tuple[Any, ...]) -> Any:
+    """What row_of made a row of."""
+    if len(row) == 1:
+        return row[0]
+    return pickle.loads(row[1]) if len(row) == 2 else ObjectInfo._make(row)

@@ -205,15 +205,19 @@ class _Transfer:
     def plan_decided(self, config: Config) -> Iterator[Planned]:
         """As plan, after looking at what is there already."""
         from s3engine.engine import Engine
+        from s3engine.overlaps import Overlap
 
         with Engine(config) as engine:
             self.open(engine)
-            for one in self.decided(engine):
+            for one in self.in_order(self.decided(engine)):
                 if isinstance(one, Rejected):
                     yield one.key, "", -1, one.error, ""
                     continue
+                if type(one) is Overlap:
+                    yield self.source_uri(one.key), "", -1, one.error(), ""
+                    continue
                 source, target, size_bytes, error, _ = self.planned(one.item)
-                yield source, target, size_bytes, one.error or error, one.skip
+                yield source, target, size_bytes, None if one.skip else one.error or error, one.skip
 
     def __init__(self, way: Route, wanted: NameFilter | None, headers: Any, move: bool, limits: Limits) -> None:
         self.limits = limits
@@ -268,18 +272,25 @@ class _Transfer:
             yield from map(self.planned, self.limits.within(infos))
             return
         from s3engine.engine import Engine
+        from s3engine.overlaps import Overlap
 
         with Engine(config) as engine:
             self.open(engine)
-            for item in self.limits.within(self.objects(engine) if self.items is None else self.items):
+            for item in self.in_order(self.limits.within(self.objects(engine) if self.items is None else self.items)):
                 if isinstance(item, Rejected):
                     yield item.key, "", -1, item.error, ""
+                elif type(item) is Overlap:
+                    yield self.source_uri(item.key), "", -1, item.error(), ""
                 else:
                     yield self.planned(ObjectInfo(item, -1) if isinstance(item, str) else item)
 
     def planned(self, info: Any) -> Planned:
         """One line of the plan."""
         raise NotImplementedError
+
+    def in_order(self, items: Iterable[Any]) -> Iterable[Any]:
+        """The items as the job would take them."""
+        return items
 
     @property
     def single_wanted(self) -> bool:
@@ -343,7 +354,7 @@ class _Upload(_Transfer):
             yield (file.key, "", -1, file.error, "") if isinstance(file, Rejected) else self.planned(file)
 
     def planned(self, info: FileSource) -> Planned:
-        return info.path, f"s3://{self.way.bucket}/{info.key}", file_size(info), None, ""
+        return info.path, f"s3://{self.way.bucket}/{info.key}", file_size(info), _wrong_key(info.key), ""
 
     def decided(self, engine: Engine) -> Iterator[Decided | Rejected]:
         assert self.limits.existing is not None
@@ -406,13 +417,33 @@ class _Copy(_Transfer):
         return self.source_uri(report.key), report.target
 
     def planned(self, info: ObjectInfo) -> Planned:
-        return self.source_uri(info.key), f"s3://{self.way.bucket}/{self._key(info)}", info.size_bytes, None, ""
+        from s3engine.overlaps import same_object
+
+        target = self._key(info)
+        source, uri = self.source_uri(info.key), f"s3://{self.way.bucket}/{target}"
+        return source, uri, info.size_bytes, same_object(source, uri) or _wrong_key(target), ""
+
+    def in_order(self, items: Iterable[Any]) -> Iterable[Any]:
+        from s3engine.overlaps import with_overlaps
+
+        return with_overlaps(items, self._key) if self.way.bucket == self.way.source_bucket else items
 
     def decided(self, engine: Engine) -> Iterator[Decided | Rejected]:
         way = self.way
         assert self.limits.existing is not None
         objects = self.limits.compared(self.items or (self.keys() if way.only else self.objects(engine)))
         return self.limits.existing.copies(engine, way.source_bucket, objects, way.bucket, self._key)
+
+
+def _wrong_key(key: str) -> ConfigError | None:
+    """What is wrong with a new key."""
+    from s3engine.jobs.upload import check_key
+
+    try:
+        check_key(key)
+    except ConfigError as error:
+        return error
+    return None
 
 
 def file_size(file: FileSource) -> int:

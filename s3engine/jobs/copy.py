@@ -6,16 +6,14 @@ of both, where it does. A move deletes a source only when its copy is proven by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from s3engine.decided import Decided, late_error
-from s3engine.distinct import Aside, SeenBefore
 from s3engine.errors import (
     ChecksumMismatch,
     ConfigError,
-    DuplicateKey,
     NotFound,
     NotSupported,
     PreconditionFailed,
@@ -28,10 +26,10 @@ from s3engine.jobs.delete import DeleteConditions, KeyDeleter, move_error
 from s3engine.jobs.transfer import MultipartTransfer
 from s3engine.jobs.upload import check_key
 from s3engine.operations import ObjectHeaders, Template
+from s3engine.overlaps import Overlap, with_overlaps
 from s3engine.parts import PartPlan, plan_parts
 from s3engine.pool.messages import Kind, Task
 from s3engine.report import LENGTH_ONLY, RequestReport
-from s3engine.sources import Rejected
 from s3engine.stored import same_bytes
 from s3engine.transport import Headers, ObjectInfo
 
@@ -41,74 +39,6 @@ __all__ = ["CopyJob"]
 _KEPT_HEADERS = (
     "content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires",
 )  # fmt: skip
-
-
-class _Overlap(NamedTuple):
-    """An object of a copy inside one bucket whose target is the source of another object."""
-
-    key: str
-    target: str
-
-    def error(self) -> DuplicateKey:
-        """Copying it now could overwrite what is still to be copied, and a move would then delete the copy."""
-        text = (
-            f"target {self.target!r} is itself a source of this batch; {self.key!r} was left as it is. "
-            "Do it in two steps, through another prefix"
-        )
-        return DuplicateKey(text, key=self.key)
-
-
-def _with_overlaps(items: Iterable[Any], key: Callable[[ObjectInfo], str]) -> Iterator[Any]:
-    """The items, read to the end first, with those marked whose target is a source too. Runs in the reader thread."""
-    again = getattr(items, "again", None)
-    if again is not None:
-        yield from _with_overlaps_by_reading_again(items, again, key)
-        return
-    infos = [ObjectInfo(item, -1) if isinstance(item, str) else item for item in items]
-    sources = {_info(item).key for item in infos if type(item) is not Rejected}
-    for item in infos:
-        if type(item) is Rejected:
-            yield item
-            continue
-        info = _info(item)
-        target = key(info)
-        yield _Overlap(info.key, target) if target in sources and target != info.key else item
-
-
-def _info(item: Any) -> Any:
-    return item.item if type(item) is Decided else item
-
-
-def _with_overlaps_by_reading_again(
-    items: Iterable[Any], again: Callable[[], Iterable[Any]], key: Callable[[ObjectInfo], str]
-) -> Iterator[Any]:
-    """The same at flat memory, for items that can be read as often as one likes; the marked ones come last."""
-    sources = SeenBefore()
-    for item in again():
-        if type(item) is not Rejected:
-            sources.add(item if isinstance(item, str) else item.key)
-    aside = Aside()
-    for item in items:
-        if type(item) is Rejected:
-            yield item
-            continue
-        info = ObjectInfo(item, -1) if isinstance(item, str) else item
-        target = key(info)
-        if target != info.key and sources.has(target):
-            aside.add((info, target))
-        else:
-            yield info
-    for chunk in aside.chunks():
-        targets = {target for _, target in chunk}
-        found = {name for name in map(_name, again()) if name in targets}
-        for info, target in chunk:
-            yield _Overlap(info.key, target) if target in found else info
-
-
-def _name(item: Any) -> str | None:
-    if type(item) is Rejected:
-        return None
-    return item if isinstance(item, str) else item.key
 
 
 _NO_OUTCOME = (0, 0, 0.0, 0.0, 0.0, 0.0, 0, "", 0, "", None, None, "", "")
@@ -150,7 +80,7 @@ class CopyJob(Job):
         looks = {"verify": verify, "ask_checksums": ask_checksums}
         values = {"bucket": bucket, "source_bucket": source_bucket, "headers": headers, **looks}
         overlapping = source_bucket == bucket
-        super().__init__(_with_overlaps(items, key) if overlapping else items, values, emit)
+        super().__init__(with_overlaps(items, key) if overlapping else items, values, emit)
         self._key = key
         self._template = template if callable(template) else None
         self._threshold_bytes = threshold_bytes
@@ -172,7 +102,7 @@ class CopyJob(Job):
 
     def admit(self, seq: int, item: Any) -> None:
         """Copy, in parts when it is known to be large; HEAD tells what is not known."""
-        if type(item) is _Overlap:
+        if type(item) is Overlap:
             self._refused(seq, item.key, item.error())
             return
         condition: Headers = ()
@@ -206,7 +136,8 @@ class CopyJob(Job):
 
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report an object that was not begun."""
-        item = _info(item)
+        item = item.item if type(item) in (Decided, Overlap) else item
+        item = item.item if type(item) is Decided else item
         self._refused(seq, item if isinstance(item, str) else getattr(item, "key", repr(item)), error)
 
     def remember(self, done: Iterable[tuple[str, str]]) -> None:
