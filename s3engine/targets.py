@@ -38,7 +38,10 @@ class Targets(Protocol):
 
 
 def seconds_of(text: str) -> float | None:
-    """Seconds since 1970 of a time as listings (ISO 8601) or headers (RFC 9110) write it; None when it is neither."""
+    """Seconds since 1970 of a time as listings (ISO 8601) or headers (RFC 9110) write it; None when it is neither.
+
+    Also None for what stores write where they know no time: the first second of 1970, or of the year 1 (Go's zero).
+    """
     try:
         found = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
@@ -46,7 +49,8 @@ def seconds_of(text: str) -> float | None:
             found = parsedate_to_datetime(text)
         except (TypeError, ValueError):
             return None
-    return (found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)).timestamp()
+    since_s = (found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)).timestamp()
+    return since_s if since_s > 0 else None
 
 
 class ListedTargets:

@@ -48,7 +48,7 @@ def cleanup_command(uri: str, older_than: str, **values: Any) -> int:
             age_s = age_of(upload, engine.now_s())
             if age_s is None and limit_s:
                 told.left(upload, f"it is not known how old it is: the store says {upload.initiated!r}")
-            elif age_s is not None and age_s < limit_s:
+            elif limit_s and age_s is not None and age_s < limit_s:  # 0: all, whatever the clocks say
                 told.younger += 1
             elif values["dry_run"]:
                 told.done(upload, age_s)

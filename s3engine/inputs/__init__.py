@@ -118,16 +118,17 @@ def _items(
             identities.append(f"inventory:{inventory.digest}")
             continue
         file = InputFile(path, packed=path.endswith(".gz"))
-        parts.append(_File(file, _reader(file, kind, nul=nul, local=not bucket)))
+        parts.append(_File(file, _reader(file, kind, nul=nul, bucket=bucket)))
         shapes.append(shape_of(kind))
         identities.append(f"{kind}{'-0' if nul else ''}:{file.identity}" if file.positionable else "")
     positionable = all(identities)
     return Items(parts, shapes, positionable=positionable, identity=" ".join(identities) if positionable else "")
 
 
-def _reader(file: InputFile, kind: str, *, nul: bool, local: bool) -> Reader:
+def _reader(file: InputFile, kind: str, *, nul: bool, bucket: str) -> Reader:
+    local = not bucket
     if kind == "csv":
-        return CsvReader(file, local=local)
+        return CsvReader(file, local=local, bucket=bucket)
     if kind == "parquet":
         return ParquetReader(file, local=local)
     return LineReader(file, nul=nul, local=local)

@@ -87,6 +87,11 @@ class Columns:
             return "", Bad(f"its {'path' if self.local else 'key'} is no text: {name!r}")
         if not name:
             return "", Bad(f"its {'path' if self.local else 'key'} is empty")
+        if not self.local and not name.isascii():
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                return name.encode("utf-8", "backslashreplace").decode(), Bad("its key is not UTF-8")
         version = row[at["version"]] if "version" in at else ""
         if version and version != "null" and not latest and not self.local:
             return name, Bad("it names a version, and only current versions can be worked on")

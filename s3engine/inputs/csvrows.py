@@ -23,13 +23,17 @@ _BOM = b"\xef\xbb\xbf"
 class CsvReader:
     """``fields``: what the columns hold, where something else than the file tells it (a manifest of S3 Inventory).
 
-    A first row that names a column ``key``, ``path`` or ``bucket`` is a header, and keys are plain text. Without one
-    the table is as Amazon writes it: see ``without_header``; keys with a bucket beside them are percent-encoded. A row
-    that goes over several lines is told by the last of them.
+    A first row that names a column ``key``, ``path`` or ``bucket`` is a header, and keys are plain text; but one that
+    begins with the name of ``bucket`` is of an object that happens to be called so. Without a header the table is as
+    Amazon writes it: see ``without_header``; keys with a bucket beside them are percent-encoded. A row that goes over
+    several lines is told by the last of them.
     """
 
-    def __init__(self, file: InputFile, *, local: bool = False, fields: list[str] | None = None) -> None:
+    def __init__(
+        self, file: InputFile, *, local: bool = False, fields: list[str] | None = None, bucket: str = ""
+    ) -> None:
         self._file = file
+        self._bucket = bucket
         self._local = local
         self._columns: Columns | None = None
         self._encoded = False
@@ -80,7 +84,7 @@ class CsvReader:
         if self._columns is None:
             fields = [field_of(cell) for cell in cells]
             label = self._file.label
-            if {"key", "path", "bucket"} & set(fields):
+            if {"key", "path", "bucket"} & set(fields) and not (self._bucket and cells[0] == self._bucket):
                 self._header_line = line
                 self._columns = Columns(fields, cells, label, local=self._local)
             elif self._local:
@@ -100,11 +104,6 @@ class CsvReader:
         if taken is None:
             return "", line, place, None
         name, details = taken
-        if type(details) is Details and not name.isascii() and not self._local:
-            try:
-                name.encode()
-            except UnicodeEncodeError:
-                name, details = name.encode("utf-8", "backslashreplace").decode(), Bad("its key is not UTF-8")
         if self._encoded and type(details) is Details and ("%" in name or "+" in name):
             try:
                 name = urllib.parse.unquote_plus(name, errors="strict")

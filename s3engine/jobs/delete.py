@@ -12,6 +12,7 @@ from typing import Any
 
 from s3engine.errors import (
     AccessDenied,
+    ConfigError,
     InvalidRequest,
     NotFound,
     NotSupported,
@@ -153,6 +154,17 @@ def move_error(done: str, error: S3EngineError) -> S3EngineError:
     return type(error)(f"{done}; its source was not deleted: {error.message}", **error._context)
 
 
+def _wrong(key: str) -> str:
+    """Why no store can have this key; "" when one can."""
+    if not key:
+        return "the key is empty"
+    try:
+        key.isascii() or key.encode()
+    except UnicodeEncodeError:
+        return f"the key {key!r} is not Unicode; give it another"
+    return ""
+
+
 class DeleteJob(Job):
     """``items`` are keys or ObjectInfo."""
 
@@ -168,10 +180,12 @@ class DeleteJob(Job):
 
     def admit(self, seq: int, item: Any) -> None:
         """Collect."""
-        if isinstance(item, str):
-            self._deleter.add(item, (seq, item, 0))
+        key, size_bytes, etag = (item, 0, "") if isinstance(item, str) else (item.key, item.size_bytes, item.etag)
+        problem = _wrong(key)
+        if problem:  # it would cost the other keys of its request their deletion
+            self.report_refused(seq, key, ConfigError(problem, key=key))
         else:
-            self._deleter.add(item.key, (seq, item.key, item.size_bytes), item.etag)
+            self._deleter.add(key, (seq, key, size_bytes), etag)
 
     def next_tasks(self, count: int) -> list[Task]:
         """As in Job; no more at once than keep every store busy, since each holds a thousand keys in memory."""

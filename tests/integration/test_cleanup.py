@@ -110,6 +110,19 @@ def test_age_that_cannot_be_read(capfd: Captured, monkeypatch: pytest.MonkeyPatc
     assert "1 unfinished uploads aborted, 1 are younger, 2 FAILED" in err
 
 
+def test_times_that_are_none(capfd: Captured) -> None:
+    """Go's zero time is no age of 2000 years; with 0 all are aborted, also one that is begun in our future."""
+    ahead = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() + 60))
+    page = _page(("p/a", "0001-01-01T00:00:00Z"), ("p/b", "1970-01-01T00:00:00.000Z"), ("p/c", ahead))
+    with Scripted(answer(200, page, XML)) as server:
+        assert run(["cleanup", "s3://bucket/p/", "--older-than", "1h", "--endpoint-url", server.endpoint_url]) == 1
+        assert [request.method for request in server.requests] == ["GET"]
+    assert "1 are younger, 2 FAILED" in capfd.readouterr().err
+    with Scripted(answer(200, page, XML), answer(204), answer(204), answer(204)) as server:
+        assert run(["cleanup", "s3://bucket/p/", "--older-than", "0", "--endpoint-url", server.endpoint_url]) == 0
+    assert "3 unfinished uploads aborted, 0 are younger" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("still", [False, True])
 def test_upload_that_is_gone(still: bool, capfd: Captured) -> None:
     """An abort that finds nothing is an error only if the store still lists the upload."""

@@ -12,6 +12,7 @@ import pytest
 from s3engine.errors import (
     AccessDenied,
     Cancelled,
+    ConfigError,
     InvalidRequest,
     NotFound,
     NotSupported,
@@ -292,6 +293,17 @@ def test_store_that_does_not_know_its_own_etags() -> None:
     errors = run(DeleteJob(listed("abc"), "b", reports.append, conditions=conditions), answer, reports)
     assert errors == dict.fromkeys("abc")
     assert conditions.refused
+
+
+def test_key_that_cannot_be_costs_no_other_its_deletion() -> None:
+    """An empty key and one that is not Unicode fail by themselves; the others of their request are deleted."""
+    reports: list[RequestReport] = []
+    store = Store(dict.fromkeys("abc", "tag"))
+    errors = run(DeleteJob(["a", "", "b", "\udcff", "c"], "b", reports.append), store, reports)
+    assert {key for key, error in errors.items() if error is None} == {"a", "b", "c"}
+    assert type(errors[""]) is ConfigError
+    assert "not Unicode" in str(errors["\udcff"])
+    assert not store.held
 
 
 def test_plain_keys_are_deleted_as_they_are() -> None:

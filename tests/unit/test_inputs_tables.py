@@ -45,6 +45,7 @@ def test_header_names_the_columns(tmp_path: Path) -> None:
         ("a+b%2Bc\n", "a+b%2Bc"),
         ("bbb,a+b%2Bc\n", "a b+c"),
         ("bbb,k,null\n", "k"),
+        ("bbb,key\n", "key"),
         ("bbb,k,7,2026-01-01T00:00:00.000Z,e\n", ObjectInfo("k", 7, "e", "2026-01-01T00:00:00.000Z")),
         ("bbb,k,v1,true,false,7,2026-01-01T00:00:00Z,e,x\n", ObjectInfo("k", 7, "e", "2026-01-01T00:00:00Z")),
         ("bbb,k,,7,2026-01-01T00:00:00Z,e\n", ObjectInfo("k", 7, "e", "2026-01-01T00:00:00Z")),
@@ -163,6 +164,20 @@ def test_parquet_rows_and_marks(tmp_path: Path) -> None:
     assert why([item for item, _ in pairs]) == ["names.parquet:4322: it is of the bucket 'c', not 'bbb'"]
     for index in (0, 999, 1000, 3500, 4999):
         assert list(objects_from(path, "bbb").marked(pairs[index][1]))[:5] == pairs[index + 1 :][:5]
+
+
+def test_parquet_keys_that_are_no_text(tmp_path: Path) -> None:
+    """Bytes are keys when they are UTF-8; two columns of one name are refused."""
+    path = parquet(tmp_path, {"key": [b"a\xc3\xa9", b"b\xff", None]})
+    found = list(objects_from(path, "bbb"))
+    assert found[0] == "a\xe9"
+    assert why(found) == ["names.parquet:2: its key is not UTF-8", "names.parquet:3: its key is empty"]
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["key", "key"]), path)
+    with pytest.raises(ConfigError, match="two columns of one name"):
+        list(objects_from(path, "bbb"))
 
 
 def test_parquet_of_all_versions(tmp_path: Path) -> None:

@@ -52,6 +52,16 @@ def test_what_is_missing_is_empty() -> None:
     assert xml.read_list_page(b"<ListBucketResult/>") == ([], [], "")
 
 
+@pytest.mark.parametrize("said", ["True", "TRUE", " true ", None])
+def test_page_that_is_not_the_last_is_not_taken_for_it(said: str | None) -> None:
+    """More follows however the store spells it, and where it only gives a token; another word is refused."""
+    more = "" if said is None else f"<IsTruncated>{said}</IsTruncated>"
+    body = f"<ListBucketResult>{more}<NextContinuationToken>t</NextContinuationToken></ListBucketResult>"
+    assert xml.read_list_page(body.encode()).next_token == "t"
+    with pytest.raises(xml.BadXml, match="whether more follows"):
+        xml.read_list_page(b"<ListBucketResult><IsTruncated>perhaps</IsTruncated></ListBucketResult>")
+
+
 @given(st.lists(any_keys, max_size=5), st.booleans())
 def test_encoded_keys_come_back(keys: list[str], plus: bool) -> None:
     """Keys that the store encoded, with + or %20 for a space, come out exactly."""

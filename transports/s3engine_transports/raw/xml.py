@@ -125,12 +125,15 @@ def read_list_page(body: bytes) -> ListPage:
             prefix = _fields(child).get("Prefix", "")
             prefixes.append(unquote_plus(prefix) if encoded else prefix)
         elif name == "IsTruncated":
-            truncated = (child.text or "").strip()
+            truncated = (child.text or "").strip().lower()
         elif name == "NextContinuationToken":
             token = child.text or ""
     if truncated == "true" and not token:
         raise BadXml("the page says that more follows, but has no NextContinuationToken")
-    return ListPage(objects, prefixes, token if truncated == "true" else "")
+    if truncated not in ("true", "false", ""):
+        # Such a page must not pass for the last one: what is missing would be taken for what is not there.
+        raise BadXml(f"the page does not say whether more follows: IsTruncated is {truncated[:24]!r}")
+    return ListPage(objects, prefixes, "" if truncated == "false" else token)
 
 
 def _size(text: str) -> int:
@@ -156,7 +159,7 @@ def read_deleted(body: bytes) -> list[DeleteFailure]:
 
 
 def _is_truncated(fields: dict[str, str]) -> bool:
-    return fields.get("IsTruncated", "").strip() == "true"
+    return fields.get("IsTruncated", "").strip().lower() == "true"
 
 
 def read_parts(body: bytes) -> PartsPage:
