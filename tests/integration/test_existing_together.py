@@ -100,7 +100,7 @@ def test_names_with_a_limit_and_what_is_there(
     move = ["mv", f"s3://{bucket}/p/", f"s3://{bucket}/q/", "--from", str(names), "--no-clobber", "--max-delete"]
     for more in (["2"], ["2", "--dry-run"]):
         assert run([*move, *more]) == 1
-        assert "3 objects would be deleted, more than max_delete allows (2)" in capfd.readouterr().err
+        assert "3 objects would be deleted, more than the limit of 2" in capfd.readouterr().err
     assert run([*move, "50%"]) == 2
     assert "no names in it" not in capfd.readouterr().err
     assert bodies(probe, bucket) == before
