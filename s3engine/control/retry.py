@@ -260,6 +260,14 @@ class Decider:
         cost = self._pay(verdict, now)
         return self._wait(verdict) if cost is None else Decision(True, 0.0, verdict, cost)
 
+    def wait(self, verdict: Verdict) -> Decision:
+        """For an item that waits until the store is known to be well: when the delay is over ask :meth:`turn`."""
+        return self._wait(verdict)
+
+    def turn(self, verdict: Verdict, *, now: float) -> Decision:
+        """Not ``waiting`` any more when it is this caller's turn to ask whether the store is well."""
+        return Decision(True, 0.0, verdict) if self._budget.probe_due(now) else self._wait(verdict)
+
     def _pay(self, verdict: Verdict, now: float) -> int | None:
         if self._budget.try_spend(verdict):
             return self._policy.cost_of(verdict)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from s3engine.classify import error_for
 from s3engine.control.estimator import OpClass
+from s3engine.control.outage import OpenFailures
 from s3engine.control.retry import Verdict, classify
 from s3engine.disk import sink_error
 from s3engine.errors import (
@@ -30,7 +31,7 @@ from s3engine.errors import (
     SourceError,
 )
 from s3engine.paths import FolderGuard
-from s3engine.pool.messages import Context, Kind, NeedsParts, Task
+from s3engine.pool.messages import Context, Kind, NeedsParts, StoreIsWell, Task
 from s3engine.pool.own_writes import Looking, begin_look, end_look
 from s3engine.pool.room import Room
 from s3engine.pool.uploads import Checker, checksum_of_parts, confirmed, contradiction
@@ -41,7 +42,10 @@ from s3engine.stored import ASK, Stored, digest_of, mismatch, stored
 from s3engine.transport import Body, CompletedPart, FilePart, GetResult, Headers, Timeouts
 from s3engine.wire import source_error
 
-__all__ = ["ACTIONS", "Action", "Item", "WorkerContext", "abandon", "content_type_headers", "not_in_xml"]
+__all__ = [
+    "ACTIONS", "Action", "Item", "WorkerContext", "abandon", "content_type_headers", "not_in_xml", "start_asking",
+    "stop_asking",
+]  # fmt: skip
 
 # What XML 1.0 cannot say, and \r, which parsers turn into \n: such keys go alone, in the path of a DeleteObject.
 not_in_xml = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]").search
@@ -83,10 +87,10 @@ class Item:
     """A task while a worker has it: what its attempts have in common."""
 
     __slots__ = (
-        "arg", "attempts", "body", "bytes_per_s", "checksum", "context", "doubted", "doubtful", "error", "etag",
-        "exchange", "failed", "failures", "first_at", "free_used", "held_bytes", "key", "kind", "looking", "mtime_ns",
-        "paid", "probe", "sink", "size_bytes", "started_at", "stopped", "task_id", "timeouts", "trailer",
-        "verdict",
+        "arg", "asking", "attempts", "body", "bytes_per_s", "checksum", "context", "doubted", "doubtful", "error",
+        "etag", "exchange", "failed", "failures", "first_at", "free_used", "held_bytes", "key", "kind", "looking",
+        "mtime_ns", "open_failures", "paid", "probe", "sink", "size_bytes", "started_at", "stopped", "task_id",
+        "timeouts", "trailer", "verdict",
     )  # fmt: skip
 
     def __init__(self, task: Task, context: WorkerContext) -> None:
@@ -116,6 +120,8 @@ class Item:
         self.doubtful = False  # an attempt failed, and the store may have done it all the same
         self.probe = False  # the attempt under way was let through to find out whether the store is back
         self.looking: Looking | None = None
+        self.open_failures: OpenFailures | None = None  # made at the first failure
+        self.asking: tuple[int, int] | None = None  # kind and size, while it only asks whether the store is well
 
 
 class Ended(NamedTuple):
@@ -383,6 +389,14 @@ def _end_look(item: Item, result: Any) -> Ended:
     return Ended(result.etag, result.request_id, result.status, item.mtime_ns)
 
 
+def _begin_ask(item: Item, api: Any, timeouts: Timeouts) -> Any:
+    return api.head_bucket(item.context.bucket, timeouts=timeouts)
+
+
+def _end_ask(item: Item, result: Any) -> Ended:
+    raise StoreIsWell("the store is well")  # back to what the item was: pool/core.py
+
+
 def _begin_delete(item: Item, api: Any, timeouts: Timeouts) -> Any:
     pairs = item.arg
     bucket = item.context.bucket
@@ -538,9 +552,24 @@ ACTIONS: dict[int, Action] = {
     Kind.COMPLETE: Action(OpClass.COMPLETE, None, _begin_complete, _end_complete),
     Kind.LIST_PARTS: Action(OpClass.LIST, None, _begin_list_parts, _end_list_parts),
     Kind.LIST_UPLOADS: Action(OpClass.LIST, None, _begin_list_uploads, _end_list_uploads),
+    Kind.ASK: Action(OpClass.HEAD, None, _begin_ask, _end_ask),
     Kind.LOOK: Action(OpClass.HEAD, None, begin_look, _end_look),
     Kind.ABORT: Action(OpClass.DELETE, None, _begin_abort, _end_nothing),
 }
+
+
+def start_asking(item: Item) -> None:
+    """Turn the item into one that asks whether the store is well."""
+    item.asking = item.kind, item.size_bytes
+    item.kind = Kind.ASK
+    item.size_bytes = 0  # it moves no body
+
+
+def stop_asking(item: Item) -> None:
+    """Back to what the item was."""
+    if item.asking is not None:
+        item.kind, item.size_bytes = item.asking
+        item.asking = None
 
 
 def abandon(item: Item) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from s3engine.control.estimator import Estimator, OpClass
+from s3engine.control.outage import OpenFailures, shows_life
 from s3engine.control.pauses import Pauses
-from s3engine.control.retry import Budget, Decider, Decision, RetryPolicy, Verdict
+from s3engine.control.retry import Budget, Decider, Decision, RetryPolicy, Verdict, classify
 from s3engine.control.shared import LAST_SUCCESS_S, REQUESTS, RETRIES, THROTTLES, SharedBlock
 from s3engine.control.timeouts import TimeoutPolicy
 from s3engine.errors import (
@@ -24,7 +25,7 @@ from s3engine.errors import (
     S3EngineError,
     WrongRegion,
 )
-from s3engine.pool.actions import ACTIONS, Ended, Item, WorkerContext, abandon
+from s3engine.pool.actions import ACTIONS, Ended, Item, WorkerContext, abandon, start_asking, stop_asking
 from s3engine.pool.messages import Context, Kind, NeedsParts, Task, cancelled_error
 from s3engine.pool.own_writes import leaves_doubt, may_be_ours, start_looking
 from s3engine.pool.room import Room
@@ -68,6 +69,7 @@ class Core:
         self._give_up_after_s = give_up_after_s
         self._last_success_s = 0.0
         self._outage_since_s = 0.0  # the first failure after the last success; older than that success: none
+        self._well_at_s = 0.0  # an answer that was no success, but the store's own
         self._never_answered = False  # a request used up its attempts, and none ever succeeded
         self._need_credentials = need_credentials
         self._limits: dict[tuple[int, int, int], Timeouts] = {}
@@ -147,18 +149,28 @@ class Core:
         if isinstance(error, NeedsParts):
             self._end(item, error, now)
             return None
+        if item.asking is not None:
+            return self._asked(item, error, now)
         if may_be_ours(item, error):
             assert isinstance(error, PreconditionFailed)
             start_looking(item, error)
             return Decision(True, 0.0, Verdict.TRANSIENT)
         attempt = item.failed
         was_well = self._last_success_s > 0
+        if shows_life(error):
+            self._well_at_s = now
+        if item.open_failures is None:
+            item.open_failures = OpenFailures()
+        item.open_failures.add(self._well_s, now)
         uncounted = was_well and (item.probe or isinstance(error, (ConnectFailed, ConnectTimeout)))
         if uncounted:
             # A store that cannot be reached, or that is only asked whether it is back, says nothing about this object:
             # not the number of attempts ends this, but give_up_after_s.
             attempt = min(attempt, max(self._retry_policy.max_attempts - 2, 0))
         decision = self._decider.decide(error, attempt=attempt, free_used=item.free_used, now=now)
+        if was_well and not decision.retry and self._may_be_outage(item, error, decision.verdict):
+            decision = self._decider.wait(decision.verdict)
+            start_asking(item)
         slot = self._block.slots[self._index]
         if isinstance(error, FirstByteTimeout) and item.timeouts is not None:
             op = ACTIONS[item.kind].op
@@ -199,6 +211,27 @@ class Core:
         item.exchange = None
         return decision
 
+    def _may_be_outage(self, item: Item, error: S3EngineError, verdict: Verdict) -> bool:
+        """The item has used up its attempts: whether that may be the store's fault (control/outage.py)."""
+        if verdict not in (Verdict.TRANSIENT, Verdict.THROTTLE) or shows_life(error) or item.open_failures is None:
+            return False
+        return item.open_failures.may_be_outage(item.failed + 1, self._retry_policy.max_attempts)
+
+    def _asked(self, item: Item, error: S3EngineError, now: float) -> Decision | None:
+        """An item has asked whether the store is well; the answer is ``error``, a StoreIsWell if it is."""
+        item.attempts = max(item.attempts - 1, 0)  # none of this object
+        item.exchange = None
+        verdict = classify(error)
+        if verdict in (Verdict.TRANSIENT, Verdict.THROTTLE, Verdict.RECONNECT) and not shows_life(error):
+            return self._decider.wait(item.verdict)
+        self._well_at_s = now
+        return self.admit(item, now)
+
+    @property
+    def _well_s(self) -> float:
+        """When the store did something well for the last time, as far as this worker knows."""
+        return max(self._well_at_s, self._last_success_s)
+
     def _timeouts_are_common(self, op: int) -> bool:
         """Count one more answer that did not come, and say whether they are too many to be chance.
 
@@ -214,10 +247,14 @@ class Core:
         return lost[op] > _COMMON * (lost[op] + good[op])
 
     def admit(self, item: Item, now: float) -> Decision | None:
-        """Ask again for an item that waited because the budget was empty."""
+        """Ask again for an item that waited because the budget was empty, or the store may be down."""
         if self._is_given_up(now) and item.error is not None:
             self._end(item, item.error, now)
             return None
+        if item.asking is not None:
+            if item.open_failures is not None and not item.open_failures.settled(self._well_s):
+                return self._decider.turn(item.verdict, now=now)
+            stop_asking(item)
         decision = self._decider.admit(item.verdict, now=now)
         item.paid += decision.cost
         item.probe = self._is_probe(decision)
@@ -244,11 +281,13 @@ class Core:
 
     def cancelled(self, item: Item, now: float) -> None:
         """The task will not be done."""
+        stop_asking(item)
         self._end(item, cancelled_error(item.kind, item.key, begun=item.attempts > 0), now)
 
     def _end(self, item: Item, error: S3EngineError, now: float) -> None:
         if item.held_bytes:
             self._let_go(item)
+        stop_asking(item)
         abandon(item)
         if item.looking is not None and not isinstance(error, Cancelled):
             item.size_bytes = item.looking.size_bytes

@@ -17,8 +17,8 @@ from s3engine.transport import Headers
 
 __all__ = [
     "BROKEN", "CANCEL", "CHANGES", "CONTEXT", "CREDENTIALS", "DOUBTFUL", "FORGET", "LARGE_KINDS", "LOCAL_KINDS",
-    "NEED_CREDENTIALS", "OUTCOMES", "READY", "STOP", "TASKS", "Context", "Kind", "NeedsParts", "Outcome", "Task",
-    "cancelled_error",
+    "NEED_CREDENTIALS", "OUTCOMES", "READY", "STOP", "TASKS", "Context", "Kind", "NeedsParts", "Outcome",
+    "StoreIsWell", "Task", "cancelled_error",
 ]  # fmt: skip
 
 TASKS, CONTEXT, FORGET, CREDENTIALS, CANCEL, STOP, READY, OUTCOMES, NEED_CREDENTIALS, BROKEN, DOUBTFUL = range(11)
@@ -46,6 +46,7 @@ class Kind:
     GET_BYTES = 12  # expected ETag or ""
     READ_FILE = 14  # (path, algorithm, bytes of a part or 0)
     LIST_UPLOADS = 16  # (key marker, upload id marker)
+    ASK = 17  # what a task becomes to find out whether the store is well (control/outage.py)
     LOOK = 15  # what a PUT_FILE, PUT_BYTES or COPY becomes when it may have been done already (pool/own_writes.py)
 
 
@@ -100,6 +101,10 @@ class NeedsParts(S3EngineError):
     etag: str = ""
     headers: Headers = ()
     """Of the answer to a GET, which tell the stored checksums."""
+
+
+class StoreIsWell(S3EngineError):
+    """Not an error to anybody outside: the answer to a Kind.ASK."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +25,7 @@ from s3engine.errors import (
     ClockSkewed,
     ConfigError,
     ConnectFailed,
+    ConnectTimeout,
     InvalidRequest,
     NotFound,
     PreconditionFailed,
@@ -377,3 +381,101 @@ def test_a_proxy_that_is_not_there(seaweed: EmbeddedServer, monkeypatch: pytest.
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
     with pytest.raises(ConnectFailed, match="refused"):
         _open(seaweed).head_bucket("bucket", timeouts=T)
+
+
+# ---- names with several addresses, and one timer for all of connecting
+
+
+def _named(monkeypatch: pytest.MonkeyPatch, addresses: list[str]) -> list[str]:
+    """Make ``store.test`` a name of these addresses; returns the look-ups to come."""
+    asked: list[str] = []
+    real = socket.getaddrinfo
+
+    def look_up(host: Any, port: Any, *more: Any, **named: Any) -> Any:
+        if host != "store.test":
+            return real(host, port, *more, **named)
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port)) for address in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return asked
+
+
+def test_next_address_of_a_name(
+    seaweed: EmbeddedServer, bucket: str, probe: S3Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name with two addresses whose first refuses: the second is used."""
+    asked = _named(monkeypatch, ["127.0.0.77", "127.0.0.1"])
+    raw = _open(seaweed, endpoint_url=f"http://store.test:{seaweed.port}")
+    raw.put_object(bucket, "k", b"there", (), timeouts=T)
+    raw.close()
+    assert probe.get(bucket, "k") == b"there"
+    assert asked == ["store.test"]
+
+
+def test_silent_address_leaves_time_for_the_next(
+    seaweed: EmbeddedServer, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address that never answers takes its share of connect_s, not all of it."""
+    with _deaf("127.0.0.88", seaweed.port):
+        _named(monkeypatch, ["127.0.0.88", "127.0.0.1"])
+        raw = _open(seaweed, endpoint_url=f"http://store.test:{seaweed.port}")
+        raw.head_bucket(bucket, timeouts=T._replace(connect_s=2.0))
+        raw.close()
+
+
+@contextlib.contextmanager
+def _deaf(host: str, port: int) -> Iterator[None]:
+    """A listener whose queue is full: connections to it are never answered."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((host, port))
+        listener.listen(0)
+        for _ in range(3):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex((host, port))
+        time.sleep(0.1)
+        yield
+
+
+def test_silent_handshake_ends_with_connect_s(seaweed: EmbeddedServer) -> None:
+    """Whoever accepts and drips nothing of TLS is left after connect_s."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        raw = _open(seaweed, endpoint_url=f"https://127.0.0.1:{listener.getsockname()[1]}", verify_tls=False)
+        began = time.monotonic()
+        with pytest.raises(ConnectTimeout):
+            raw.head_bucket("bucket", timeouts=T._replace(connect_s=0.5))
+        assert 0.4 < time.monotonic() - began < 5
+        raw.close()
+
+
+FAILS_ONCE = """
+import socket, sys
+from s3engine import BytesSource, Engine
+
+real, asked = socket.getaddrinfo, []
+
+def look_up(host, port, *more, **named):
+    if host != "store.test":
+        return real(host, port, *more, **named)
+    asked.append(host)
+    if len(asked) == 1:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+    return real("127.0.0.1", port, *more, **named)
+
+socket.getaddrinfo = look_up  # forked workers have it too, and each counts for itself
+url, bucket = sys.argv[1:]
+with Engine(endpoint_url=url, workers=1, concurrency=1, start_method="fork", checksum="none") as engine:
+    (report,) = engine.upload(bucket, [BytesSource(b"there", "k")])
+    print(report.error, report.attempts)
+"""
+
+
+def test_look_up_that_fails_once(seaweed: EmbeddedServer, bucket: str, probe: S3Probe) -> None:
+    """A name that is not known at first: asked again, and the object is done."""
+    environment = {**os.environ, **seaweed.environment()}
+    command = [sys.executable, "-c", FAILS_ONCE, f"http://store.test:{seaweed.port}", bucket]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "None 2\n", done.stderr
+    assert probe.get(bucket, "k") == b"there"

@@ -292,6 +292,33 @@ def test_store_that_is_down_for_seconds(through: Through, bucket: str, probe: S3
     assert len(probe.list_keys(bucket)) == 24
 
 
+@pytest.mark.parametrize(
+    ("fault", "transport"),
+    [(Respond(502, (("Content-Type", "text/html"),), b"<html>Bad Gateway</html>"), "raw"), (Reset(), "boto3")],
+)
+def test_gateway_whose_store_is_away(through: Through, bucket: str, fault: Fault, transport: str) -> None:
+    """502 to everything, or a reset, for longer than all attempts of a few objects take: nothing fails."""
+    broken_from = [0.0]
+
+    def plan(_connection_no: int, request_no: int, _head: bytes) -> Fault | None:
+        return fault if request_no and 0 < time.monotonic() - broken_from[0] < 5.0 else None
+
+    engine, _ = through(plan, max_attempts=4, retry_base_s=0.01, transport=transport)
+    assert failures(engine.upload(bucket, sources(4))) == []
+    broken_from[0] = time.monotonic()
+    assert failures(engine.upload(bucket, sources(3))) == []
+    assert time.monotonic() - broken_from[0] > 5.0
+
+
+def test_object_that_is_refused_for_ever_fails(through: Through, bucket: str) -> None:
+    """One object alone is answered 500 for ever: it fails soon, whether others are under way or not."""
+    engine, _ = through(matching(b"/k1 ", always(Respond(500))), max_attempts=4, retry_base_s=0.01)
+    for count in (100, 2):
+        began = time.monotonic()
+        assert [error.key for error in failures(engine.upload(bucket, sources(count)))] == ["k1"]  # type: ignore[attr-defined]
+        assert time.monotonic() - began < 10
+
+
 def test_store_that_stays_down_is_given_up(through: Through, bucket: str) -> None:
     """A store that was well and then refuses for longer than give_up_after_s: every item fails, and only then."""
     engine, proxy = through(None, give_up_after_s=2.0)

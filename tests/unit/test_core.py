@@ -23,13 +23,14 @@ from s3engine.errors import (
     FirstByteTimeout,
     NotFound,
     PreconditionFailed,
+    S3EngineError,
     ServerFault,
     Throttled,
     WrongRegion,
 )
 from s3engine.pool.actions import ACTIONS, Ended, Item
 from s3engine.pool.core import Core
-from s3engine.pool.messages import Context, Kind, NeedsParts, Outcome
+from s3engine.pool.messages import Context, Kind, NeedsParts, Outcome, StoreIsWell
 from s3engine.transport import DeleteFailure, HeadResult
 
 
@@ -381,6 +382,69 @@ def test_empty_budget_of_a_store_that_was_well_fails_no_item(block: SharedBlock)
                 probes += item.probe
     assert 50 <= probes <= 62
     assert all(bench.outcomes() == [] for bench in benches)
+
+
+def _fail(bench: Bench, item: Item, now: float, times: int) -> Any:
+    decision: Any = None
+    for _ in range(times):
+        decision = bench.core.failed(item, ServerFault("bad gateway", status=502), now)
+    return decision
+
+
+def test_attempts_are_not_used_up_by_an_outage(block: SharedBlock) -> None:
+    """Out of attempts while nothing succeeds: the item asks whether the store is well, and then goes on."""
+    bench = Bench(block, max_attempts=4)
+    item = bench.item()
+    _was_well(bench, 1.0)
+    assert _fail(bench, item, 2.0, 4).waiting
+    asked = bench.core.admit(item, 3.0)
+    assert asked is not None
+    assert (asked.waiting, item.kind) == (False, Kind.ASK)
+    assert bench.core.failed(item, ServerFault("bad gateway", status=502), 3.1).waiting  # type: ignore[union-attr]
+    _was_well(bench, 4.0)
+    again = bench.core.admit(item, 4.1)
+    assert again is not None
+    assert (again.waiting, item.kind, item.size_bytes) == (False, Kind.PUT_BYTES, 10)
+    bench.core.succeeded(item, Ended(), 4.2)
+    assert [outcome.error for outcome in bench.outcomes()] == [None]
+
+
+def test_object_that_alone_is_refused_fails(block: SharedBlock) -> None:
+    """Others succeed between its failures: max_attempts, no more."""
+    bench = Bench(block, max_attempts=4)
+    item = bench.item()
+    for now in (1.0, 2.0, 3.0):
+        _was_well(bench, now)
+        assert _fail(bench, item, now + 0.5, 1) is not None
+    _was_well(bench, 4.0)
+    assert _fail(bench, item, 4.5, 1) is None
+
+
+@pytest.mark.parametrize("answer", [StoreIsWell("well"), AccessDenied("no", status=403)])
+def test_object_that_alone_is_left_fails_soon(block: SharedBlock, answer: S3EngineError) -> None:
+    """Nothing else is going on: the store answers the question, so the next failure is the object's own."""
+    bench = Bench(block, max_attempts=4)
+    item = bench.item()
+    _was_well(bench, 1.0)
+    _fail(bench, item, 2.0, 4)
+    assert bench.core.admit(item, 3.0) is not None
+    again = bench.core.failed(item, answer, 3.1)
+    assert again is not None
+    assert (again.waiting, item.kind) == (False, Kind.PUT_BYTES)
+    assert _fail(bench, item, 3.2, 1) is None
+    (outcome,) = bench.outcomes()
+    assert (type(outcome.error), outcome.size_bytes) == (ServerFault, 10)
+
+
+def test_outage_that_does_not_end_is_given_up(block: SharedBlock) -> None:
+    """An item that asks in vain fails after give_up_after_s, with what it failed with."""
+    bench = Bench(block, max_attempts=4)
+    item = bench.item()
+    _was_well(bench, 1.0)
+    _fail(bench, item, 2.0, 4)
+    assert bench.core.admit(item, 901.0) is not None
+    assert bench.core.admit(item, 903.0) is None
+    assert [type(outcome.error) for outcome in bench.outcomes()] == [ServerFault]
 
 
 def test_outage_is_counted_from_its_first_failure(block: SharedBlock) -> None:

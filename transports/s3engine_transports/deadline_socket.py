@@ -50,6 +50,11 @@ class DeadlineSocket:
         self.moved_at = time.monotonic()
         self.broken = False
 
+    @property
+    def inner(self) -> Any:
+        """The socket itself, for who has timers of his own."""
+        return self._sock
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 

@@ -1,10 +1,12 @@
-"""Connections out of urllib3: its pools, TLS contexts, proxies and name look-up; none of its request path.
+"""Connections out of urllib3: its pools, TLS contexts and proxies; none of its request path.
 
-One urllib3 pool per endpoint. A driver takes a connection out as a :class:`RawLink` and gives it back with ``park()``.
+They are made under one timer: see :class:`s3engine_transports.deadlines.DeadlineConnection`. One urllib3 pool per
+endpoint. A driver takes a connection out as a :class:`RawLink` and gives it back with ``park()``.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import threading
@@ -16,6 +18,8 @@ from urllib3.exceptions import HTTPError
 
 from s3engine.config import TransportSettings
 from s3engine.errors import ConfigError, ConnectFailed, ConnectTimeout
+from s3engine.transport import Timeouts
+from s3engine_transports.deadlines import calling, pool_classes
 from s3engine_transports.network import MAX_IDLE_S, connect_error, is_readable, proxy_for, proxy_login, socket_options
 
 __all__ = ["Connections", "Endpoint", "RawLink"]
@@ -98,8 +102,10 @@ class Connections:
         proxy = proxy_for(endpoint.scheme, endpoint.netloc)
         if not proxy:
             manager: Any = urllib3.PoolManager(**keywords)
+            manager.pool_classes_by_scheme = pool_classes
             return manager.connection_from_host(endpoint.host, endpoint.port, endpoint.scheme), False
         manager = urllib3.ProxyManager(proxy, proxy_headers=proxy_login(proxy), **keywords)
+        manager.pool_classes_by_scheme = pool_classes
         return manager.connection_from_host(endpoint.host, endpoint.port, endpoint.scheme), endpoint.scheme == "http"
 
     def open(self, endpoint: Endpoint, timeout_s: float) -> RawLink:
@@ -124,19 +130,20 @@ class Connections:
             raise
 
     def _connect(self, pool: Any, endpoint: Endpoint, timeout_s: float) -> RawLink:
-        # ``timeout_s`` bounds each step: TCP connect per address, the proxy's answer, each turn of the TLS handshake.
+        # ``timeout_s`` bounds all of it but the name look-up: every address, the proxy and the TLS handshake.
         connection: Any = pool._new_conn()
-        connection.timeout = timeout_s
         where = f"{endpoint.scheme}://{endpoint.netloc}"
         try:
-            if pool.proxy is not None and endpoint.scheme == "https":
-                pool._prepare_proxy(connection)
-            else:
-                connection.connect()
-        except (HTTPError, OSError) as error:
+            with calling(Timeouts(connect_s=timeout_s, attempt_s=math.inf)):
+                if pool.proxy is not None and endpoint.scheme == "https":
+                    pool._prepare_proxy(connection)
+                else:
+                    connection.connect()
+        except (HTTPError, OSError, ValueError) as error:  # ValueError: a certificate for another host
             connection.close()
             host = getattr(connection, "host", endpoint.host)  # the proxy's, where there is one
             raise connect_error(error, where, host, timeout_s) from error
+        connection.sock = connection.sock.inner  # the exchange has timers of its own
         return RawLink(pool, connection)
 
     def close(self) -> None:
