@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from s3engine.errors import NotFound, PreconditionFailed, S3EngineError
 from s3engine.transport import Headers
 
-__all__ = ["Decided", "late_error", "without_conditions"]
+__all__ = ["Decided", "late_error", "only_conditions", "without_conditions"]
 
 _CONDITIONS = ("if-match", "if-none-match")
 
@@ -27,6 +27,11 @@ class Decided(NamedTuple):
 def without_conditions(headers: Headers) -> Headers:
     """The headers that are no conditions."""
     return tuple(pair for pair in headers if pair[0] not in _CONDITIONS)
+
+
+def only_conditions(headers: Headers) -> Headers:
+    """The headers that are conditions. They hold for what writes the object, so not for CreateMultipartUpload."""
+    return tuple(pair for pair in headers if pair[0] in _CONDITIONS)
 
 
 def late_error(key: str, condition: Headers, error: S3EngineError, *, source: str = "") -> S3EngineError:

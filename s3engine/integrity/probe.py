@@ -7,15 +7,25 @@ store must take, and one with a wrong one, which a store that compares refuses.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from s3engine import checksums
 from s3engine.control.estimator import OpClass
-from s3engine.control.retry import Verdict, classify
-from s3engine.errors import InvalidRequest, NotFound, NotSupported, S3EngineError, ServerFault
+from s3engine.errors import (
+    ConnectFailed,
+    ConnectTimeout,
+    InvalidRequest,
+    NetworkError,
+    NotFound,
+    NotSupported,
+    S3EngineError,
+    ServerFault,
+)
 from s3engine.integrity.abilities import Abilities
+from s3engine.integrity.lost import abort_lost
 from s3engine.transport import Headers
 
 __all__ = ["Call", "probe"]
@@ -43,6 +53,13 @@ def probe(call: Call, bucket: str, key: str, *, signed: bool, trailers: bool) ->
         trailers: The transport can send trailers, and is not kept from it by signing.
     """
     asking = _Asking(call, bucket, key)
+    try:
+        return _probe(asking, signed=signed, trailers=trailers)
+    finally:
+        asking.clean_up()
+
+
+def _probe(asking: _Asking, *, signed: bool, trailers: bool) -> Abilities:
     verifies = []
     with asking.upload(()) as upload_id:
         if upload_id and asking.compares(upload_id, "md5"):
@@ -70,35 +87,49 @@ class _Asking:
         self._call = call
         self._bucket = bucket
         self._key = key
+        self._ids: set[str] = set()
+        self._lost = 0  # requests for an upload whose answer never came
+        self._began = time.monotonic()
+
+    def clean_up(self) -> None:
+        """Uploads whose ids never came are looked for and aborted. What keeps it from that is nobody's failure."""
+        if self._lost:
+            with suppress(S3EngineError):
+                abort_lost(
+                    self._call, self._bucket, self._key, self._ids, self._lost, time.monotonic() - self._began
+                )
+
+    def _create(self, api: Any, headers: Headers, timeouts: Any) -> str:
+        try:
+            upload_id: str = api.create_multipart_upload(self._bucket, self._key, headers, timeouts=timeouts)
+        except (NetworkError, ServerFault) as error:
+            self._lost += not isinstance(error, (ConnectFailed, ConnectTimeout))
+            raise
+        self._ids.add(upload_id)
+        return upload_id
 
     def _once(self, op: OpClass, function: Callable[[Any, Any], Any]) -> Any:
-        """The result, or None for a refusal; not tried again, since a wrong checksum counts as a passing fault."""
+        """The result, or None for a refusal, which is not tried again: a wrong checksum counts as a passing fault."""
 
         def ask(api: Any, timeouts: Any) -> Any:
             try:
                 return function(api, timeouts)
-            except S3EngineError as error:
-                if classify(error) >= Verdict.RECONNECT:  # mended and asked again
-                    raise
-                return error
+            except (InvalidRequest, NotSupported):
+                return None
+            except ServerFault as error:
+                # By its code: RequestTimeout, say, is a 400 too, and no answer to what was asked.
+                if error.code in _REFUSED_FOR_A_CHECKSUM:
+                    return None
+                raise
 
-        result = self._call(op, self._bucket, ask)
-        if isinstance(result, S3EngineError):
-            # By its code: RequestTimeout, say, is a 400 too, and no answer to what was asked.
-            refused = isinstance(result, (InvalidRequest, NotSupported)) or (
-                isinstance(result, ServerFault) and result.code in _REFUSED_FOR_A_CHECKSUM
-            )
-            if not refused:
-                raise result
-            return None
-        return result
+        return self._call(op, self._bucket, ask)
 
     @contextmanager
     def upload(self, headers: Headers) -> Iterator[str]:
         """An upload that is aborted in the end; "" when the store refuses it with these headers."""
         upload_id = self._once(
             OpClass.PUT,
-            lambda api, timeouts: api.create_multipart_upload(self._bucket, self._key, headers, timeouts=timeouts),
+            lambda api, timeouts: self._create(api, headers, timeouts),
         )  # fmt: skip
         try:
             yield upload_id or ""

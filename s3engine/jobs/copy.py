@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from s3engine.decided import Decided, late_error
+from s3engine.decided import Decided, late_error, only_conditions, without_conditions
 from s3engine.errors import (
     ChecksumMismatch,
     ConfigError,
@@ -197,8 +197,9 @@ class CopyJob(Job):
         if one.size_bytes > self._threshold_bytes:
             plan = plan_parts(one.size_bytes, self._part_bytes)
             headers = self.context.headers if own is None else own
-            parts = _CopyInParts(self, one, plan, headers, self._parted)
+            parts = _CopyInParts(self, one, plan, without_conditions(headers), self._parted)
             parts.conditions = one.condition
+            parts.asked_for = only_conditions(headers)
             self.add_composite(parts)
         else:
             if one.condition:

@@ -13,37 +13,15 @@ Failures in here are nobody's: the object is reported by then, and what stays is
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
+from s3engine.integrity.lost import may_be_orphan
 from s3engine.jobs.base import Job
 from s3engine.pool.messages import Kind, Task
 
-__all__ = ["LostCreates", "may_be_orphan"]
+__all__ = ["LostCreates"]
 
-_CLOCK_S = 1.0  # some stores tell whole seconds only
 _MOST_PAGES = 10
-
-
-def may_be_orphan(initiated: str, ours: str, lost_s: float) -> bool:
-    """Whether an upload that began at ``initiated`` can be one of ours whose answer was lost.
-
-    Args:
-        initiated: When it began, ISO 8601.
-        ours: When the upload that we know began, by the same clock.
-        lost_s: How long before that we asked for the first time, in seconds.
-    """
-    began, known = _seconds(initiated), _seconds(ours)
-    if began is None or known is None:
-        return False
-    return known - lost_s - _CLOCK_S <= began <= known + _CLOCK_S
-
-
-def _seconds(text: str) -> float | None:
-    try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return None
 
 
 class LostCreates:

@@ -187,8 +187,8 @@ class MultipartTransfer(PartsTransfer):
     """CreateMultipartUpload, parts, CompleteMultipartUpload; AbortMultipartUpload when it fails."""
 
     __slots__ = (
-        "_began_anew", "_etags", "_finished", "_lost_creates", "_relisted", "_wanted_headers", "conditions",
-        "upload_id",
+        "_began_anew", "_etags", "_finished", "_lost_creates", "_relisted", "_wanted_headers", "asked_for",
+        "conditions", "upload_id",
     )  # fmt: skip
 
     def __init__(
@@ -202,7 +202,9 @@ class MultipartTransfer(PartsTransfer):
         self._began_anew = False
         self._wanted_headers: Any = ()
         self.conditions: Headers = ()
-        """If-Match or If-None-Match of the Complete."""
+        """If-Match or If-None-Match of the Complete, from what the engine decided: for a store that knows them."""
+        self.asked_for: Headers = ()
+        """The same from the caller, who wants no write without them."""
         self.upload_id = ""
 
     def create(self, headers: Any) -> None:
@@ -329,7 +331,9 @@ class MultipartTransfer(PartsTransfer):
         self.upload_id = outcome[10]
         if outcome[1] > 1:
             # An attempt may have begun an upload whose id never came. Looked for while ours is there to compare with.
-            self._lost_creates = LostCreates(self.job, self.key, self.upload_id, outcome[1] - 1, outcome[3])
+            # A worker that died in the middle of it had its time too.
+            lost_s = max(outcome[3], self.job.clock() - self.started_at)
+            self._lost_creates = LostCreates(self.job, self.key, self.upload_id, outcome[1] - 1, lost_s)
             self._lost_creates.look()
         if self.job.ledger is not None:
             self._transfer = self.job.ledger.begin(
@@ -344,8 +348,8 @@ class MultipartTransfer(PartsTransfer):
     def all_parts_done(self) -> None:
         """Put it together."""
         arg = self.completing()
-        if self.conditions:
-            arg = (*arg[:2], len(arg) > 2 and arg[2], self.conditions)
+        if self.conditions or self.asked_for:
+            arg = (*arg[:2], len(arg) > 2 and arg[2], (*self.asked_for, *self.conditions))
         self.job.request(Kind.COMPLETE, self.key, 0, arg, self._completed, None)
 
     def completing(self) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
-from s3engine.decided import Decided, late_error, without_conditions
+from s3engine.decided import Decided, late_error, only_conditions, without_conditions
 from s3engine.errors import ConfigError, JournalError, NotSupported, S3EngineError, SourceChanged, SourceError
 from s3engine.integrity.choice import Checking
 from s3engine.jobs.base import Job, KeyGuard, duplicate
@@ -182,14 +182,17 @@ class UploadJob(Job):
             self._refused_conditions = True
             del self._conditions[seq]
             body, headers, *more = task[5]
-            self.request(task[2], task[3], task[4], (body, without_conditions(headers), *more), self._put, state)
+            own = headers[: -len(condition)]  # those of the caller stay: they were asked for
+            self.request(task[2], task[3], task[4], (body, own, *more), self._put, state)
         elif type(error) is NeedsParts:
             plan = plan_parts(error.size_bytes, self._part_bytes)
-            own = None if task[5][1] is None else without_conditions(task[5][1])
-            headers = content_type_headers(task[5][0], self.context.headers if own is None else own, self._guess)
+            own = self.context.headers if task[5][1] is None else task[5][1]
+            asked_for = only_conditions(own[: -len(condition)] if condition else own)
+            headers = content_type_headers(task[5][0], without_conditions(own), self._guess)
             parts = FileInParts(self, seq, source, plan, error.mtime_ns, headers, self._checking, self._parted)
             parts.conditions = condition
             parts.inode_and_ctime = (error.inode, error.ctime_ns)
+            parts.asked_for = asked_for
             self.add_composite(parts)
         else:
             recalled = self.ledger.recall(seq) if self.ledger is not None else None

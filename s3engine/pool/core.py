@@ -92,6 +92,8 @@ class Core:
         if self.doubtful and task[0] in self.doubtful:
             self.doubtful.discard(task[0])
             item.doubtful = True
+            if item.kind in (Kind.CREATE, Kind.COMPLETE):
+                item.attempts = 1  # the one of the worker that died: what it did is looked for (jobs/transfer.py)
         return item
 
     # ---- around an attempt

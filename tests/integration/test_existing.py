@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from s3engine import BytesSource, Engine, Existing, FileSource
+from s3engine import BytesSource, Engine, Existing, FileSource, ObjectHeaders
 from s3engine.cli.app import run
 from s3engine.embedded import EmbeddedServer
-from s3engine.errors import ConfigError, PreconditionFailed, ServerFault
+from s3engine.errors import ConfigError, NotSupported, PreconditionFailed, ServerFault
 from tests.faults import Fault, FaultProxy, Plan, Respond
 from tests.helpers import S3Probe
 from tests.servers import RcloneServer
@@ -262,6 +262,32 @@ def test_store_that_refuses_conditions(made: Made, bucket: str, probe: S3Probe, 
     (report,) = engine.copy(bucket, ["p/large"], bucket, key=lambda info: "q/copy", existing=Existing("keep", "q/"))
     assert report.ok
     assert len(stored(probe, bucket, "")) == 7
+
+
+def test_conditions_of_the_caller_are_never_dropped(made: Made, bucket: str, probe: S3Probe, tmp_path: Path) -> None:
+    """Who gives If-None-Match himself gets NotSupported from a store that does not know it, small and large."""
+    (tmp_path / "f").write_bytes(b"x" * 6 * MIB)
+    asked: list[bytes] = []
+
+    def plan(_connection_no: int, _request_no: int, head: bytes) -> Fault | None:
+        if b"\r\nif-none-match: *\r\n" not in head.lower():
+            return None
+        asked.append(head.split(b" ", 1)[0])
+        return Respond(501)
+
+    engine = made(plan, multipart_threshold_bytes=5 * MIB, part_size_bytes=5 * MIB)
+    own = ObjectHeaders(extra={"if-none-match": "*"})
+    file = str(tmp_path / "f")
+    for defaults, given in ((None, own), (own, None)):
+        asked.clear()
+        sources: list[Any] = [FileSource(file, "p/large", given), BytesSource(b"s", "p/small", given)]
+        reports = list(engine.upload(bucket, sources, template=defaults))
+        assert {type(report.error) for report in reports} == {NotSupported}
+        assert sorted(asked) == [b"POST", b"PUT"]
+    probe.put(bucket, "large", b"x" * 6 * MIB)
+    (report,) = engine.copy(bucket, ["large"], bucket, key=lambda info: "p/copy", template=own)
+    assert type(report.error) is NotSupported
+    assert stored(probe, bucket, "p/") == {}
 
 
 def test_store_that_takes_conditions_in_silence(rclone_server: RcloneServer, monkeypatch: pytest.MonkeyPatch) -> None:

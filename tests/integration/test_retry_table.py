@@ -22,8 +22,21 @@ from s3engine import AdaptiveTimeouts, BytesSource, Engine, FileSource, ObjectHe
 from s3engine.embedded import EmbeddedServer
 from s3engine.errors import ConnectFailed, PreconditionFailed, S3EngineError, ServerFault
 from s3engine.testing.conformance.scripted import Say, Scripted, answer, error_answer, object_answer
-from tests.faults import CutAnswer, Fault, FaultProxy, Latency, Plan, Reset, Respond, always, first, matching
+from tests.faults import (
+    CutAnswer,
+    Fault,
+    FaultProxy,
+    Latency,
+    Plan,
+    Reset,
+    Respond,
+    StallAnswer,
+    always,
+    first,
+    matching,
+)
 from tests.helpers import S3Probe, eventually
+from tests.relays import Relay, behind_tls
 
 MIB = 1024 * 1024
 ROOT = Path(__file__).resolve().parents[2]
@@ -245,6 +258,18 @@ def test_200_that_is_no_success(through: Through, bucket: str, probe: S3Probe, b
         proxy.log.faults.clear()
     assert probe.list_keys(bucket) == ["copy", "large", "large-copy"]
     assert probe.get(bucket, "large-copy") == LARGE
+
+
+def test_probe_leaves_no_upload_behind(
+    through: Through, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to the first request of the checksum probe is lost: the upload that it began is aborted."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # nothing is remembered of this port
+    (tmp_path / "f").write_bytes(LARGE)
+    engine, proxy = through(matching(b"?uploads", first(1, CutAnswer(head=False))))
+    assert failures(engine.upload(bucket, [FileSource(str(tmp_path / "f"), "k")])) == []
+    assert proxy.log.faults["CutAnswer"] == 1
+    assert list(engine.uploads(bucket)) == []
 
 
 # ---- throttling
@@ -479,3 +504,47 @@ def test_server_fault_is_what_is_reported(through: Through, bucket: str) -> None
     assert [key for key, report in reports.items() if report.error] == ["k3"]
     assert isinstance(reports["k3"].error, ServerFault)
     assert reports["k3"].attempts == 3
+
+
+@pytest.mark.parametrize("transport", ["boto3", "minio"])
+def test_hard_cancel_wakes_tls(tmp_path: Path, certificate: Path, transport: str) -> None:
+    """Threads that are blocked in a read through TLS are woken by a cancel, long before their timers."""
+    policy = AdaptiveTimeouts(stall_s=30.0)
+    with (
+        Scripted(Say(then="hang")) as server,
+        Relay(behind_tls(certificate, server.port)) as tls,
+        Engine(
+            endpoint_url=f"https://127.0.0.1:{tls.port}", ca_bundle=str(certificate), workers=1, concurrency=4,
+            transport=transport, timeout_policy=policy, shutdown_grace_s=0.2,
+        ) as engine,
+    ):  # fmt: skip
+        batch = engine.upload("bucket", sources(4))
+        eventually(lambda: len(server.requests) >= 4)
+        began = time.monotonic()
+        batch.cancel()
+        reports = list(batch)
+        assert time.monotonic() - began < 3
+    assert {type(report.error).__name__ for report in reports} == {"Cancelled"}
+
+
+# ---- a worker that dies in the middle of putting an object together
+
+
+@pytest.mark.parametrize("headers", [None, ABSENT], ids=["plain", "conditional"])
+def test_complete_of_a_worker_that_died(
+    through: Through, bucket: str, probe: S3Probe, tmp_path: Path, headers: ObjectHeaders | None
+) -> None:
+    """The store has done the Complete, the worker dies before it hears so: the next one finds the object."""
+    (tmp_path / "f").write_bytes(LARGE)
+    engine, proxy = through(matching(b"POST /", matching(b"uploadId=", first(1, StallAnswer()))), workers=1)
+    batch = engine.upload(bucket, [FileSource(str(tmp_path / "f"), "k", headers)])
+    reports: list[RequestReport] = []
+    thread = threading.Thread(target=lambda: reports.extend(batch))
+    thread.start()
+    eventually(lambda: probe.head(bucket, "k") is not None, within_s=20)
+    os.kill(engine.worker_pids[0], signal.SIGKILL)
+    thread.join(30)
+    (report,) = reports
+    assert report.error is None
+    assert probe.get(bucket, "k") == LARGE
+    assert proxy.log.faults["StallAnswer"] == 1

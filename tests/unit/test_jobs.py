@@ -31,11 +31,11 @@ from s3engine.errors import (
     SourceError,
     UnsafeKey,
 )
+from s3engine.integrity.lost import may_be_orphan
 from s3engine.jobs.base import Job, KeyGuard
 from s3engine.jobs.copy import CopyJob
 from s3engine.jobs.delete import DeleteJob
 from s3engine.jobs.download import DownloadJob
-from s3engine.jobs.orphans import may_be_orphan
 from s3engine.jobs.transfer import combined_etag
 from s3engine.jobs.upload import UploadJob
 from s3engine.operations import ObjectHeaders
