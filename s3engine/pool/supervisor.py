@@ -43,6 +43,7 @@ from s3engine.pool.messages import (
     Task,
     cancelled_error,
 )
+from s3engine.pool.watch import Watch
 from s3engine.pool.worker import WorkerSettings
 
 __all__ = ["Job", "Supervisor"]
@@ -54,6 +55,8 @@ _SUSPECT_AFTER = 2  # workers that died holding the task among others, before it
 _SOLO_KILLS = 10  # workers killed from outside while they had it alone, before it is given up
 _CREDENTIALS_EVERY_S = 30.0
 _JOIN_S = 5.0
+_HARD_AGAIN_S = 6.0  # after the hard cancel: what was begun since, to clean up, is ended too
+_HARD_KILL_S = 2.0  # after that: whoever still has something of the batch is killed
 _STILLBORN = 8  # workers in a row that died before they were ready: it will not get better
 
 
@@ -112,7 +115,8 @@ class Supervisor:
         self._again: deque[Task] = deque()
         self._suspects: deque[Task] = deque()
         self._calls: deque[Callable[[], None]] = deque()
-        self._hard_cancel: list[tuple[float, Job]] = []
+        self._hard_cancel: list[tuple[float, int, Job]] = []  # when, how often it came already, what
+        self._watch = Watch(block)
         self._broken: S3EngineError | None = None
         self._failing = threading.Lock()
         self._failed: BaseException | None = None  # a bug ended the thread
@@ -230,10 +234,10 @@ class Supervisor:
             for worker in list(self._workers):
                 if not worker.process.is_alive():
                     self._receive(worker)  # whatever it still said, then the end of the stream
-        due = [job for at, job in self._hard_cancel if at <= now]
-        self._hard_cancel = [(at, job) for at, job in self._hard_cancel if at > now]
-        for job in due:
-            self._send_cancel(job, hard=True)
+        if self._hard_cancel:
+            self._cancel_hard(now)
+        for worker in self._watch.look(self._workers, now):
+            worker.process.kill()
         if now >= self._refresh_at and not self._credentials.fixed:
             self._refresh(only_if_changed=True)
 
@@ -293,6 +297,9 @@ class Supervisor:
         if self._stopping:
             return
         for task in orphans:
+            if self._hard_cancel and self._is_over(task):
+                self._jobs[task[1]].done(task, _failed_outcome(task, _cancelled(task)))
+                continue
             deaths, solo_kills = self._deaths.get(task[0], (0, 0))
             if worker.solo and len(orphans) == 1:
                 solo_kills += 1
@@ -440,7 +447,25 @@ class Supervisor:
                 tasks.remove(task)
                 job.done(task, _failed_outcome(task, _cancelled(task)))
         self._send_cancel(job, hard=False)
-        self._hard_cancel.append((self._clock() + self._grace_s, job))
+        self._hard_cancel.append((self._clock() + self._grace_s, 0, job))
+
+    def _cancel_hard(self, now: float) -> None:
+        """A batch is over soon after its grace, whatever a store, a disk or a worker does."""
+        due = [entry for entry in self._hard_cancel if entry[0] <= now and entry[2] in self._order]
+        self._hard_cancel = [entry for entry in self._hard_cancel if entry[0] > now]
+        for _, stage, job in due:
+            self._send_cancel(job, hard=True)
+            if stage > 1:
+                # A call that nothing can wake (obstore's), a worker that is stopped, a disk that does not answer.
+                for worker in self._workers:
+                    if any(self._jobs[task[1]] is job for task in worker.tasks.values()):
+                        worker.process.kill()
+            self._hard_cancel.append((now + (_HARD_KILL_S if stage else _HARD_AGAIN_S), stage + 1, job))
+
+    def _is_over(self, task: Task) -> bool:
+        """Of a batch whose hard cancel has come: what a dead worker had of it is not done again."""
+        job = self._jobs[task[1]]
+        return any(entry[1] and entry[2] is job for entry in self._hard_cancel)
 
     def _send_cancel(self, job: Job, *, hard: bool) -> None:
         for context in job.contexts:

@@ -548,3 +548,18 @@ def test_complete_of_a_worker_that_died(
     assert report.error is None
     assert probe.get(bucket, "k") == LARGE
     assert proxy.log.faults["StallAnswer"] == 1
+
+
+def test_cancel_ends_although_a_worker_is_stopped(through: Through, bucket: str) -> None:
+    """A worker that is stopped for good does not keep a cancelled batch, nor the engine."""
+    engine, proxy = through(always(Latency(1.0)), shutdown_grace_s=0.2)
+    batch = engine.upload(bucket, sources(64))
+    eventually(lambda: proxy.log.requests >= 8)
+    os.kill(engine.worker_pids[0], signal.SIGSTOP)
+    began = time.monotonic()
+    batch.cancel()
+    reports = list(batch)
+    assert time.monotonic() - began < 0.2 + 10
+    assert len(reports) == 64
+    engine.close()
+    assert time.monotonic() - began < 20
