@@ -51,6 +51,7 @@ _SIOCOUTQ = 0x5411  # linux/sockios.h: bytes not yet acknowledged by the peer
 # What sending to a socket never says: the trouble is the file (a folder, a broken disk, a network share).
 _FILE_ERRNOS = (errno.EISDIR, errno.EINVAL, errno.EIO, errno.ESTALE, errno.EOVERFLOW)
 
+_EXPECT = b"expect: 100-continue\r\n\r\n"
 _NOTHING = memoryview(b"")
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -86,6 +87,7 @@ class Wire:
         "_fd",
         "_file",
         "_framing",
+        "_held",
         "_later",
         "_moved_bytes",
         "_offset",
@@ -99,6 +101,7 @@ class Wire:
         "exchange",
         "expires_at",
         "first_byte_at",
+        "held_until",
         "item",
         "link",
         "moved_at",
@@ -122,6 +125,8 @@ class Wire:
         self._later = _NOTHING
         self.expires_at = math.inf  # the driver lets it carry nothing more after that
         self.used = 0  # exchanges carried before this one
+        self.held_until = 0.0  # the body waits for the store's word until then; 0.0: it does not
+        self._held = False
         self.exchange: Exchange[Any] | None = None
         self.item: Any = None
         self.wants_write = False
@@ -130,8 +135,12 @@ class Wire:
         """The socket's descriptor."""
         return self._fd
 
-    def start(self, exchange: Exchange[Any], timeouts: Timeouts, now: float) -> None:
-        """Begin an exchange and send what goes at once. Raises as :meth:`on_writable`."""
+    def start(self, exchange: Exchange[Any], timeouts: Timeouts, now: float, *, expect_s: float = 0.0) -> None:
+        """Begin an exchange and send what goes at once. Raises as :meth:`on_writable`.
+
+        ``expect_s``: ask the store first whether it wants the body (RFC 9110, 10.1.1), and hold it back for so long.
+        The driver calls :meth:`release` when ``held_until`` has come.
+        """
         self.exchange = exchange
         self.timeouts = timeouts
         self.started_at = self.moved_at = self._window_at = now
@@ -141,10 +150,17 @@ class Wire:
         self.sent = False
         body = exchange.body
         head = exchange.head
+        self._held = False
+        self.held_until = 0.0
+        if expect_s and body:
+            self._held = True
+            self.held_until = now + expect_s
+            self._body_left = 0
+            self._out = memoryview(head[:-2] + _EXPECT)
+            self.on_writable(now)
+            return
         if type(body) is FilePart:
-            self._open_file(body)
-            trailer: str = getattr(exchange, "trailer", "")
-            self._framing = Framing(body.length, trailer) if trailer else None
+            self._begin_file(body)
             self._out = memoryview(head)
             self.on_writable(now)
             return
@@ -176,6 +192,25 @@ class Wire:
         else:
             self._out = memoryview(body)[count - len(head) :]
         self.wants_write = True
+
+    def release(self, now: float) -> None:
+        """Send the body that was held back. Raises as :meth:`on_writable`."""
+        assert self.exchange is not None
+        body = self.exchange.body
+        self._held = False
+        self.held_until = 0.0
+        self.moved_at = now
+        self.first_byte_at = self.drained_at = 0.0  # an interim answer was none
+        if type(body) is FilePart:
+            self._begin_file(body)
+        else:
+            self._later = memoryview(body)  # type: ignore[arg-type]
+        self.on_writable(now)
+
+    def _begin_file(self, body: FilePart) -> None:
+        self._open_file(body)
+        trailer: str = getattr(self.exchange, "trailer", "")
+        self._framing = Framing(body.length, trailer) if trailer else None
 
     def _open_file(self, part: FilePart) -> None:
         self._part = part
@@ -232,7 +267,7 @@ class Wire:
                 raise source_error(self._part.path, error) from None
             raise self._lost(error) from None
         self.wants_write = False
-        if not self.sent:
+        if not self.sent and not self._held:
             self.sent = True
             if self._file >= 0:
                 self._check_file()
@@ -300,6 +335,8 @@ class Wire:
                 count = self.sock.recv_into(buffer)
                 self._moved_bytes += count
                 done = exchange.feed(buffer[:count])
+            if self._held and not done and getattr(exchange, "continued", False) and not getattr(exchange, "status", 0):
+                self.release(now)
         except ConnectionLost as error:
             if self.used and not exchange.started:
                 context = {**error._context, "stale": True}

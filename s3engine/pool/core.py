@@ -35,6 +35,8 @@ __all__ = ["Core"]
 
 _WINDOW_ANSWERS = 1000.0
 _COMMON = 0.02
+_KNOWN_LATENCY = 20  # answers
+_ANNOUNCE_S = 30.0  # so long after a throttled answer the store may still refuse
 _SMALL_SIZE_BITS = 16  # sizes below 64 KiB share their deadlines
 
 
@@ -56,6 +58,8 @@ class Core:
         """For bodies that are read before they are sent."""
         self.doubtful: set[int] = set()
         """Tasks to come that a worker which died may have done."""
+        self.throttled_until = 0.0
+        """Large bodies are announced until then instead of being sent in vain."""
         self.outcomes: list[tuple[Any, ...]] = []
         self._retry_policy = retry_policy
         self._rng = rng
@@ -97,6 +101,13 @@ class Core:
         return item
 
     # ---- around an attempt
+
+    def expect_s(self, op: int) -> float:
+        """How long to wait for 100 Continue: as long as answers take, at most a second."""
+        estimate = self.estimator.estimate(op)
+        if estimate.latency_n < _KNOWN_LATENCY:
+            return 1.0
+        return min(1.0, max(0.05, estimate.latency_mean_s + 4.0 * estimate.latency_dev_s))
 
     def timeouts(self, op: int, size_bytes: int, attempt: int) -> Timeouts:
         """The deadlines of an attempt; kept for sizes within a factor of two until the next tick."""
@@ -209,6 +220,7 @@ class Core:
             item.paid += decision.cost
             if verdict == Verdict.THROTTLE:
                 slot[THROTTLES] += 1.0
+                self.throttled_until = now + _ANNOUNCE_S
         item.verdict = verdict
         item.exchange = None
         return decision

@@ -32,6 +32,9 @@ _IN = select.EPOLLIN if hasattr(select, "EPOLLIN") else select.POLLIN
 _OUT = select.EPOLLOUT if hasattr(select, "EPOLLOUT") else select.POLLOUT
 _CONNECTORS = 4
 _ENOUGH_WHEN_FAST = 32
+_EXPECT_BYTES = 1024 * 1024  # smaller bodies are sent sooner than asked about
+_UNANSWERED = 3  # announced in vain: this endpoint does not know how
+_EXPECTATION_FAILED = 417
 _FAST_S = 0.005
 _MAX_IDLE_S = 4.0  # AWS closes idle connections after about 5 s
 _CREDENTIALS_WAIT_S = 10.0
@@ -60,6 +63,7 @@ class LoopLane:
         self._in_flight = 0
         self._connecting = 0
         self._ticked_at = core.clock()
+        self._unanswered: dict[Any, int] = {}  # by endpoint: bodies announced in vain
         self._connected: deque[tuple[Any, Any]] = deque()
         self._executor: ThreadPoolExecutor | None = None
         self._local = LocalWork(core, self._wake)
@@ -107,9 +111,13 @@ class LoopLane:
             self._drop_idle(wire)
             return
         try:
-            if mask & ~_OUT and wire.on_readable(self._buffer, now):
-                self._answered(wire, item, now)
-                return
+            if mask & ~_OUT:
+                held = wire.held_until
+                if wire.on_readable(self._buffer, now):
+                    self._answered(wire, item, now)
+                    return
+                if held and wire.wants_write:
+                    self._poller.modify(fd, _IN | _OUT)
             if mask & _OUT and wire.wants_write:
                 wire.on_writable(now)
                 if not wire.wants_write:
@@ -148,12 +156,18 @@ class LoopLane:
             ended = action.end(item, result)
         except Exception as unknown:  # noqa: BLE001  (whatever it is, it concerns this object alone)
             error = _as_ours(item, unknown)
+            if getattr(exchange, "status", 0) == _EXPECTATION_FAILED:
+                # A proxy of HTTP/1.0, say. The body was not sent, and will be, unannounced and at nobody's expense.
+                self._unanswered[exchange.endpoint] = _UNANSWERED
+                error = ConnectionLost(str(error), stale=True)
             # Some stores misread what follows a refused body: such a connection is not used again.
             if reusable and exchange.body:
                 reusable = False
             self._release(wire, exchange.endpoint, reusable, now)
             self._retry(item, error, now)
             return
+        if self._unanswered and getattr(exchange, "continued", False):
+            self._unanswered.pop(exchange.endpoint, None)
         self._core.succeeded(item, ended, now)
         self._release(wire, exchange.endpoint, reusable, now)
 
@@ -264,8 +278,14 @@ class LoopLane:
         self._in_flight += 1
         wire.item = item
         assert item.timeouts is not None
+        expect_s = 0.0
+        if (
+            now < self._core.throttled_until and item.size_bytes >= _EXPECT_BYTES and exchange.body
+            and self._unanswered.get(endpoint, 0) < _UNANSWERED
+        ):  # fmt: skip
+            expect_s = self._core.expect_s(action.op)
         try:
-            wire.start(exchange, item.timeouts, now)
+            wire.start(exchange, item.timeouts, now, expect_s=expect_s)
             if wire.wants_write:
                 self._poller.modify(wire.fileno(), _IN | _OUT)
         except ConnectionLost as lost:
@@ -377,11 +397,23 @@ class LoopLane:
         for wire in self._wires.values():
             item: Item | None = wire.item
             if item is not None:
+                if wire.held_until and now >= wire.held_until:
+                    try:
+                        self._send_unasked(wire, item, now)
+                    except S3EngineError as failure:
+                        late.append((wire, item, failure))
+                        continue
                 timeout = wire.overdue(now)
                 if timeout is not None:
                     late.append((wire, item, timeout))
         for wire, item, error in late:
             self._broke(wire, item, error, now)
+
+    def _send_unasked(self, wire: Wire, item: Item, now: float) -> None:
+        endpoint = item.context.endpoint
+        self._unanswered[endpoint] = self._unanswered.get(endpoint, 0) + 1
+        wire.release(now)
+        self._poller.modify(wire.fileno(), _IN | _OUT if wire.wants_write else _IN)
 
     def wake_delayed(self, now: float) -> None:
         """Put items whose wait is over back in line."""

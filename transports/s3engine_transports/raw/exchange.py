@@ -33,10 +33,10 @@ class RawExchange(Generic[R]):
     """See :class:`s3engine.transport.Exchange`; ``finish`` makes the result out of the completed exchange."""
 
     __slots__ = (
-        "_at_body_end", "_chunk_state", "_finish", "_framing", "_headers", "_info", "_kept", "_kept_bytes", "_pending",
-        "_raw_head", "_remaining", "_skip", "_state", "_take", "_to_sink", "body", "bucket", "checksum", "content",
-        "endpoint", "first", "head", "if_match", "key", "last", "operation", "reusable", "sink", "started", "status",
-        "trailer",
+        "_at_body_end", "_chunk_state", "_finish", "_framing", "_headers", "_info", "_kept", "_kept_bytes",
+        "_pending", "_raw_head", "_remaining", "_skip", "_state", "_take", "_to_sink", "body", "bucket", "checksum",
+        "content", "continued", "endpoint", "first", "head", "if_match", "key", "last", "operation", "reusable",
+        "sink", "started", "status", "trailer",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +56,7 @@ class RawExchange(Generic[R]):
         self.if_match = if_match
         self.started = False
         self.reusable = False
+        self.continued = False  # the store wants the body: 100 Continue
         self.status = 0
         self.trailer = ""
         self.checksum = ""  # of a body with a trailer, once it was sent
@@ -154,6 +155,7 @@ class RawExchange(Generic[R]):
             status = int(pending[9:12])
             if not 100 <= status < 200:
                 break
+            self.continued = self.continued or status == 100
             if not data:  # interim answers: the real one follows
                 return False
         self.status = status
