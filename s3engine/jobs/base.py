@@ -82,6 +82,10 @@ class Composite(Protocol):
     def begin(self) -> None:
         """Ask for what is needed before the first part."""
 
+    @property
+    def busy(self) -> bool:
+        """No further part now; ask again when one has come back."""
+
     def take(self) -> Task | None:
         """The next part's task, or None when there is none (left)."""
 
@@ -232,12 +236,16 @@ class Job:
         if self.at_most:
             count = min(count, self._room_for_tasks - len(self._ready))  # what ends an object goes first
         tasks: list[Task] = []
+        busy: list[Composite] = []
         while self._composites and len(tasks) < count:
-            task = self._composites[0].take()
-            if task is None:
+            composite = self._composites[0]
+            if composite.busy:
+                busy.append(self._composites.popleft())
+            elif (task := composite.take()) is None:
                 self._composites.popleft()
             else:
                 tasks.append(task)
+        self._composites.extendleft(reversed(busy))
         return tasks
 
     @property

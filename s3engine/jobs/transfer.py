@@ -18,6 +18,8 @@ from s3engine.transport import Headers
 __all__ = ["MultipartTransfer", "PartsTransfer", "combined_etag", "http_time"]
 
 _CLOCKS_DIFFER_S = 5.0
+_SHARES = 32  # one of them is in flight
+_LEAST_IN_FLIGHT = 4
 
 
 class PartsTransfer:
@@ -97,6 +99,11 @@ class PartsTransfer:
         """Start at once; subclasses that must ask for something first do so here."""
         self.started_at = self.job.clock()
         self.job.composite_ready(self)
+
+    @property
+    def busy(self) -> bool:
+        """With a journal a small share of the object is in flight at a time: that is what a crash can cost of it."""
+        return self.job.ledger is not None and self._in_flight >= max(_LEAST_IN_FLIGHT, self.plan.count // _SHARES)
 
     def take(self) -> Task | None:
         """The next part."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -32,9 +33,10 @@ from s3engine.journal import Journal
 from s3engine.journal.identity import described, endpoint_name
 from s3engine.journal.run import JournalRun
 from s3engine.operations import ObjectHeaders
-from s3engine.pool.messages import Task
+from s3engine.pool.messages import Kind, Task
 from s3engine.report import RequestReport
 from s3engine.sources import BytesSource, FileSource, Rejected
+from s3engine.transport import ObjectInfo
 from tests.journaled import Driver, outcome
 
 MIB = 1024 * 1024
@@ -427,3 +429,17 @@ def test_what_a_killed_run_left_of_a_small_download_is_removed(tmp_path: Path) -
     assert len(second.run()) == 2
     assert [path.exists() for path in (*left, other)] == [False, False, True]
     assert not {task[5][2] for task in first.tasks} & {task[5][2] for task in second.tasks}
+
+
+def test_little_of_a_large_object_is_in_flight_at_a_time(tmp_path: Path) -> None:
+    """A thirty-second of its parts, at least four; the next object is begun meanwhile."""
+
+    def downloads(emit: Any, items: Any) -> Any:
+        return DownloadJob(
+            items, "b", str(tmp_path / "out"), lambda info: info.key, emit, threshold_bytes=MIB, part_bytes=MIB
+        )  # fmt: skip
+
+    objects = [ObjectInfo("a", 256 * MIB, "e1"), ObjectInfo("b", 10 * MIB, "e2"), ObjectInfo("c", 10 * MIB, "e3")]
+    driver = Driver(tmp_path / "j", objects, lambda task: None, make=downloads, identity={"operation": "download"})
+    driver.run(crash_after=99)
+    assert Counter(task[3] for task in driver.tasks if task[2] == Kind.GET_PART) == {"a": 8, "b": 4, "c": 4}
