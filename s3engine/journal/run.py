@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from s3engine.errors import JournalMismatch
+from s3engine.errors import JournalError, JournalMismatch
 from s3engine.jobs.base import Job
 from s3engine.journal.identity import Identity, check_identity
 from s3engine.journal.ledger import JournalLedger
@@ -61,6 +62,9 @@ class JournalRun:
             connection = open_store(journal.path, create=not journal.failed_only)
             try:
                 self._begin(connection, identity)
+            except (sqlite3.Error, json.JSONDecodeError) as error:
+                connection.close()
+                raise _damaged(journal.path, error) from None
             except BaseException:
                 connection.close()
                 raise
@@ -240,7 +244,10 @@ class JournalRun:
         writer = self._writer
         with writer.lock:
             # Closed: the batch was cancelled, and nobody takes what is planned now.
-            return [] if writer.closed else writer.connection.execute(sql, values).fetchall()
+            try:
+                return [] if writer.closed else writer.connection.execute(sql, values).fetchall()
+            except sqlite3.Error as error:
+                raise _damaged(self._journal.path, error) from None
 
     # ---- the supervisor's thread
 
@@ -287,3 +294,8 @@ class JournalRun:
     def _finish(self) -> None:
         connection = self._writer.connection
         connection.execute("UPDATE runs SET ended = ? WHERE id = ?", (self._clock(), self._run_id))
+
+
+def _damaged(path: str, error: Exception) -> JournalError:
+    text = f"cannot read the journal {path!r}: {error}. If it is damaged, name another one: it does the job anew"
+    return JournalError(text, path=path)

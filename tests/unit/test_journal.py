@@ -443,3 +443,16 @@ def test_little_of_a_large_object_is_in_flight_at_a_time(tmp_path: Path) -> None
     driver = Driver(tmp_path / "j", objects, lambda task: None, make=downloads, identity={"operation": "download"})
     driver.run(crash_after=99)
     assert Counter(task[3] for task in driver.tasks if task[2] == Kind.GET_PART) == {"a": 8, "b": 4, "c": 4}
+
+
+@pytest.mark.parametrize(
+    "damage", ["UPDATE meta SET value = 'no JSON' WHERE name = 'identity'", "ALTER TABLE objects DROP COLUMN etag"]
+)
+def test_damaged_journal_is_an_error_of_its_own(tmp_path: Path, damage: str) -> None:
+    """Not one of SQLite or JSON; nothing is sent."""
+    Driver(tmp_path / "j", files(2)).run()
+    with closing(sqlite3.connect(tmp_path / "j")) as connection, connection:
+        connection.execute(damage)
+    with pytest.raises(JournalError, match="cannot read the journal"):
+        Driver(tmp_path / "j", files(2)).run()
+    assert not (tmp_path / "j-lock").exists()
