@@ -210,9 +210,9 @@ class Engine:
     ) -> Batch:  # fmt: skip
         """Delete keys, 1000 to a request. A key that is not there is no error, as in S3.
 
-        An ObjectInfo with an ETag is deleted only if the object still has it, where the store can do that (it is found
-        out); one that was written again is kept and fails with PreconditionFailed. ``unconditional`` deletes whatever
-        is there. When the input raises, nothing more is begun: what was taken from it and not begun is Cancelled.
+        An ObjectInfo with an ETag is deleted only if the object still has it, where the store can do that; one that was
+        written again is kept and fails with PreconditionFailed. ``unconditional`` deletes whatever is there. When the
+        input raises, nothing more is begun: what was taken from it and not begun is Cancelled.
 
         ``max_delete``, a number or a percentage ("25%", of all objects below the prefix of a listing, before filters):
         all is counted first, from a listing read to its end, and when it is more, nothing is deleted and the batch ends

@@ -1,7 +1,7 @@
 """The verbs' group, and the one place where what happened becomes a line on stderr and an exit code.
 
 0: all done, also where there was nothing to do. 1: something failed: an object, or a SRC, bucket or endpoint that is
-not there. 2: usage or configuration: what can be told without asking store or disk. 130: Ctrl-C. 143: SIGTERM.
+not there. 2: usage or configuration, files of options among it: nothing was done. 130: Ctrl-C. 143: SIGTERM.
 129: SIGHUP. 141: the reader of a pipe went away.
 """
 
@@ -95,7 +95,7 @@ def app(ctx: click.Context) -> int:
     setting has one: S3ENGINE_WORKERS ...), and those before AWS_* variables and the files of the AWS CLI.
 
     Exit codes: 0 all done, 1 some objects failed (or SRC, bucket or endpoint is not there), 2 usage or configuration
-    (nothing was asked of the store), 130 interrupted.
+    (nothing was done), 130 interrupted.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)

@@ -92,7 +92,6 @@ def rm_command(uri: str, recursive: bool, **values: Any) -> int:
         batch = engine.delete(where.bucket, objects, progress=show.count, journal=journal, **limits.of(deletes=True))
         if stands and not values["quiet"]:
             complain(stands)
-        show.nothing = "" if stands else show.nothing
         known = show.wants_bar and journal is None
         if items is not None:
             code = show.follow(batch, sizes_of(items) if known else None)

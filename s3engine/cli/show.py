@@ -95,7 +95,7 @@ class Show:
         self._describe = describe
         self._name = name
         self._table = table
-        self.nothing = nothing
+        self._nothing = nothing
         """Told when there was no object at all; "" for a job that goes on, which may have done all before."""
         self._emitted = 0
         self._taken = 0
@@ -135,9 +135,9 @@ class Show:
         self._sum_up(summary)
         if failure is not None:
             complain(explain(failure))
-            return 2 if isinstance(failure, ConfigError) else 1
-        if not self._taken and self.nothing and not self._output.quiet and not interrupts.number:
-            complain(self.nothing)
+            return 2 if isinstance(failure, ConfigError) and not self._taken else 1  # 2 says that nothing was done
+        if not self._taken and self._nothing and not self._output.quiet and not interrupts.number:
+            complain(self._nothing)
         return 0 if summary.ok else 1
 
     def _watch(self, batch: Batch, bar: Bar | None) -> None:

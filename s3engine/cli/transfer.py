@@ -148,7 +148,6 @@ def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
         batch = transfer.begin(engine, show.count)
         if stands and not values["quiet"]:
             complain(stands)
-        show.nothing = "" if stands else show.nothing
         # A job that goes on does not read its input again, not even to know how much there is.
         known = show.wants_bar and transfer.journal is None
         code = show.follow(batch, transfer.sizes(engine) if known else None)

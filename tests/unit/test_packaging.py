@@ -103,3 +103,16 @@ def test_no_two_test_files_have_one_name() -> None:
     """``python -m pytest`` collects all tests: pytest knows files without packages by their names alone."""
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert sorted(set(names)) == sorted(names)
+
+
+def test_every_module_has_a_room_and_a_layer() -> None:
+    """What is in s3engine/ stands in the table of docs/architecture.md and in the contract "Imports point down"."""
+    architecture = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contract = table["tool"]["importlinter"]["contracts"][0]
+    layers = {name.strip() for layer in contract["layers"] for name in layer.split("|")}
+    for path in (ROOT / "s3engine").iterdir():
+        if path.name.startswith("_") or not (path.suffix == ".py" or (path / "__init__.py").exists()):
+            continue
+        assert f"`{path.name if path.suffix else path.name + '/'}`" in architecture, path.name
+        assert f"s3engine.{path.stem}" in layers, path.name
