@@ -27,7 +27,7 @@ from s3engine.report import RequestReport
 __all__ = ["MAX_KEYS", "DeleteConditions", "DeleteJob", "KeyDeleter", "move_error"]
 
 MAX_KEYS = 1000  # of one DeleteObjects
-_IN_FLIGHT = 64  # requests of a job
+_IN_FLIGHT = 16  # requests of a job; more only wait in the store, until their timers end them
 _NO_OUTCOME = (0, 0, 0.0, 0.0, 0.0, 0.0, 0, "", 0, "", None, None, "", "")
 
 Pair = tuple[str, str]

@@ -402,6 +402,13 @@ def test_clock_skew(code: str) -> None:
     assert error.offset_s == 3600.0
 
 
+@pytest.mark.parametrize("date", ["yesterday", f"Mon, 23 Nov 2026 {'5' * 70}:00:00 GMT", "23 Nov 2026 99:00:00"])
+def test_date_that_is_none(date: str) -> None:
+    """A Date that no clock shows tells nothing about ours: the refusal is what its code says."""
+    error = _failure(_put, _answer(503, _xml("SlowDown"), f"Date: {date}"))
+    assert type(error) is errors.Throttled
+
+
 def test_refusal_with_a_right_clock() -> None:
     """A wrong signature with a Date near our clock stays AccessDenied and names the way out."""
     error = _failure(_put, _answer(403, _xml("SignatureDoesNotMatch"), f"Date: {formatdate(NOW_S + 200, usegmt=True)}"))

@@ -237,7 +237,7 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
 def _offset_s(headers: Mapping[str, str], now_s: float) -> float:
     try:
         return parsedate_to_datetime(headers.get("date", "")).timestamp() - now_s
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # no date, or one with a number of seventy digits
         return 0.0
 
 
