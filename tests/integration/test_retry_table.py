@@ -163,6 +163,11 @@ ETAG = "0123456789abcdef0123456789abcdef"
 COMPLETED = xml('<CompleteMultipartUploadResult><ETag>"e-3"</ETag></CompleteMultipartUploadResult>')
 
 
+THERE = answer(
+    200, b"", ("ETag", '"e-3"'), ("Last-Modified", "Fri, 02 Jan 2026 03:04:05 GMT"), length=len(LARGE)
+)  # to the HEAD that measures an object whose Complete proves nothing
+
+
 def _upload_large(script_: list[Say], tmp_path: Path, **settings: Any) -> tuple[RequestReport, list[str]]:
     """What becomes of an upload in 3 parts whose requests are answered like this, and the requests."""
     (tmp_path / "f").write_bytes(LARGE)
@@ -175,10 +180,10 @@ def test_complete_that_drips_white_space(tmp_path: Path) -> None:
     """A Complete that sends a space now and then for several stall timeouts is waited for."""
     dripping = answer(200, b" " * 12 + COMPLETED, piece_bytes=8, pause_s=0.03)
     policy = AdaptiveTimeouts(stall_s=0.3)
-    report, requests = _upload_large([dripping], tmp_path, timeout_policy=policy)
+    report, requests = _upload_large([dripping, THERE], tmp_path, timeout_policy=policy)
     assert report.error is None
     assert report.etag == "e-3"
-    assert len(requests) == 1
+    assert [request.split(" ")[0] for request in requests] == ["POST", "HEAD"]
     assert report.total_s > 2 * policy.stall_s
 
 
@@ -192,8 +197,8 @@ def test_complete_that_drips_white_space(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_complete_that_says_nothing_good(bad: Say, tmp_path: Path) -> None:
     """An error in a 200, an empty, cut or broken answer to Complete: asked again, no success is made up."""
-    report, requests = _upload_large([bad, answer(200, COMPLETED)], tmp_path)
-    assert (report.error, report.retries, len(requests)) == (None, 1, 2)
+    report, requests = _upload_large([bad, answer(200, COMPLETED), THERE], tmp_path)
+    assert (report.error, report.retries, len(requests)) == (None, 1, 3)
 
 
 def test_complete_refused_for_a_part_that_landed_twice(tmp_path: Path) -> None:
@@ -203,9 +208,10 @@ def test_complete_refused_for_a_part_that_landed_twice(tmp_path: Path) -> None:
         for number, size in ((1, 5 * MIB), (2, 5 * MIB), (3, 2 * MIB))
     )
     parts = answer(200, xml(f"<ListPartsResult><IsTruncated>false</IsTruncated>{listed}</ListPartsResult>"))
-    report, requests = _upload_large([error_answer(400, "InvalidPart"), parts, answer(200, COMPLETED)], tmp_path)
+    refused = error_answer(400, "InvalidPart")
+    report, requests = _upload_large([refused, parts, answer(200, COMPLETED), THERE], tmp_path)
     assert report.error is None
-    assert [request.split(" ")[0] for request in requests] == ["POST", "GET", "POST"]
+    assert [request.split(" ")[0] for request in requests] == ["POST", "GET", "POST", "HEAD"]
 
 
 def test_complete_refused_for_a_part_that_is_missing(tmp_path: Path) -> None:
