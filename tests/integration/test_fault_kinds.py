@@ -120,7 +120,11 @@ def read(sock: socket.socket) -> tuple[bytes, str]:
         (always(DuplicateHeaders((("A", "1"), ("A", "2")))), HEAD[:-2] + b"A: 1\r\nA: 2\r\n\r\n" + BODY, "silence", 1),
         (always(FlipBit(0)), HEAD + b"1" + BODY[1:], "silence", 1),
     ],
-    ids=str,
+    ids=[
+        "stall-in-answer-head", "stall-in-request-head", "cut-head", "reset-on-accept", "reset-in-request-head",
+        "reset-in-request-body", "reset-after-request", "reset-in-answer-head", "reset-in-answer-body", "garbage",
+        "wrong-etag", "too-long", "too-short", "negative-length", "duplicate-headers", "flipped-bit",
+    ],
 )  # fmt: skip
 def test_what_the_client_gets(plan: Plan, got: bytes, end: str, carried_out: int) -> None:
     """The client gets just these bytes and this end, and the server had the request whole or not."""
