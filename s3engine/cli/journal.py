@@ -11,11 +11,12 @@ import click
 
 from s3engine.cli.journaled import CONNECTION
 from s3engine.cli.options import engine_options, output_options
+from s3engine.cli.route import is_uri
 from s3engine.cli.text import human_bytes, json_line, one_line, write
 from s3engine.errors import ConfigError
 
 if TYPE_CHECKING:
-    from s3engine.journal import JournalCounts
+    from s3engine.journal import Journal, JournalCounts
 
 __all__ = ["journal_command", "retry_command"]
 
@@ -72,10 +73,12 @@ def _next(counts: JournalCounts, path: str) -> str:
 @_only_option
 @click.option("-0", "nul", is_flag=True, help="End each name with NUL, not with a newline.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
-def failed_command(path: str, only: str, nul: bool, as_json: bool) -> int:
+@click.option("--relative", is_flag=True, help="Names relative to the command's SRC, as --from takes them.")
+def failed_command(path: str, only: str, nul: bool, as_json: bool, relative: bool) -> int:
     """The names of what failed, as the job's input calls them: paths of files, or keys."""
     from s3engine.journal import Journal
 
+    start = _source(Journal(path)) if relative else ""
     end = b"\0" if nul else b"\n"
     block: list[bytes] = []
     for one in Journal(path).failed(only):
@@ -84,11 +87,23 @@ def failed_command(path: str, only: str, nul: bool, as_json: bool) -> int:
         elif not nul and "\n" in one.name:
             raise ConfigError(f"{one.name!r} has a newline in its name; ask for names that end in NUL: -0")
         else:
-            block.append(one.name.encode("utf-8", "surrogateescape") + end)
+            name = one.name[len(start) :] if one.name.startswith(start) else one.name
+            block.append(name.encode("utf-8", "surrogateescape") + end)
         if len(block) >= _BLOCK:
             _write(block)
     _write(block)
     return 0
+
+
+def _source(journal: Journal) -> str:
+    """What the names in a journal begin with that its command did not need to be told of each. Raises ConfigError."""
+    values = journal.about()["options"].get("values", {})
+    source: str = values.get("src") or values.get("uri") or ""
+    if not source:
+        raise ConfigError(f"journal {journal.path!r} was not made by a command: names are relative to nothing")
+    if is_uri(source):
+        source = source.partition("://")[2].partition("/")[2]
+    return f"{source.rstrip('/')}/" if source else ""
 
 
 def _write(block: list[bytes]) -> None:

@@ -180,6 +180,7 @@ def test_command_tells_what_failed_and_tries_it_again(
     }  # fmt: skip
     name = f"{source}/broken\nlink"
     assert finished("journal", "failed", "-0", journal)[1] == f"{name}\0"
+    assert finished("journal", "failed", "-0", "--relative", journal)[1] == "broken\nlink\0"
     assert finished("journal", "failed", "--only", "NetworkError", journal)[1] == ""
     code, _, err = finished("journal", "failed", journal)
     assert code == 2
