@@ -20,6 +20,7 @@ from s3engine.errors import (
     InvalidRequest,
     NetworkError,
     NotFound,
+    NotS3,
     NotSupported,
     S3EngineError,
     ServerFault,
@@ -104,6 +105,9 @@ class _Asking:
             upload_id: str = api.create_multipart_upload(self._bucket, self._key, headers, timeouts=timeouts)
         except (NetworkError, ServerFault) as error:
             self._lost += not isinstance(error, (ConnectFailed, ConnectTimeout))
+            if isinstance(error, ServerFault) and error.status == 200 and not error.code:
+                # Not worth the waits of retries: the uploads that follow would wait with it.
+                raise NotS3(f"{error.message}; whether checksums are compared is not known", **error._context) from None
             raise
         self._ids.add(upload_id)
         return upload_id

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from s3engine import checksums
-from s3engine.errors import AccessDenied, InvalidRequest, NotFound, S3EngineError, ServerFault
+from s3engine.errors import AccessDenied, InvalidRequest, NotFound, NotS3, S3EngineError, ServerFault
 from s3engine.integrity.abilities import Abilities
 from s3engine.integrity.probe import probe
 from s3engine.transport import Headers, PutResult
@@ -151,3 +151,14 @@ def test_a_passing_fault_is_no_refusal(passing: str) -> None:
     with pytest.raises(ServerFault, match="later"):
         probe(store.call, "b", "k", signed=True, trailers=False)
     assert not store.uploads
+
+
+def test_an_answer_that_says_nothing_is_not_asked_for_again() -> None:
+    """A 200 to Create without an upload id in it (a web server, say) ends the asking at once."""
+
+    class Empty(Store):
+        def create_multipart_upload(self, *args: Any, **given: Any) -> str:
+            raise ServerFault("a 200 with an empty body", status=200)
+
+    with pytest.raises(NotS3, match="not known"):
+        probe(Empty(ALL).call, "b", "k", signed=True, trailers=True)
