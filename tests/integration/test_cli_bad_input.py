@@ -36,6 +36,8 @@ def _answering(answer: Callable[[str], tuple[int, str, bytes]]) -> Iterator[str]
             status, kind, body = answer(self.path)
             self.send_response(status)
             self.send_header("Content-Type", kind)
+            if kind == "text/plain":  # else it would be a page, and no object
+                self.send_header("ETag", '"an object"')
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
