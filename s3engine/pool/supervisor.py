@@ -58,6 +58,7 @@ _JOIN_S = 5.0
 _HARD_AGAIN_S = 6.0  # after the hard cancel: what was begun since, to clean up, is ended too
 _HARD_KILL_S = 2.0  # after that: whoever still has something of the batch is killed
 _STILLBORN = 8  # workers in a row that died before they were ready: it will not get better
+_FRUITLESS = 60  # that were ready, and died in a row without a single task done by any: the same
 
 
 class Job(Protocol):
@@ -121,6 +122,7 @@ class Supervisor:
         self._failing = threading.Lock()
         self._failed: BaseException | None = None  # a bug ended the thread
         self._stillborn = 0
+        self._fruitless = 0
         self._stopping = False
         self._refreshing = False
         self._refresh_at = clock() + _CREDENTIALS_EVERY_S
@@ -265,6 +267,7 @@ class Supervisor:
             return  # all has been reported as failed already
         tasks = worker.tasks
         deaths = self._deaths
+        self._fruitless = 0
         for outcome in outcomes:
             task = tasks.pop(outcome[0])
             if task[2] in LARGE_KINDS:
@@ -289,6 +292,12 @@ class Supervisor:
             self._stillborn += 1
             if self._stillborn >= _STILLBORN:
                 self._broken = WorkerCrashed(f"worker processes die before they are ready (last exit code {code})")
+                self._fail_everything(self._broken)
+        elif worker.ready and orphans and not self._stopping and self._broken is None:
+            self._fruitless += 1
+            if self._fruitless >= _FRUITLESS:
+                text = f"{_FRUITLESS} worker processes in a row died with no task done (last exit code {code})"
+                self._broken = WorkerCrashed(f"{text}; look at what they wrote to stderr, and at the memory there is")
                 self._fail_everything(self._broken)
         if self._broken is not None:
             for task in orphans:

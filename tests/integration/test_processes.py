@@ -261,6 +261,15 @@ def test_workers_that_die_before_they_are_ready(seaweed: EmbeddedServer, bucket:
     assert [type(report.error) for report in reports] == [WorkerCrashed] * 10
 
 
+@pytest.mark.timeout(60)
+def test_workers_that_die_of_every_task(seaweed: EmbeddedServer, bucket: str) -> None:
+    """Where each task kills its worker the batch ends with an error, not with three new processes for each object."""
+    url = with_faults(seaweed.endpoint_url, Fault("exit", "put_object"))
+    with Engine(workers=2, concurrency=8, transport=FAULTY, endpoint_url=url) as engine:
+        reports = list(engine.upload(bucket, [BytesSource(b"x", f"k{n}") for n in range(2000)]))
+    assert [type(report.error) for report in reports] == [WorkerCrashed] * 2000
+
+
 @pytest.mark.timeout(40)
 class Unwilling:
     """Cannot be opened."""
