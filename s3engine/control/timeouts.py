@@ -105,7 +105,8 @@ class AdaptiveTimeouts:
     ============ ======================= ====================================================== ==============
     connect      ``connect_s[0]``        never                                                  ``connect_s``
     stall        ``stall_s``             never                                                  x1.5, to 30 s
-    first byte   FIRST_BYTE              1.5*p99; PUT: at least the time of sending it again;   x ``backoff``
+    first byte   FIRST_BYTE              1.5*p99; PUT: at least the time of sending it again,   x ``backoff``
+                                         the start value while no large one was answered;
                                          COPY: + size*p99; within floor and ceiling
     attempt      30 s + size/64 KiB/s    max(30 s, 1.5*(p99 latency + size*p99 per byte))       x ``backoff``
     ============ ======================= ====================================================== ==============
@@ -178,9 +179,11 @@ class AdaptiveTimeouts:
         start_s, floor_s, ceiling_s = FIRST_BYTE_SMALL_PUT if small_put else FIRST_BYTE[op]
         if latency_known:
             first_byte_s = self.multiplier * latency_p99_s
-            if transfer_known and op == OpClass.PUT and not small_put:
+            if op == OpClass.PUT and not small_put:
                 # Ski rental: an upload is not thrown away before waiting as long as sending it again would take.
-                first_byte_s = max(first_byte_s, body_s + estimate.latency_mean_s)
+                # While only small ones have been answered, nothing is known of how long a store works on a large one:
+                # those milliseconds would end the first parts of a busy store at the floor, and send them again.
+                first_byte_s = max(first_byte_s, body_s + estimate.latency_mean_s if transfer_known else start_s)
             elif transfer_known and op == OpClass.COPY:
                 first_byte_s += body_p99_s
             first_byte_s = min(max(first_byte_s, floor_s), ceiling_s)

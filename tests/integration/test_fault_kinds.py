@@ -100,6 +100,16 @@ def read(sock: socket.socket) -> tuple[bytes, str]:
     return data, "FIN"
 
 
+def exchange(proxy: FaultProxy) -> tuple[bytes, str]:
+    """What comes of one request on a connection of its own: a reset may show while connecting or sending, too."""
+    try:
+        with connect(proxy, 0.4) as sock:
+            sock.sendall(PUT)
+            return read(sock)
+    except (ConnectionResetError, BrokenPipeError):
+        return b"", "RST"
+
+
 @pytest.mark.parametrize(
     ("plan", "got", "end", "carried_out"),
     [
@@ -128,9 +138,8 @@ def read(sock: socket.socket) -> tuple[bytes, str]:
 )  # fmt: skip
 def test_what_the_client_gets(plan: Plan, got: bytes, end: str, carried_out: int) -> None:
     """The client gets just these bytes and this end, and the server had the request whole or not."""
-    with behind(plan) as (proxy, server), connect(proxy, 0.4) as sock:
-        sock.sendall(PUT)
-        assert read(sock) == (got, end)
+    with behind(plan) as (proxy, server):
+        assert exchange(proxy) == (got, end)
         assert server.requests == carried_out
 
 

@@ -122,6 +122,17 @@ def test_an_upload_is_not_thrown_away_before_it_pays() -> None:
     assert issued.attempt_s >= 20.0 + issued.first_byte_s
 
 
+def test_small_uploads_say_nothing_about_the_first_large_ones() -> None:
+    """A large PUT keeps the start value until large ones were answered, however quick the small ones were."""
+    small_ones = Estimate(1000, 0.004, 0.001, 0, 0.0, 0.0)
+    policy = AdaptiveTimeouts()
+
+    assert policy.timeouts(OpClass.PUT, 5 * MIB, 0, small_ones).first_byte_s == 10.0
+    assert policy.timeouts(OpClass.PUT, 5 * KIB, 0, small_ones).first_byte_s == 1.0
+    both = small_ones._replace(transfer_n=100, s_per_byte_mean=1e-8)
+    assert policy.timeouts(OpClass.PUT, 5 * MIB, 0, both).first_byte_s == 1.0
+
+
 def test_a_copy_gets_time_by_its_size() -> None:
     """The store moves the bytes of a copy itself, so the first byte may come as late as they need."""
     known = Estimate(100, 10.0, 0.0, 100, 1e-8, 0.0)
