@@ -20,7 +20,7 @@ from s3engine.errors import (
     S3EngineError,
 )
 from s3engine.jobs.base import Handler, Job
-from s3engine.pool.actions import not_in_xml
+from s3engine.pool.actions.bodiless import not_in_xml
 from s3engine.pool.messages import Kind, Task
 from s3engine.report import RequestReport
 

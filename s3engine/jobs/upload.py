@@ -17,7 +17,7 @@ from s3engine.jobs.ledger import passes
 from s3engine.jobs.upload_parts import FileInParts
 from s3engine.operations import ObjectHeaders, Template
 from s3engine.parts import plan_parts
-from s3engine.pool.actions import content_type_headers
+from s3engine.pool.actions.put import content_type_headers
 from s3engine.pool.messages import Context, Kind, NeedsParts, Task
 from s3engine.report import LENGTH_ONLY, RequestReport
 from s3engine.sources import BytesSource, FileSource

@@ -25,7 +25,8 @@ from s3engine.errors import (
     S3EngineError,
     WrongRegion,
 )
-from s3engine.pool.actions import ACTIONS, Ended, Item, WorkerContext, abandon, start_asking, stop_asking
+from s3engine.pool.actions import ACTIONS
+from s3engine.pool.item import Ended, Item, WorkerContext, abandon, start_asking, stop_asking
 from s3engine.pool.messages import Context, Kind, NeedsParts, Task, cancelled_error
 from s3engine.pool.own_writes import leaves_doubt, may_be_ours, start_looking
 from s3engine.pool.room import Room

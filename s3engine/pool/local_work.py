@@ -8,8 +8,9 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any
 
 from s3engine.errors import S3EngineError, TransferError
-from s3engine.pool.actions import ACTIONS, Item
+from s3engine.pool.actions import ACTIONS
 from s3engine.pool.core import Core
+from s3engine.pool.item import Item
 from s3engine.transport import Timeouts
 
 __all__ = ["LocalWork"]

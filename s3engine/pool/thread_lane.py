@@ -13,8 +13,9 @@ from typing import Any
 from s3engine.control.retry import Verdict
 from s3engine.errors import NetworkError, RequestError, S3EngineError, TransferError
 from s3engine.interrupt import interrupt
-from s3engine.pool.actions import ACTIONS, Item
+from s3engine.pool.actions import ACTIONS
 from s3engine.pool.core import Core
+from s3engine.pool.item import Item
 from s3engine.pool.local_work import LocalWork
 from s3engine.pool.messages import LOCAL_KINDS, Task
 from s3engine.pool.room import NoRoom

@@ -24,7 +24,7 @@ from s3engine.transport import CompletedPart, FilePart, Headers
 from s3engine.wire import check_unchanged, source_error
 
 if TYPE_CHECKING:
-    from s3engine.pool.actions import Item
+    from s3engine.pool.item import Item
 
 __all__ = ["Checker", "checksum_of_parts", "confirmed", "contradiction", "read_part"]
 

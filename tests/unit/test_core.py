@@ -28,8 +28,9 @@ from s3engine.errors import (
     Throttled,
     WrongRegion,
 )
-from s3engine.pool.actions import ACTIONS, Ended, Item
+from s3engine.pool.actions import ACTIONS
 from s3engine.pool.core import Core
+from s3engine.pool.item import Ended, Item
 from s3engine.pool.messages import Context, Kind, NeedsParts, Outcome, StoreIsWell
 from s3engine.transport import DeleteFailure, HeadResult
 

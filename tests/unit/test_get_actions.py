@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from s3engine.errors import ChecksumMismatch, PreconditionFailed, S3EngineError
-from s3engine.pool.actions import ACTIONS, Ended, Item, WorkerContext
+from s3engine.pool.actions import ACTIONS
+from s3engine.pool.item import Ended, Item, WorkerContext
 from s3engine.pool.messages import Context, Kind
 from s3engine.transport import GetResult, Headers, Timeouts
 

@@ -39,7 +39,7 @@ from s3engine.jobs.download import DownloadJob
 from s3engine.jobs.transfer import combined_etag
 from s3engine.jobs.upload import UploadJob
 from s3engine.operations import ObjectHeaders
-from s3engine.pool.actions import content_type_headers
+from s3engine.pool.actions.put import content_type_headers
 from s3engine.pool.messages import Kind, NeedsParts, Task
 from s3engine.report import RequestReport
 from s3engine.sources import BytesSource, FileSource

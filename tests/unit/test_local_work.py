@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from s3engine.errors import Cancelled, SinkError
-from s3engine.pool.actions import ACTIONS, Action, Item, WorkerContext
+from s3engine.pool.actions import ACTIONS
+from s3engine.pool.item import Action, Item, WorkerContext
 from s3engine.pool.local_work import LocalWork
 from s3engine.pool.messages import Context, Kind
 from tests.helpers import eventually

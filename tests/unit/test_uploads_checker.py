@@ -11,7 +11,7 @@ import pytest
 from s3engine import checksums
 from s3engine.errors import ChecksumMismatch, SourceChanged, SourceError
 from s3engine.integrity.choice import Checking
-from s3engine.pool.actions import Item, WorkerContext
+from s3engine.pool.item import Item, WorkerContext
 from s3engine.pool.messages import Context, Kind
 from s3engine.pool.room import NoRoom, Room
 from s3engine.pool.uploads import Checker, checksum_of_parts, confirmed, contradiction, read_part

@@ -1,0 +1,120 @@
+"""PutObject, of a file and of bytes."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import stat
+from typing import Any
+
+from s3engine.control.estimator import OpClass
+from s3engine.errors import SourceChanged, SourceError
+from s3engine.pool.item import Action, Ended, Item
+from s3engine.pool.messages import Kind, NeedsParts
+from s3engine.report import LENGTH_ONLY
+from s3engine.transport import FilePart, Headers, Timeouts
+from s3engine.wire import source_error
+
+__all__ = ["ACTIONS", "content_type_headers", "end_put"]
+
+_IN_MEMORY_BYTES = 256 * 1024  # below this a body is read in one call and sent with its head
+
+
+def _extra_headers(item: Item, path: str, own: Headers | None) -> Headers:
+    context = item.context
+    headers = context.headers if own is None else own
+    types = context.content_types
+    if types is None or (own is not None and any(name == "content-type" for name, _ in own)):
+        return headers
+    suffix = path[path.rfind(".") :]  # what guess_type goes by, but for compression: foo.tar.gz
+    cached = types.get(suffix) if own is None else None
+    if cached is None:
+        cached = content_type_headers(path, headers, True)
+        if own is None and len(types) < 1000:
+            types[suffix] = cached
+    return cached
+
+
+def content_type_headers(path: str, headers: Headers, guess: bool) -> Headers:
+    """``headers`` with a content type guessed from the name, unless there is one or none is wished."""
+    if not guess or any(name == "content-type" for name, _ in headers):
+        return headers
+    kind, encoding = mimetypes.guess_type(path)
+    # A compressed file is served as what it is, so that no client unpacks it on the way.
+    return (*headers, ("content-type", kind if kind and not encoding else "application/octet-stream"))
+
+
+def _open_source(item: Item) -> None:
+    path = item.arg[0]
+    try:
+        # O_NONBLOCK: opening a FIFO would wait for its writer.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(fd)
+            size = status.st_size
+            if not stat.S_ISREG(status.st_mode):
+                what = "a folder that cannot be listed" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+                raise SourceError(f"cannot upload {path!r}: it is {what}", path=path)
+            if size > item.context.threshold_bytes:
+                raise NeedsParts(
+                    "large", size_bytes=size, mtime_ns=status.st_mtime_ns, inode=status.st_ino,
+                    ctime_ns=status.st_ctime_ns,
+                )  # fmt: skip
+            data = os.read(fd, size + 1) if size <= _IN_MEMORY_BYTES else b""
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise source_error(path, error) from None
+    checker = item.context.checker
+    if size > _IN_MEMORY_BYTES:
+        part = FilePart(path, 0, size, status.st_mtime_ns, size, status.st_ino, status.st_ctime_ns)
+        if checker is None:
+            item.body = part
+        else:
+            checker.hold(item, part, checker.whole, whole=True)
+    elif len(data) != size:
+        raise SourceChanged(f"{path!r} changed while it was read; send it again when it is at rest", path=path)
+    else:
+        item.body = data
+    item.size_bytes = size
+    item.mtime_ns = status.st_mtime_ns
+
+
+def _begin_put(item: Item, api: Any, timeouts: Timeouts) -> Any:
+    arg = item.arg
+    return _put(item, api, _extra_headers(item, arg[0], arg[1]), timeouts)
+
+
+def _put(item: Item, api: Any, headers: Headers, timeouts: Timeouts) -> Any:
+    context = item.context
+    checker = context.checker
+    if checker is not None:
+        headers = checker.headers(item, headers, checker.whole)
+        if item.trailer:
+            return api.put_object(
+                context.bucket, item.key, item.body, headers, trailer=item.trailer, timeouts=timeouts
+            )
+    return api.put_object(context.bucket, item.key, item.body, headers, timeouts=timeouts)
+
+
+def _open_bytes(item: Item) -> None:
+    item.body = item.arg[0]
+    item.size_bytes = len(item.body)
+
+
+def _begin_put_bytes(item: Item, api: Any, timeouts: Timeouts) -> Any:
+    return _put(item, api, _extra_headers(item, item.key, item.arg[1]), timeouts)
+
+
+def end_put(item: Item, result: Any) -> Ended:
+    """What was proven of the body."""
+    checker = item.context.checker
+    checksum, verified = checker.proven(item, result) if checker is not None else ("", LENGTH_ONLY)
+    item.body = b""
+    return Ended(result.etag, result.request_id, result.status, item.mtime_ns, checksum, verified)
+
+
+ACTIONS = {
+    Kind.PUT_FILE: Action(OpClass.PUT, _open_source, _begin_put, end_put),
+    Kind.PUT_BYTES: Action(OpClass.PUT, _open_bytes, _begin_put_bytes, end_put),
+}
