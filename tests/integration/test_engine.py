@@ -431,7 +431,7 @@ def test_bug_in_the_supervisor_ends_batches_and_closes_the_engine(environment: p
     environment.setattr(threading, "excepthook", lambda info: None)  # its traceback is expected here
     go_on = threading.Event()
     batch = engine.upload(bucket, (BytesSource(b"x", f"k{n}") for n in range(3) if go_on.wait(20)))
-    environment.setattr(supervisor, "_deal", lambda: 1 / 0)
+    environment.setattr(supervisor._dealer, "deal", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         batch.wait(timeout_s=20)
     go_on.set()

@@ -320,7 +320,7 @@ def test_no_secret_in_sight(seaweed: EmbeddedServer, bucket: str, monkeypatch: p
             assert secret not in Path(f"/proc/{pid}/environ").read_bytes()
         supervisor = engine._supervisor
         assert supervisor is not None
-        settings: WorkerSettings = supervisor._settings
+        settings: WorkerSettings = supervisor._fleet.settings
         assert settings.transport_settings.credentials is not None
         for shown in (repr(settings), repr(settings.transport_settings), repr(engine.config), repr(engine)):
             assert seaweed.secret_key not in shown
