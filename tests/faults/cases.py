@@ -75,6 +75,8 @@ class Case:
     """Of the engine, beside the usual ones of the table."""
     inside: tuple[InWorker, ...] = ()
     """What goes wrong inside the workers."""
+    own_server: bool = False
+    """Whether it strikes the server itself, which then cannot be that of other cells."""
 
 
 def _cases(
@@ -129,6 +131,10 @@ def _all() -> Iterator[Case]:
     yield from _cases(
         "connection refused, all attempts", Refuse(2.0), ALL, refused, good=False, share=first(1, Refuse(2.0)),
         max_attempts=12,
+    )  # fmt: skip
+    yield from _cases(
+        "connection refused for 10 s", Refuse(10.0), ALL, refused, good=False, share=first(1, Refuse(10.0)),
+        max_attempts=16, give_up_after_s=30.0,
     )  # fmt: skip
 
     yield from _cases("garbage", Garbage(), ALL, (NotS3, ConnectionLost))

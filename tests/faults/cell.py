@@ -25,6 +25,8 @@ from tests.faults.proxy import FaultProxy
 from tests.helpers import S3Probe, eventually
 
 HANGS_AFTER_S = 60.0
+NO_FAULT = "none"
+"""The name of the case that the extra time is counted from."""
 MIB = 1024 * 1024
 _numbers = itertools.count(1)
 Around = Callable[[Engine, FaultProxy, "Stage"], AbstractContextManager[Any]]
@@ -41,13 +43,18 @@ class Stage:
     folder: Path
     bucket: str = "faults"
     victims_bucket: str = "victims"
+    prefix: str = ""
+    """Of all its keys: stages may share a server."""
     strokes: int = 0
 
     def __post_init__(self) -> None:
-        """Make the buckets."""
+        """Make the buckets, and write to them: a server makes room at the first write, which takes it seconds."""
         with self.probe() as probe:
-            probe.create_bucket(self.bucket)
-            probe.create_bucket(self.victims_bucket)
+            for bucket in (self.bucket, self.victims_bucket):
+                probe.create_bucket(bucket)
+                for number in range(4):
+                    probe.put(bucket, f"{self.prefix}first/{number}", b"first")
+                probe.delete_below(bucket, f"{self.prefix}first/")
 
     def probe(self) -> S3Probe:
         """An independent client of the server itself."""
@@ -73,13 +80,17 @@ class Row:
     elapsed_s: float = 0.0
     extra_s: float = 0.0
     """Over the same operation without a fault."""
+    not_run: str = ""
+    """Why the cell was not run to its end, if it was not."""
 
     @property
     def problems(self) -> list[str]:
         """What must not be, in words."""
         found = [f"lost: {name}" for name in self.lost] + [f"wrong: {name}" for name in self.wrong]
         found += [f"false reason: {text}" for text in self.false_reasons]
-        return found if self.strokes else [*found, "the fault never struck"]
+        if self.not_run:
+            return [f"not run: {self.not_run}", *found]
+        return found if self.strokes or self.fault == NO_FAULT else [*found, "the fault never struck"]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -104,8 +115,8 @@ def engine_for(endpoint_url: str, **settings: Any) -> Engine:
 
 
 def run_cell(
-    stage: Stage, operation: Operation, case: Case, objects: int, *, normal_s: float = 0.0,
-    around: Around | None = None, run: Runner | None = None,
+    stage: Stage, operation: Operation, case: Case, objects: int, *, around: Around | None = None,
+    run: Runner | None = None,
 ) -> Row:  # fmt: skip
     """Prepare, run under the fault, compare with the truth, and clean up."""
     names = names_of(objects, victims=case.for_good)
@@ -114,7 +125,7 @@ def run_cell(
     with ExitStack() as stack:
         probe = stack.enter_context(stage.probe())
         folder = stage.folder / f"cell{number}"
-        cell = Cell(probe, stage.bucket, stage.victims_bucket, f"cell{number}", folder, names)
+        cell = Cell(probe, stage.bucket, stage.victims_bucket, f"{stage.prefix}cell{number}", folder, names)
         stack.callback(_clean, cell)
         operation.prepare(cell)
         proxy = stack.enter_context(FaultProxy("127.0.0.1", stage.server.port, case.plan()))
@@ -134,7 +145,6 @@ def run_cell(
                     row, cell, run(engine, cell, operation, stage) if run else operation.run(engine, cell)
                 )
             row.elapsed_s = time.monotonic() - started_s
-            row.extra_s = row.elapsed_s - normal_s
         row.strokes = stage.strokes - before
         if not (around or run or case.inside):
             row.strokes = sum(proxy.log.faults.values())
@@ -196,4 +206,4 @@ def _clean(cell: Cell) -> None:
 def no_fault() -> Case:
     """The case that the extra time is counted from."""
     plan: Plan = lambda _connection_no, _request_no, _head: None  # noqa: E731
-    return Case("none", lambda: plan, (), ())
+    return Case(NO_FAULT, lambda: plan, (), ())

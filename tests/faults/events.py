@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 from s3engine import Engine
 from s3engine.errors import (
@@ -129,13 +130,21 @@ def _full_disk(engine: Engine, cell: Cell, operation: Operation, stage: Stage) -
         yield name, error
 
 
+def unmount_below(folder: Path) -> None:
+    """Undo what a cell that was killed could not undo."""
+    mounts = Path("/proc/self/mounts")
+    for line in mounts.read_text().splitlines() if mounts.exists() else []:
+        if (place := line.split(" ")[1]).startswith(f"{folder}/"):
+            subprocess.run(["umount", place], check=False)
+
+
 def _parent_killed(engine: Engine, cell: Cell, operation: Operation, stage: Stage) -> Iterator[Outcome]:
     """Run it in another process, kill that after a few outcomes, look at the truth, and do the rest."""
     command = [
         sys.executable, "-m", "tests.faults.alone", specification(cell, operation.name, engine.config.endpoint_url)
     ]  # fmt: skip
     told: dict[str, S3EngineError | None] = {}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             name, _, error = line.rstrip("\n").partition("\t")
@@ -160,12 +169,12 @@ def _parent_killed(engine: Engine, cell: Cell, operation: Operation, stage: Stag
 
 def _slow(
     name: str, operations: tuple[str, ...], reasons: tuple[type[S3EngineError], ...], *inside: InWorker,
-    latency_s: float = 0.2, **settings: object,
+    latency_s: float = 0.2, own_server: bool = False, **settings: object,
 ) -> Case:  # fmt: skip
     """A case whose operations last long enough for something to happen."""
     return Case(
         name, lambda: always(Latency(latency_s)), operations, reasons, settings={"concurrency": 4, **settings},
-        inside=inside,
+        inside=inside, own_server=own_server,
     )  # fmt: skip
 
 
@@ -186,6 +195,6 @@ EVENTS: tuple[tuple[Case, Around | None, Runner | None], ...] = (
         None, None,
     ),
     (_slow("parent killed", _BY_WORKERS, (NotFound,), concurrency=2), None, _parent_killed),
-    (_slow("server restarted", tuple(BY_NAME), _WENT, latency_s=0.3, max_attempts=12), _restart, None),
+    (_slow("server restarted", tuple(BY_NAME), _WENT, latency_s=0.3, max_attempts=12, own_server=True), _restart, None),
     (Case("disk full", lambda: always(Latency(0.0)), DOWN, (SinkError,)), None, _full_disk),
 )  # fmt: skip

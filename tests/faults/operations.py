@@ -6,6 +6,7 @@ healthy objects and for victims; the names of victims hold "victim", and so do t
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -23,8 +24,15 @@ Outcome = tuple[str, S3EngineError | None]
 """Name of an object, and what the engine says of it: done (None), or failed with an error."""
 
 
+@functools.lru_cache(maxsize=8)  # the large ones of a cell, which others have as well
+def _large_body(key: str, size_bytes: int) -> bytes:
+    return hashlib.shake_256(key.encode()).digest(size_bytes)
+
+
 def body_of(key: str, size_bytes: int) -> bytes:
     """Different for every key, the same in every process, and with no period that hides a shift."""
+    if size_bytes >= LARGE_BYTES:
+        return _large_body(key, size_bytes)
     return hashlib.shake_256(key.encode()).digest(size_bytes)
 
 

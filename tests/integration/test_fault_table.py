@@ -78,7 +78,7 @@ def test_a_lie_is_told(stage: Stage) -> None:
     assert Row("f", "upload").problems == ["the fault never struck"]
     assert line(row).split() == ["f", "upload", "3", "2", "1", "1", "1", "1", "0.0", "1", "NotFound", "<---"]
     assert head().startswith("fault")
-    assert totals([row, Row("f", "upload")]).endswith("1 false reasons; in 1 the fault never struck")
+    assert totals([row, Row("f", "upload")]).endswith("1 unexplained; in 1 the fault never struck; 0 not run")
 
 
 def test_every_fault_has_a_place() -> None:
