@@ -82,12 +82,12 @@ def capabilities_of(name: str) -> Capabilities:
 
 
 def open_transport(name: str, settings: TransportSettings) -> Any:
-    """Import and open a transport. Raises ConfigError, which names it, whatever goes wrong."""
+    """Import and open a transport. Raises ConfigError, which names it, whatever goes wrong but MemoryError."""
     factory = load_transport(name)
     capabilities_of(name)
     try:
         made = factory(settings)
-    except S3EngineError:
+    except (S3EngineError, MemoryError):  # no memory says nothing of the configuration, and may be there again
         raise
     except Exception as error:
         raise ConfigError(

@@ -15,7 +15,7 @@ from typing import Any
 
 from s3engine import Engine
 from s3engine.embedded import EmbeddedServer
-from s3engine.errors import S3EngineError
+from s3engine.errors import RequestTimeout, S3EngineError
 from s3engine.testing import with_faults
 from tests.faults.cases import Case
 from tests.faults.operations import Cell, Operation, Outcome
@@ -80,8 +80,18 @@ class Row:
     elapsed_s: float = 0.0
     extra_s: float = 0.0
     """Over the same operation without a fault."""
+    only_slow: bool = False
+    """All that is false are timeouts: the machine may have been slower than the table's short timers."""
     not_run: str = ""
     """Why the cell was not run to its end, if it was not."""
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing is wrong but what a busy machine can do: timeouts, or an end before the fault struck."""
+        found = self.problems
+        return bool(found) and not (self.lost or self.wrong or self.not_run) and (
+            self.only_slow or not self.false_reasons
+        )  # fmt: skip
 
     @property
     def problems(self) -> list[str]:
@@ -185,6 +195,7 @@ def _outcomes(row: Row, cell: Cell, reported: Iterator[Outcome]) -> dict[str, S3
 
 def _judge(row: Row, case: Case, outcomes: dict[str, S3EngineError | None]) -> None:
     reasons: Counter[str] = Counter()
+    slow = 0
     for name, error in outcomes.items():
         if error is None:
             row.done += 1
@@ -194,6 +205,8 @@ def _judge(row: Row, case: Case, outcomes: dict[str, S3EngineError | None]) -> N
         untouched = case.for_good and "victim" not in name
         if untouched or not isinstance(error, case.reasons):
             row.false_reasons.append(f"{name}: {type(error).__name__}: {error}")
+            slow += isinstance(error, RequestTimeout)
+    row.only_slow = 0 < slow == len(row.false_reasons)
     row.reasons = dict(reasons)
 
 

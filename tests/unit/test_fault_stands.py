@@ -75,3 +75,15 @@ def test_every_cell_is_a_task() -> None:
     assert {name for name in names if name[0] != NO_FAULT} == expected
     assert len(names) == len(expected) + 3 * 8
     assert {name for name, _ in names} == set(BY_FAULT)
+
+
+def test_only_what_a_busy_machine_can_do_is_run_again() -> None:
+    """Timeouts that are not the fault's, or a fault that came too late; never what is lost, wrong, or another error."""
+    late = Row("503", "upload", false_reasons=["a: FirstByteTimeout"], only_slow=True, strokes=1)
+    assert late.undecided
+    assert Row("503", "upload").undecided
+    for row in (
+        Row("503", "upload", strokes=1), Row("503", "upload", false_reasons=["a: NotFound"], strokes=1),
+        Row("503", "upload", lost=["a"]), Row("503", "upload", wrong=["a"]), Row("503", "upload", not_run="it hung"),
+    ):  # fmt: skip
+        assert not row.undecided

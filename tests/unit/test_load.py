@@ -1,0 +1,34 @@
+"""Opening a transport by its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from s3engine.config import TransportSettings
+from s3engine.errors import ConfigError
+from s3engine.pool.load import open_transport
+from s3engine.testing import FaultyTransport
+
+
+class _Fails(FaultyTransport):
+    """Raises what a test says when it is opened."""
+
+    error: Exception = OSError("no such device")
+
+    def __init__(self, settings: Any) -> None:
+        raise self.error
+
+
+class _NoMemory(_Fails):
+    error = MemoryError()
+
+
+def test_no_memory_is_no_error_of_configuration() -> None:
+    """What a transport raises when it is opened becomes ConfigError, but not MemoryError: it may pass."""
+    settings = TransportSettings(endpoint_url="http://127.0.0.1:9", region="us-east-1")
+    with pytest.raises(ConfigError, match="no such device"):
+        open_transport(f"{__name__}:_Fails", settings)
+    with pytest.raises(MemoryError):
+        open_transport(f"{__name__}:_NoMemory", settings)
