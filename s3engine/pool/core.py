@@ -1,4 +1,4 @@
-"""What both lanes of a worker share: deadlines, what follows a failed attempt, outcomes. No socket, no thread."""
+"""What both lanes of a worker share: what follows a failed attempt, outcomes. No socket, no thread."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from s3engine.control.estimator import Estimator, OpClass
+from s3engine.control.estimator import Estimator
 from s3engine.control.outage import OpenFailures, shows_life
 from s3engine.control.pauses import Pauses
 from s3engine.control.retry import Budget, Decider, Decision, RetryPolicy, Verdict, classify
@@ -26,19 +26,15 @@ from s3engine.errors import (
     WrongRegion,
 )
 from s3engine.pool.actions import ACTIONS
+from s3engine.pool.deadlines import Deadlines
 from s3engine.pool.item import Ended, Item, WorkerContext, abandon, start_asking, stop_asking
 from s3engine.pool.messages import Context, Kind, NeedsParts, Task, cancelled_error
 from s3engine.pool.own_writes import leaves_doubt, may_be_ours, start_looking
 from s3engine.pool.room import Room
-from s3engine.transport import Timeouts
 
 __all__ = ["Core"]
 
-_WINDOW_ANSWERS = 1000.0
-_COMMON = 0.02
-_KNOWN_LATENCY = 20  # answers
 _ANNOUNCE_S = 30.0  # so long after a throttled answer the store may still refuse
-_SMALL_SIZE_BITS = 16  # sizes below 64 KiB share their deadlines
 
 
 class Core:
@@ -54,6 +50,7 @@ class Core:
         self.estimator = Estimator(
             block, index, gain=policy.gain, deviation_gain=policy.deviation_gain, minimum_bytes=policy.minimum_bytes
         )
+        self.deadlines = Deadlines(self.estimator, policy)
         self.contexts: dict[int, WorkerContext] = {}
         self.room = Room()
         """For bodies that are read before they are sent."""
@@ -67,7 +64,6 @@ class Core:
         self._budget = Budget(block, index, retry_policy)
         self._decider = Decider(retry_policy, self._budget, rng)
         self.pauses = Pauses(block, index, retry_policy, rng)
-        self._policy = policy
         self._block = block
         self._index = index
         self._clock_offset_s = 0.0
@@ -77,12 +73,6 @@ class Core:
         self._well_at_s = 0.0  # an answer that was no success, but the store's own
         self._never_answered = False  # a request used up its attempts, and none ever succeeded
         self._need_credentials = need_credentials
-        self._limits: dict[tuple[int, int, int], Timeouts] = {}
-        self._start_bytes_per_s = policy.start_bytes_per_s
-        self.bytes_per_s = [self._start_bytes_per_s] * len(OpClass)
-        """The bandwidth estimate of each class as of the last tick."""
-        self._good = [0.0] * len(OpClass)
-        self._lost = [0.0] * len(OpClass)
 
     # ---- tasks in
 
@@ -103,24 +93,6 @@ class Core:
 
     # ---- around an attempt
 
-    def expect_s(self, op: int) -> float:
-        """How long to wait for 100 Continue: as long as answers take, at most a second."""
-        estimate = self.estimator.estimate(op)
-        if estimate.latency_n < _KNOWN_LATENCY:
-            return 1.0
-        return min(1.0, max(0.05, estimate.latency_mean_s + 4.0 * estimate.latency_dev_s))
-
-    def timeouts(self, op: int, size_bytes: int, attempt: int) -> Timeouts:
-        """The deadlines of an attempt; kept for sizes within a factor of two until the next tick."""
-        bits = max(size_bytes, 0).bit_length()
-        key = (op, bits if bits > _SMALL_SIZE_BITS else 0, attempt)
-        found = self._limits.get(key)
-        if found is None:
-            size = 1 << max(bits, _SMALL_SIZE_BITS) if size_bytes > 0 else 0
-            found = self._policy.timeouts(OpClass(op), size, attempt, self.estimator.estimate(op))
-            self._limits[key] = found
-        return found
-
     def succeeded(self, item: Item, ended: Ended, now: float) -> None:
         """The task is done."""
         if item.held_bytes:
@@ -131,7 +103,7 @@ class Core:
             self._budget.earn()
         timeouts = item.timeouts
         op = ACTIONS[item.kind].op
-        self._good[op] += 1.0
+        self.deadlines.answered[op] += 1.0
         self._last_success_s = now
         self.outcomes.append(
             (
@@ -187,12 +159,7 @@ class Core:
             start_asking(item)
         slot = self._block.slots[self._index]
         if isinstance(error, FirstByteTimeout) and item.timeouts is not None:
-            op = ACTIONS[item.kind].op
-            present = self._policy.timeouts(OpClass(op), item.size_bytes, 0, self.estimator.estimate(op))
-            # Epoch rule: of many attempts that die together only those issued with today's estimate teach.
-            if self._timeouts_are_common(op) and self._policy.learns_from_timeout(item.timeouts, present):
-                self.estimator.observe_timeout(op, min(error.timeout_s, present.first_byte_s))
-                self._limits.clear()
+            self.deadlines.unanswered(ACTIONS[item.kind].op, item.size_bytes, item.timeouts, error.timeout_s)
         if decision.verdict == Verdict.THROTTLE and isinstance(error, RequestError):
             self.pauses.throttled(item.context.bucket, error.retry_after_s, item.started_at, now)
         if self._outage_since_s <= self._last_success_s:
@@ -246,20 +213,6 @@ class Core:
     def _well_s(self) -> float:
         """When the store did something well for the last time, as far as this worker knows."""
         return max(self._well_at_s, self._last_success_s)
-
-    def _timeouts_are_common(self, op: int) -> bool:
-        """Count one more answer that did not come, and say whether they are too many to be chance.
-
-        The limit stands for the 99th percentile, so one in a hundred may pass it for ever without being wrong: a few
-        lost answers must not undo what a thousand good ones taught. A line that slows down is soon above two in a
-        hundred, and then each epoch doubles the limit.
-        """
-        lost, good = self._lost, self._good
-        lost[op] += 1.0
-        if lost[op] + good[op] > _WINDOW_ANSWERS:
-            lost[op] /= 2
-            good[op] /= 2
-        return lost[op] > _COMMON * (lost[op] + good[op])
 
     def admit(self, item: Item, now: float) -> Decision | None:
         """Ask again for an item that waited because the budget was empty, or the store may be down."""
@@ -347,12 +300,8 @@ class Core:
         slots = self._block.slots
         slots[self._index][LAST_SUCCESS_S] = max(self._last_success_s, slots[self._index][LAST_SUCCESS_S])
         self._last_success_s = max(slot[LAST_SUCCESS_S] for slot in slots)
-        self._limits.clear()
-        for op in OpClass:
-            s_per_byte = self.estimator.estimate(op).s_per_byte_mean
-            self.bytes_per_s[op] = 1.0 / s_per_byte if s_per_byte else self._start_bytes_per_s
+        self.deadlines.tick()
         offset_s = self._block.newest_clock_offset()
         if offset_s != self._clock_offset_s:
             self._clock_offset_s = offset_s
             self.transport.set_clock_offset(offset_s)
-

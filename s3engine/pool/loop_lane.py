@@ -39,6 +39,8 @@ class LoopLane:
         self._transport = core.transport
         self._limit = limit
         self._poller = poller
+        self._timeouts_of = core.deadlines.timeouts
+        self._bytes_per_s = core.deadlines.bytes_per_s
         self._buffer = memoryview(bytearray(RECEIVE_BYTES))
         self._in_flight = 0
         self._waiting = Waiting()
@@ -202,7 +204,7 @@ class LoopLane:
             if exchange is None:
                 if action.prepare is not None:
                     action.prepare(item)
-                item.timeouts = timeouts = self._core.timeouts(action.op, item.size_bytes, item.failed)
+                item.timeouts = timeouts = self._timeouts_of(action.op, item.size_bytes, item.failed)
                 exchange = action.begin(item, self._transport.exchanges, timeouts)
         except NoRoom as full:
             self._waiting.wait_for_room(item, full.size_bytes)
@@ -225,7 +227,7 @@ class LoopLane:
         item.started_at = now
         if not item.first_at:
             item.first_at = now
-        item.bytes_per_s = self._core.bytes_per_s[action.op]
+        item.bytes_per_s = self._bytes_per_s[action.op]
         item.attempts += 1
         item.context.endpoint = endpoint
         self._in_flight += 1
@@ -236,7 +238,7 @@ class LoopLane:
             now < self._core.throttled_until and exchange.body
             and self._announcing.is_worth_it(endpoint, item.size_bytes)
         ):  # fmt: skip
-            expect_s = self._core.expect_s(action.op)
+            expect_s = self._core.deadlines.expect_s(action.op)
         try:
             wire.start(exchange, item.timeouts, now, expect_s=expect_s)
             if wire.wants_write:

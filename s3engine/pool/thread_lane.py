@@ -166,10 +166,10 @@ class ThreadLane:
                 if action.prepare is not None:
                     action.prepare(item)
                 with self._lock:
-                    item.timeouts = timeouts = core.timeouts(action.op, item.size_bytes, item.failed)
+                    item.timeouts = timeouts = core.deadlines.timeouts(action.op, item.size_bytes, item.failed)
                     self._in_call[me] = item.context.id
                 item.attempts += 1
-                item.bytes_per_s = core.bytes_per_s[action.op]
+                item.bytes_per_s = core.deadlines.bytes_per_s[action.op]
                 result = action.begin(item, core.transport, timeouts)
                 ended = action.end(item, result)
             except NoRoom:

@@ -69,7 +69,7 @@ class Bench:
         item = self.core.item((self._tasks, 1, kind, "k", 10, arg))
         item.first_at = item.started_at = 1.0
         item.attempts = 1
-        item.timeouts = self.core.timeouts(OpClass.PUT, 10, 0)
+        item.timeouts = self.core.deadlines.timeouts(OpClass.PUT, 10, 0)
         return item
 
     def outcomes(self) -> list[Outcome]:
@@ -220,11 +220,11 @@ def test_timeouts_of_one_epoch_teach_once(block: SharedBlock) -> None:
     for _ in range(64):
         bench.core.estimator.observe_latency(OpClass.PUT, 0.01)
     bench.core.tick(1.0)
-    limit_s = bench.core.timeouts(OpClass.PUT, 10, 0).first_byte_s
+    limit_s = bench.core.deadlines.timeouts(OpClass.PUT, 10, 0).first_byte_s
     for item in [bench.item() for _ in range(32)]:
         bench.core.failed(item, FirstByteTimeout("late", timeout_s=limit_s), 2.0)
     bench.core.tick(3.0)
-    assert bench.core.timeouts(OpClass.PUT, 10, 0).first_byte_s <= 8 * limit_s
+    assert bench.core.deadlines.timeouts(OpClass.PUT, 10, 0).first_byte_s <= 8 * limit_s
 
 
 def test_seed_policy_has_its_own_attempts() -> None:
