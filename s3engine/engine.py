@@ -5,41 +5,28 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from s3engine._version import __version__
 from s3engine.batch import Batch, Progress
-from s3engine.config import Config, TransportSettings
+from s3engine.config import Config
 from s3engine.control.estimator import OpClass
-from s3engine.control.retry import RetryPolicy
-from s3engine.control.shared import SharedBlock
-from s3engine.control.timeouts import AdaptiveTimeouts
-from s3engine.credentials import CredentialSource, load_settings
-from s3engine.errors import ConfigError, EngineClosed, InvalidRequest, NotFound
+from s3engine.errors import InvalidRequest, NotFound
 from s3engine.listing import JournalPath, ObjectListing
 from s3engine.operations import Template
-from s3engine.pool.caller import Caller
-from s3engine.pool.load import capabilities_of, dotted_name, open_transport
+from s3engine.runtime import Runtime
 from s3engine.transport import Capabilities, HeadResult, ObjectInfo, UploadInfo
 from s3engine.uri import check_bucket
 
 # The pool and the jobs are imported with the first batch: listing, buckets and `s3engine ls` start in half the time.
 if TYPE_CHECKING:
     from s3engine.existing import Existing
-    from s3engine.integrity.finding import UploadChecks
-    from s3engine.jobs.base import Job
     from s3engine.jobs.delete import DeleteConditions
-    from s3engine.journal import Journal
-    from s3engine.journal.run import JournalRun
-    from s3engine.pool.supervisor import Supervisor
-    from s3engine.report import RequestReport
     from s3engine.sources import Rejected, Source
 
-__all__ = ["Engine", "transport_settings"]
+__all__ = ["Engine"]
 
 _NO_PARTS = 1 << 62  # a threshold that no object reaches
 
@@ -59,39 +46,13 @@ class Engine:
         elif settings:
             config = config.replace(**settings)
         self.config = config
-        self._credentials = CredentialSource(profile=config.profile, anonymous=config.anonymous)
-        self._transport_name = dotted_name(config.transport)
-        self._transport_settings = transport_settings(config, self._credentials)
-        policy = config.timeout_policy if config.timeout_policy is not None else AdaptiveTimeouts()
-        self._timeout_policy = policy
-        self._retry_policy = RetryPolicy(
-            max_attempts=policy.max_attempts or config.max_attempts, base_s=config.retry_base_s,
-            throttle_base_s=config.retry_throttle_base_s,
-        )  # fmt: skip
-        self._block = SharedBlock.create(config.workers + 1)  # the last slot is the parent's own
-        self._lock = threading.RLock()
-        self._supervisor: Supervisor | None = None
-        self._caller: Caller | None = None
-        self._batches: list[Batch] = []
+        self._runtime = Runtime(config)
         self._delete_conditions: dict[str, DeleteConditions] = {}
-        self._closed = False
 
-    @functools.cached_property
+    @property
     def capabilities(self) -> Capabilities:
         """What the transport can do. Imports its class, opens nothing."""
-        return capabilities_of(self._transport_name)
-
-    @functools.cached_property
-    def _upload_checks(self) -> UploadChecks:
-        from s3engine.integrity.finding import UploadChecks
-
-        return UploadChecks(
-            self.config.checksum, self._transport_settings, self.config.transport, self.capabilities, self._call
-        )
-
-    def _cannot(self, what: str, name: str) -> ConfigError:
-        text = f"the transport {self.config.transport!r} cannot {what}: {self.capabilities.reason(name)}"
-        return ConfigError(f"{text}. Use another one: transport='raw', --transport raw")
+        return self._runtime.capabilities
 
     # ---- operations
 
@@ -121,10 +82,10 @@ class Engine:
         from s3engine.jobs.upload import UploadJob
 
         check_bucket(bucket)
-        checks = self._upload_checks
+        checks = self._runtime.upload_checks
         policy = _policy(existing)
         threshold_bytes = self.config.multipart_threshold_bytes if self.capabilities.multipart else _NO_PARTS
-        return self._begin(
+        return self._runtime.begin(
             lambda emit, items: UploadJob(
                 items if policy is None else policy.uploads(self, bucket, items), bucket, emit,
                 template=template, threshold_bytes=threshold_bytes,
@@ -153,7 +114,7 @@ class Engine:
 
         check_bucket(bucket)
         policy = _policy(existing)
-        return self._begin(
+        return self._runtime.begin(
             lambda emit, items: DownloadJob(
                 items if policy is None else policy.downloads(self, bucket, items, folder, path or _key),
                 bucket, os.fspath(folder), path or _key, emit,
@@ -186,11 +147,11 @@ class Engine:
         check_bucket(bucket)
         able = self.capabilities
         if bucket != source_bucket and not able.copy_between_buckets:
-            raise self._cannot("copy from one bucket to another", "copy_between_buckets")
+            raise self._runtime.cannot("copy from one bucket to another", "copy_between_buckets")
         if template is not None and not able.copy_headers:
-            raise self._cannot("give a copy other headers than its source has", "copy_headers")
+            raise self._runtime.cannot("give a copy other headers than its source has", "copy_headers")
         policy = _policy(existing)
-        return self._begin(
+        return self._runtime.begin(
             lambda emit, items: CopyJob(
                 items if policy is None else policy.copies(self, source_bucket, items, bucket, key or _key),
                 source_bucket, bucket, key or _key, emit, template=template,
@@ -222,7 +183,7 @@ class Engine:
 
         check_bucket(bucket)
         conditions = self._conditions(bucket, unconditional)
-        return self._begin(
+        return self._runtime.begin(
             lambda emit, items: DeleteJob(items, bucket, emit, conditions=conditions), progress,
             _limited(objects, max_delete), journal, operation="delete", bucket=bucket, input=objects,
         )  # fmt: skip
@@ -238,27 +199,29 @@ class Engine:
     def list(self, bucket: str, prefix: str = "", *, delimiter: str = "") -> ObjectListing:
         """A lazy listing of all objects whose keys begin with ``prefix``; nothing is asked until it is iterated."""
         check_bucket(bucket)
-        return ObjectListing(self, self._call, bucket, prefix, delimiter=delimiter)
+        return ObjectListing(self, self._runtime.call, bucket, prefix, delimiter=delimiter)
 
     # ---- single calls, with retries
 
     def head(self, bucket: str, key: str) -> HeadResult:
         """Metadata of one object. Raises NotFound."""
         check_bucket(bucket)
-        found: HeadResult = self._call(OpClass.HEAD, bucket, lambda api, t: api.head_object(bucket, key, timeouts=t))
+        found: HeadResult = self._runtime.call(
+            OpClass.HEAD, bucket, lambda api, t: api.head_object(bucket, key, timeouts=t)
+        )
         return found
 
     def make_bucket(self, bucket: str) -> None:
         """CreateBucket. Raises InvalidRequest or Conflict when it exists or the name is bad."""
-        self._call(OpClass.PUT, bucket, lambda api, t: api.create_bucket(check_bucket(bucket), timeouts=t))
+        self._runtime.call(OpClass.PUT, bucket, lambda api, t: api.create_bucket(check_bucket(bucket), timeouts=t))
 
     def head_bucket(self, bucket: str) -> None:
         """Raises NotFound or AccessDenied when the bucket cannot be used."""
-        self._call(OpClass.HEAD, bucket, lambda api, t: api.head_bucket(check_bucket(bucket), timeouts=t))
+        self._runtime.call(OpClass.HEAD, bucket, lambda api, t: api.head_bucket(check_bucket(bucket), timeouts=t))
 
     def remove_bucket(self, bucket: str) -> None:
         """DeleteBucket, only if it is empty: some stores would delete it with all it holds. Raises InvalidRequest."""
-        page = self._call(
+        page = self._runtime.call(
             OpClass.LIST, bucket,
             lambda api, t: api.list_objects_v2(check_bucket(bucket), max_keys=1, timeouts=t),
         )  # fmt: skip
@@ -267,7 +230,7 @@ class Engine:
                 f"bucket {bucket!r} is not empty; delete what it holds first (s3engine rm -r s3://{bucket}/)",
                 operation="DeleteBucket", bucket=bucket, code="BucketNotEmpty",
             )  # fmt: skip
-        self._call(OpClass.DELETE, bucket, lambda api, t: api.delete_bucket(bucket, timeouts=t))
+        self._runtime.call(OpClass.DELETE, bucket, lambda api, t: api.delete_bucket(bucket, timeouts=t))
 
     def uploads(self, bucket: str, prefix: str = "") -> Iterator[UploadInfo]:
         """The multipart uploads below ``prefix`` that are neither completed nor aborted, listed as they are read.
@@ -278,11 +241,11 @@ class Engine:
         """
         from s3engine.uploads import unfinished
 
-        return unfinished(self._call, check_bucket(bucket), prefix)
+        return unfinished(self._runtime.call, check_bucket(bucket), prefix)
 
     def abort_upload(self, bucket: str, upload: UploadInfo) -> None:
         """Abort one multipart upload. Raises NotFound when there is none of this key and id."""
-        self._call(OpClass.DELETE, bucket, functools.partial(_abort_upload, check_bucket(bucket), upload))
+        self._runtime.call(OpClass.DELETE, bucket, functools.partial(_abort_upload, check_bucket(bucket), upload))
 
     def abort_uploads(self, bucket: str, prefix: str, *, older_than_s: float = 0.0) -> int:
         """Abort the unfinished uploads below ``prefix``; returns how many.
@@ -304,55 +267,29 @@ class Engine:
 
     def now_s(self) -> float:
         """Seconds since 1970, by the store's clock where it was found to differ from ours by minutes."""
-        return time.time() + (self._caller.clock_offset_s if self._caller is not None else 0.0)
+        return time.time() + self._runtime.clock_offset_s
 
     # ---- life
 
     @property
     def ready(self) -> bool:
         """Whether the workers were started and each has opened its transport, or it is known that none ever will."""
-        supervisor = self._supervisor
+        supervisor = self._runtime.supervisor
         return supervisor is not None and supervisor.ready
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
         """Process ids of the workers; none before the first batch."""
-        supervisor = self._supervisor
-        return () if supervisor is None or self._closed else tuple(supervisor.pids)
+        supervisor = self._runtime.supervisor
+        return () if supervisor is None or self._runtime.closed else tuple(supervisor.pids)
 
     def start(self) -> None:
         """Start the workers now rather than with the first batch."""
-        with self._lock:
-            self._started()
+        self._runtime.start()
 
     def close(self, *, cancel: bool = False) -> None:
         """Wait for all batches (or cancel them), then end the workers. A second call does nothing."""
-        with self._lock:
-            if self._closed:
-                return
-            batches = list(self._batches)
-        try:
-            for batch in batches:
-                if cancel:
-                    batch.cancel()
-                batch._discard = True
-                batch._wake()
-            for batch in batches:
-                batch._wait_over(None)
-        except BaseException:
-            for batch in batches:
-                batch.cancel()
-            for batch in batches:
-                batch._wait_over(None)
-            raise
-        finally:
-            with self._lock:
-                self._closed = True
-            if self._supervisor is not None:
-                self._supervisor.stop()
-            if self._caller is not None:
-                self._caller.transport.close()
-            self._block.close()
+        self._runtime.close(cancel=cancel)
 
     def __enter__(self) -> Engine:
         return self
@@ -361,114 +298,6 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close(cancel=kind is not None)
-
-    def _started(self) -> Supervisor:
-        if self._closed:
-            raise EngineClosed("this engine was closed; make a new one")
-        if self._supervisor is None:
-            from s3engine.pool.supervisor import Supervisor
-            from s3engine.pool.worker import WorkerSettings
-
-            config = self.config
-            settings = WorkerSettings(
-                index=0, n_slots=config.workers + 1, limit=1, transport=self._transport_name,
-                transport_settings=self._transport_settings, lane=config.lane,
-                timeout_policy=self._timeout_policy, retry_policy=self._retry_policy,
-                give_up_after_s=config.give_up_after_s,
-            )  # fmt: skip
-            self._supervisor = Supervisor(
-                settings, min(config.workers, config.concurrency), concurrency=config.concurrency,
-                start_method=self._start_method(),
-                block=self._block, credentials=self._credentials, max_parts_in_flight=config.max_parts_in_flight,
-                grace_s=config.shutdown_grace_s,
-            )  # fmt: skip
-        return self._supervisor
-
-    def _start_method(self) -> str:
-        wanted = self.config.start_method
-        if self.capabilities.fork or wanted not in ("auto", "fork"):
-            return wanted
-        if wanted == "fork":
-            raise self._cannot("be used by forked workers", "fork")
-        return "forkserver"
-
-    def _begin(
-        self, make: Callable[[Callable[[RequestReport], None], Iterable[Any]], Job], progress: Progress | None,
-        items: Iterable[Any], journal: JournalPath, **identity: Any,
-    ) -> Batch:  # fmt: skip
-        if isinstance(identity["input"], (str, bytes)):  # iterable too, and a delete of its letters is no joke
-            raise ConfigError(f"the input is the one text {identity['input']!r}; give a list: [...]")
-        with self._lock:
-            supervisor = self._started()
-            batch = Batch(lambda: supervisor.cancel(job), progress, self.config.max_buffered_reports)
-            run = None if journal is None else self._journal_run(journal, items, identity, batch._emit)
-            try:
-                job = make(batch._emit, items) if run is None else make(run.emit, run.items())
-                job.paused = lambda: batch._full
-                job.turned = batch._turned
-                if run is not None:
-                    run.attach(job, batch._turned, self.config.concurrency)
-                batch._attach(supervisor.wake)
-                # First, since it may refuse: a batch that is listed is waited for by close().
-                supervisor.submit(job, lambda: _over(job, batch, run))
-            except BaseException:
-                if run is not None:
-                    run.abandon()
-                raise
-            self._batches = [one for one in self._batches if not one.over]
-            self._batches.append(batch)
-        return batch
-
-    def _journal_run(
-        self, journal: str | os.PathLike[str] | Journal, items: Iterable[Any], identity: dict[str, Any],
-        emit: Callable[[RequestReport], None],
-    ) -> JournalRun:  # fmt: skip
-        from s3engine.journal import Journal
-        from s3engine.journal.identity import described, endpoint_name
-        from s3engine.journal.run import JournalRun
-
-        journal = journal if isinstance(journal, Journal) else Journal(journal)
-        settings = self._transport_settings
-        texts = {"endpoint": endpoint_name(settings.endpoint_url, settings.region)}
-        source = identity.pop("input")
-        texts |= {name: described(value) for name, value in identity.items()}
-        texts |= journal.command
-        if not journal.command or isinstance(getattr(source, "identity", None), str):
-            texts["input"] = described(source)  # else a command says it better than the class of an iterator
-        return JournalRun(journal, {name: text for name, text in texts.items() if text}, items, emit)
-
-    def _call(self, op: OpClass, bucket: str, function: Callable[[Any, Any], Any]) -> Any:
-        with self._lock:
-            if self._closed:
-                raise EngineClosed("this engine was closed; make a new one")
-            if self._caller is None:
-                self._caller = Caller(
-                    open_transport(self._transport_name, self._transport_settings), self._block, self.config.workers,
-                    self._timeout_policy, self._retry_policy, self._credentials,
-                    give_up_after_s=self.config.give_up_after_s,
-                )  # fmt: skip
-            caller = self._caller
-        return caller.call(op, bucket, lambda timeouts: function(caller.transport, timeouts))
-
-
-def transport_settings(config: Config, source: CredentialSource | None = None) -> TransportSettings:
-    """What a transport is opened with: the config, filled up from ``AWS_*`` variables and the AWS configuration.
-
-    Raises ConfigError, NoCredentials.
-    """
-    source = source or CredentialSource(profile=config.profile, anonymous=config.anonymous)
-    aws = load_settings(source, profile=config.profile)
-    return TransportSettings(
-        endpoint_url=config.endpoint_url or aws.endpoint_url,
-        region=config.region or aws.region or "us-east-1",
-        credentials=source.current(),
-        addressing_style=config.addressing_style or aws.addressing_style or "auto",
-        payload_signing=config.payload_signing,
-        ca_bundle=config.ca_bundle or aws.ca_bundle,
-        verify_tls=config.verify_tls,
-        max_connections=-(-config.concurrency // config.workers),
-        user_agent=f"s3engine/{__version__}",
-    )
 
 
 def _policy(existing: Existing | str | None) -> Existing | None:
@@ -496,12 +325,6 @@ def _limited(
     from s3engine.limits import DeleteLimit, within
 
     return within(objects, DeleteLimit.parse(max_delete))
-
-
-def _over(job: Job, batch: Batch, run: JournalRun | None) -> None:
-    if run is not None:
-        run.abandon()
-    batch._end(job.failure)
 
 
 def _key(info: ObjectInfo) -> str:

@@ -210,7 +210,7 @@ def run_row(row: Row, server: Any, tries: int, folder: Path, dice: random.Random
         FaultProxy("127.0.0.1", server.port, flips) as proxy, engine(proxy.endpoint_url, row) as made,
     ):  # fmt: skip
         if row.upload:
-            made._upload_checks.find(BUCKET, "asked-before-the-faults")
+            made._runtime.upload_checks.find(BUCKET, "asked-before-the-faults")
             flips.armed = True
             in_memory = row.size == SMALL
             batch = made.upload(

@@ -74,7 +74,7 @@ def check_command(target: str | None, only: tuple[str, ...], as_list: bool, **va
 def _store(target: str | None, config: Any, values: dict[str, Any]) -> Any:
     from s3engine.config import TransportSettings
     from s3engine.credentials import Credentials
-    from s3engine.engine import transport_settings
+    from s3engine.runtime import transport_settings
     from s3engine.testing.conformance import Store
 
     if target is None:

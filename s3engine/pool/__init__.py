@@ -6,7 +6,8 @@
     Supervisor (one thread)                            worker.run
       jobs -> tasks --- chunks of task tuples ------->   Lane.submit
       jobs <- outcomes <-- chunks of outcome tuples --   Lane: loop lane (raw) or thread lane (clients that block)
-      watches sentinels, hands back, respawns              actions: task -> exchange or call -> outcome
+      Dealer, Fleet, Deaths: deals, hands back, respawns   actions: task -> exchange or call -> outcome
+                                                           Core: what follows an attempt
                                                            control: timeouts, retries, budget (shared memory)
 
 The parent knows which tasks each worker holds; when one dies they go to the others.

@@ -426,7 +426,7 @@ def test_bug_in_the_supervisor_ends_batches_and_closes_the_engine(environment: p
     """If the engine's own thread dies its batches end with the reason, and later ones are refused, not left waiting."""
     engine = Engine(**SETTINGS)
     engine.start()
-    supervisor = engine._supervisor
+    supervisor = engine._runtime.supervisor
     assert supervisor is not None
     environment.setattr(threading, "excepthook", lambda info: None)  # its traceback is expected here
     go_on = threading.Event()

@@ -188,7 +188,7 @@ def test_no_secret_in_errors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     found: list[object] = []
     for step in (answer(403, b"<Error><Code>AccessDenied</Code></Error>"), answer(200, b"<html>"), answer(500, b"")):
         with Scripted(step) as store, Engine(endpoint_url=store.endpoint_url, max_attempts=1, workers=1) as engine:
-            found += [engine, engine.config, engine._transport_settings, engine._credentials]
+            found += [engine, engine.config, engine._runtime._transport_settings, engine._runtime._credentials]
             found += list(engine.download("bucket", ["k"], tmp_path))
             with pytest.raises(S3EngineError) as caught:
                 engine.list("bucket").count()

@@ -111,8 +111,8 @@ def test_what_is_found_of_servers(
     use(monkeypatch, server)
     with S3Probe(server.endpoint_url, server.access_key, server.secret_key) as witness, Engine(workers=1) as engine:
         witness.create_bucket("integrity")
-        assert ask_store(engine._call, "integrity", "k", signed=True, trailers=False) == signed
-        assert ask_store(engine._call, "integrity", "k", signed=False, trailers=True) == unsigned
+        assert ask_store(engine._runtime.call, "integrity", "k", signed=True, trailers=False) == signed
+        assert ask_store(engine._runtime.call, "integrity", "k", signed=False, trailers=True) == unsigned
         assert engine.abort_uploads("integrity", "") == 0
         assert not list(engine.list("integrity"))
         witness.delete_all("integrity")
@@ -152,7 +152,7 @@ def test_a_flipped_bit_is_caught(
 ) -> None:
     """In a small object, in one that is sent whole, in each part of a large one: sent again, and right in the end."""
     engine, proxy = through(None, **settings)
-    engine._upload_checks.find(bucket, "asked-before-the-faults")
+    engine._runtime.upload_checks.find(bucket, "asked-before-the-faults")
     proxy.plan = flip_first(r"PUT .*/(small|middle|large\S*partNumber=\d)|PUT .*/large ", lambda: 2000)
     files = {"small": SMALL, "middle": MIDDLE, "large": LARGE}
     for name, size in files.items():
@@ -175,7 +175,7 @@ def test_a_hundred_flips(through: Make, bucket: str, probe: S3Probe) -> None:
     for round_ in range(4):  # each engine has a budget of retries for some 35 such faults
         keys = [f"r{round_}-{n}" for n in range(25)]
         engine, proxy = through(None, checksum=("auto", "md5", "crc32", "sha256")[round_])
-        engine._upload_checks.find(bucket, "asked-before-the-faults")
+        engine._runtime.upload_checks.find(bucket, "asked-before-the-faults")
         proxy.plan = flip_first(r"PUT .*/r\d", lambda: dice.randrange(SMALL))
         reports = list(engine.upload(bucket, [BytesSource(body(SMALL), key) for key in keys]))
         assert sorted(report.key for report in reports if report.ok and report.retries) == sorted(keys)
@@ -259,7 +259,7 @@ def test_a_file_that_changes_between_parts_is_noticed(
             os.utime(path, ns=(1, 1))
 
     engine, proxy = through(None, concurrency=1, **settings)
-    engine._upload_checks.find(bucket, "other")
+    engine._runtime.upload_checks.find(bucket, "other")
     proxy.plan = plan
     (report,) = engine.upload(bucket, [FileSource(str(path), "k")])
     assert isinstance(report.error, SourceChanged)

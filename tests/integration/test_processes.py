@@ -318,7 +318,7 @@ def test_no_secret_in_sight(seaweed: EmbeddedServer, bucket: str, monkeypatch: p
         for pid in engine.worker_pids:
             assert secret not in Path(f"/proc/{pid}/cmdline").read_bytes()
             assert secret not in Path(f"/proc/{pid}/environ").read_bytes()
-        supervisor = engine._supervisor
+        supervisor = engine._runtime.supervisor
         assert supervisor is not None
         settings: WorkerSettings = supervisor._fleet.settings
         assert settings.transport_settings.credentials is not None
