@@ -19,7 +19,7 @@ from s3engine.errors import ChecksumMismatch, S3EngineError
 from s3engine.transport import Headers
 
 __all__ = [
-    "ASK", "NOTHING", "Stored", "composite", "digest_of", "guess_part_bytes", "mismatch", "same_bytes",
+    "ASK", "NOTHING", "Stored", "combined_etag", "composite", "digest_of", "guess_part_bytes", "mismatch", "same_bytes",
     "stored",
 ]  # fmt: skip
 
@@ -107,6 +107,17 @@ def composite(algorithm: str, values: Iterable[bytes]) -> bytes:
     for value in values:
         digest.update(value)
     return digest.digest()
+
+
+def combined_etag(etags: list[str]) -> str:
+    """What S3 makes of the ETags of parts; "" when one of them is no MD5."""
+    try:
+        parts = b"".join([bytes.fromhex(etag) for etag in etags])
+    except ValueError:
+        return ""
+    if len(parts) != 16 * len(etags):
+        return ""
+    return f"{hashlib.md5(parts, usedforsecurity=False).hexdigest()}-{len(etags)}"
 
 
 def guess_part_bytes(size_bytes: int, parts: int) -> int:

@@ -116,10 +116,8 @@ class FileFromRanges(PartsTransfer):
                     index: part for index, part in recalled.parts.items()
                     if not self._algorithm or part.checksum.startswith(f"{self._algorithm}:")
                 }  # fmt: skip
-                if not self.kept(recalled._replace(parts=usable)):
-                    self._completing = True
-                    self.all_parts_done()
-                    return
+                self.go_on(recalled._replace(parts=usable))
+                return
         self.job.composite_ready(self)
 
     def _described(self, state: Any, task: Task, outcome: tuple[Any, ...]) -> None:

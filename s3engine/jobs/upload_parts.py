@@ -11,11 +11,12 @@ from s3engine.checksums import available
 from s3engine.errors import ChecksumMismatch, NotFound
 from s3engine.integrity.choice import Checking
 from s3engine.jobs.base import Job
-from s3engine.jobs.transfer import MultipartTransfer, combined_etag
+from s3engine.jobs.multipart import MultipartTransfer
 from s3engine.parts import PartPlan
 from s3engine.pool.messages import Kind, Task
 from s3engine.report import LENGTH_ONLY
 from s3engine.sources import FileSource
+from s3engine.stored import combined_etag
 from s3engine.transport import FilePart, Headers
 
 __all__ = ["FileInParts"]
@@ -97,7 +98,7 @@ class FileInParts(MultipartTransfer):
     def completing(self) -> tuple[Any, ...]:
         """With sizes, which the checksum of the whole is made with."""
         parts = []
-        for index, (etag, checksum) in enumerate(zip(self._etags, self._sums, strict=True)):
+        for index, (etag, checksum) in enumerate(zip(self.etags, self._sums, strict=True)):
             first, last = self.plan.span(index)
             parts.append((index + 1, etag, last + 1 - first, checksum))
         self.verified = self._proofs.pop() if len(self._proofs) == 1 else LENGTH_ONLY
@@ -114,7 +115,7 @@ class FileInParts(MultipartTransfer):
 
     def _measured(self, wrong: str, task: Task, outcome: tuple[Any, ...]) -> None:
         error, found = outcome[11], outcome[10]
-        if error is None and found.size_bytes == self.plan.size_bytes and found.etag == combined_etag(self._etags):
+        if error is None and found.size_bytes == self.plan.size_bytes and found.etag == combined_etag(self.etags):
             self.etag = found.etag  # what contradicted was the answer, not the object
             self.over(None)
         elif wrong:
@@ -130,7 +131,7 @@ class FileInParts(MultipartTransfer):
     def disproves(self, index: int, etag: str) -> ChecksumMismatch | None:
         """An ETag that was the part's MD5 and is another now: other bytes came to lie there."""
         algorithm, _, value = self._sums[index].partition(":")
-        before = self._etags[index]
+        before = self.etags[index]
         if algorithm != "md5" or etag == before or a2b_base64(value).hex() != before:
             return None
         return self._mismatch(f"part {index + 1} has the ETag {etag} now, the MD5 of what was sent is {before}")

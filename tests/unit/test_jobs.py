@@ -36,13 +36,13 @@ from s3engine.jobs.base import Job, KeyGuard
 from s3engine.jobs.copy import CopyJob
 from s3engine.jobs.delete import DeleteJob
 from s3engine.jobs.download import DownloadJob
-from s3engine.jobs.transfer import combined_etag
 from s3engine.jobs.upload import UploadJob
 from s3engine.operations import ObjectHeaders
 from s3engine.pool.actions.put import content_type_headers
 from s3engine.pool.messages import Kind, NeedsParts, Task
 from s3engine.report import RequestReport
 from s3engine.sources import BytesSource, FileSource
+from s3engine.stored import combined_etag
 from s3engine.transport import HeadResult, ObjectInfo
 from tests.helpers import eventually
 
