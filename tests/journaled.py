@@ -92,5 +92,5 @@ class Driver:
 
     def crash(self) -> None:
         """Let go of the files without another word."""
-        self.job.cancelled = True  # the reader's thread ends with the next item
+        self.job.reader.close()  # its thread ends with the next item
         self.run_.abandon()

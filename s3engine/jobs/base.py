@@ -1,97 +1,28 @@
-"""A job: the state of one batch in the parent. Owned by the supervisor's thread, but for the reader and the buffer.
+"""A job: the state of one batch in the parent. Owned by the supervisor's thread, but for the reader of its input.
 
-A reader thread pulls the caller's iterator (which may be slow, or ask the network) into a short queue; the supervisor
-turns what is there into tasks when workers have room, so memory stays flat however long the iterator is.
+The supervisor turns what the reader has queued into tasks when workers have room, and outcomes into reports.
 """
 
 from __future__ import annotations
 
 import itertools
-import threading
 import time
-from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
-from s3engine.errors import Cancelled, DuplicateKey, NotFound, S3EngineError, TransferError
+from s3engine.errors import Cancelled, NotFound, S3EngineError, TransferError
+from s3engine.jobs.composites import Composite, Composites
 from s3engine.jobs.ledger import Ledger
+from s3engine.jobs.reader import InputReader
 from s3engine.pool.messages import Context, Kind, Task
 from s3engine.report import RequestReport
 from s3engine.sources import Rejected
 
-__all__ = ["Composite", "Job", "KeyGuard", "duplicate"]
-
-_QUEUED_ITEMS = 2000
-_HELD_BYTES = 64 * 1024 * 1024
-_OPEN_COMPOSITES = 32
+__all__ = ["Handler", "Job"]
 
 _context_ids = itertools.count(1)
 _task_ids = itertools.count(1)
-
-
-class KeyGuard:
-    """Notices a key that comes twice, within at least the last 131 072 keys, in 4 MiB. Under 1 us a key."""
-
-    __slots__ = ("_count", "_older", "_recent")
-
-    _GENERATION = 131_072
-
-    def __init__(self) -> None:
-        # Tables of marks in arrays, free places 0: sets of numbers would take six times the memory.
-        self._recent = _marks()
-        self._older: array[int] | None = None
-        self._count = 0
-
-    def seen(self, key: str) -> bool:
-        """Whether ``key`` came before; remembers it."""
-        # 64 bits of SipHash with a random seed: a chance hit is one in 10^14
-        mark = hash(key) & 0xFFFF_FFFF_FFFF_FFFF or 1
-        recent = self._recent
-        place = mark & _LAST_MARK
-        while found := recent[place]:
-            if found == mark:
-                return True
-            place = (place + 1) & _LAST_MARK
-        older = self._older
-        if older is not None:
-            at = mark & _LAST_MARK
-            while found := older[at]:
-                if found == mark:
-                    return True
-                at = (at + 1) & _LAST_MARK
-        recent[place] = mark
-        self._count += 1
-        if self._count >= self._GENERATION:
-            self._older = recent
-            self._recent = _marks()
-            self._count = 0
-        return False
-
-
-_LAST_MARK = 2 * KeyGuard._GENERATION - 1  # half of the places stay free
-
-
-def _marks() -> array[int]:
-    return array("Q", bytes(8)) * (_LAST_MARK + 1)
-
-
-class Composite(Protocol):
-    """An object that moves in parts: gives its part tasks out one by one."""
-
-    def begin(self) -> None:
-        """Ask for what is needed before the first part."""
-
-    @property
-    def busy(self) -> bool:
-        """No further part now; ask again when one has come back."""
-
-    def take(self) -> Task | None:
-        """The next part's task, or None when there is none (left)."""
-
-    def cancel(self) -> None:
-        """Stop: no more parts, undo what can be undone."""
-
 
 Handler = Callable[[Any, Task, tuple[Any, ...]], None]
 
@@ -134,56 +65,27 @@ class Job:
         self.unrecorded: Callable[[], int] = _none
         """How much is done and not on record."""
         self.seq = 0
-        self._items = items
-        self._queue: deque[Any] = deque()
-        self._room = threading.Condition()
-        self._exhausted = False
+        self.reader = InputReader(items)
         self._input_failed = False
-        self._starving = True
         self._owners: dict[int, tuple[Handler, Any]] = {}
         self._ready: deque[Task] = deque()
-        self._composites: deque[Composite] = deque()
-        self._waiting: deque[Composite] = deque()
-        self._open_composites = 0
-        self._taken_bytes = 0  # bodies in memory that came; the reader's
-        self._released_bytes = 0  # and that went; the supervisor's: one writer each, so neither needs a lock
+        self._large = Composites()
 
     @property
     def contexts(self) -> tuple[Context, ...]:
         """All contexts that tasks of this job name."""
         return (self.context,)
 
-    # ---- the reader thread
+    # ---- the input
 
     def start_reading(self) -> None:
         """Begin to pull the input."""
-        threading.Thread(target=self._read, name="s3engine-input", daemon=True).start()
+        self.reader.start(self)
 
-    def _read(self) -> None:
-        try:
-            for item in self._items:
-                self._taken_bytes += self.body_bytes(item)
-                with self._room:  # so that nothing comes in after cancel() has emptied the queue
-                    if self.cancelled:
-                        break
-                    self._queue.append(item)
-                if self._starving:
-                    self._starving = False
-                    self.wake()
-                # After the item is queued, not before: one in hand would be lost to a cancel.
-                if len(self._queue) >= _QUEUED_ITEMS or self._held_bytes >= _HELD_BYTES:
-                    with self._room:
-                        self._room.wait_for(self._may_read)
-                    if self.cancelled:
-                        break
-        except BaseException as error:  # noqa: BLE001  (it is the caller's own iterator: handed to the caller)
-            self.failure = error
-            self._input_failed = self.destroys
-        self._exhausted = True
-        self.wake()
-
-    def _may_read(self) -> bool:
-        return self.cancelled or (len(self._queue) < _QUEUED_ITEMS // 2 and self._held_bytes < _HELD_BYTES)
+    def input_failed(self, error: BaseException) -> None:
+        """The caller's iterator raised. Called in the reader's thread."""
+        self.failure = error
+        self._input_failed = self.destroys
 
     # ---- the supervisor
 
@@ -194,7 +96,8 @@ class Job:
         if self.at_most:
             count = min(count, self._room_for_tasks)
         ready = self._ready
-        queue = self._queue
+        reader = self.reader
+        queue = reader.queue
         while len(ready) < count and queue and not self.cancelled:
             item = queue.popleft()
             seq = self.seq
@@ -208,15 +111,13 @@ class Job:
                 self.refuse(seq, item, TransferError(f"not begun: {type(error).__name__}: {error}"))
                 self.failure = self.failure or error
                 self.broken = True
-        if len(queue) < _QUEUED_ITEMS // 2:
-            with self._room:
-                self._room.notify()
+        reader.taken()
         if len(ready) < count:
-            if not self._exhausted:
-                self._starving = True
+            if not reader.exhausted:
+                reader.starving = True
                 if queue:  # came in between
                     self.wake()
-            if not queue and (self._exhausted or not self._owners) and not self._input_failed:
+            if not queue and (reader.exhausted or not self._owners) and not self._input_failed:
                 self.flush()
         if not ready or not count:
             return []
@@ -230,23 +131,10 @@ class Job:
         """Up to ``count`` tasks that move a part of a large object."""
         if self._input_failed:
             self.stop()
-        while self._waiting and self._open_composites < _OPEN_COMPOSITES:
-            self._open_composites += 1
-            self._waiting.popleft().begin()
+        self._large.begin()
         if self.at_most:
             count = min(count, self._room_for_tasks - len(self._ready))  # what ends an object goes first
-        tasks: list[Task] = []
-        busy: list[Composite] = []
-        while self._composites and len(tasks) < count:
-            composite = self._composites[0]
-            if composite.busy:
-                busy.append(self._composites.popleft())
-            elif (task := composite.take()) is None:
-                self._composites.popleft()
-            else:
-                tasks.append(task)
-        self._composites.extendleft(reversed(busy))
-        return tasks
+        return self._large.take(count)
 
     @property
     def _room_for_tasks(self) -> int:
@@ -257,15 +145,15 @@ class Job:
         """An outcome came for one of our tasks."""
         handler, state = self._owners.pop(task[0])
         if task[2] == Kind.PUT_BYTES:
-            self.release_bytes(len(task[5][0]))
+            self.reader.release_bytes(len(task[5][0]))
         handler(state, task, outcome)
 
     @property
     def finished(self) -> bool:
         """Nothing is left to do."""
         return (
-            (self._exhausted or self.cancelled) and not self._owners and not self._queue and not self._ready
-            and not self._composites and not self._waiting and not self.pending() and self.settled()
+            (self.reader.exhausted or self.cancelled) and not self._owners and not self.reader.queue
+            and not self._ready and self._large.empty and not self.pending() and self.settled()
         )  # fmt: skip
 
     def stop(self) -> None:
@@ -286,13 +174,9 @@ class Job:
         """Take no more input; what has not been sent is reported as cancelled."""
         if self.cancelled:
             return
-        with self._room:
-            self.cancelled = True
-            self._room.notify_all()
-        for composite in (*self._composites, *self._waiting):
-            composite.cancel()
-        self._composites.clear()
-        self._waiting.clear()
+        self.cancelled = True
+        self.reader.close()
+        self._large.cancel()
         for task in list(self._ready):
             if task[2] not in self.finishes:
                 self._ready.remove(task)
@@ -300,10 +184,11 @@ class Job:
                 detail = [(key, error) for key, _ in task[5]] if task[2] == Kind.DELETE else None
                 failure = None if task[2] == Kind.DELETE else error
                 self.done(task, (task[0], 0, 0.0, 0.0, 0.0, 0.0, 0, "", max(task[4], 0), "", detail, failure, "", ""))
-        while self._queue:
+        queue = self.reader.queue
+        while queue:
             seq = self.seq
             self.seq = seq + 1
-            self.refuse(seq, self._queue.popleft(), self.not_begun())
+            self.refuse(seq, queue.popleft(), self.not_begun())
 
     # ---- for subclasses
 
@@ -348,36 +233,24 @@ class Job:
         self._owners[task_id] = (handler, state)
         return (task_id, self.tasks_context_id, kind, key, size_bytes, arg)
 
-    @property
-    def _held_bytes(self) -> int:
-        """Bodies in memory, queued and under way."""
-        return self._taken_bytes - self._released_bytes
-
     def body_bytes(self, item: Any) -> int:
         """Bytes in memory that come with an item. Called in the reader's thread; what it raises ends the batch."""
         return 0
 
-    def release_bytes(self, count: int) -> None:
-        """A body in memory is done with."""
-        self._released_bytes += count
-        if count and self._held_bytes < _HELD_BYTES:
-            with self._room:
-                self._room.notify()
-
     def add_composite(self, composite: Composite) -> None:
         """Queue an object that moves in parts."""
-        self._waiting.append(composite)
+        self._large.add(composite)
 
     def composite_ready(self, composite: Composite) -> None:
         """Its parts may be taken."""
         if self.cancelled:
             composite.cancel()
-        elif composite not in self._composites:  # one that begins anew may still stand there
-            self._composites.append(composite)
+        else:
+            self._large.ready(composite)
 
     def composite_over(self) -> None:
         """Its last word is said."""
-        self._open_composites -= 1
+        self._large.over()
 
     def report(
         self, seq: int, key: str, outcome: tuple[Any, ...], target: str = "", error: S3EngineError | None = None,
@@ -426,9 +299,3 @@ def _always() -> bool:
 
 def _none() -> int:
     return 0
-
-
-def duplicate(key: str, what: str) -> DuplicateKey:
-    """The error for the second of two items with one target."""
-    text = f"{what} {key!r} comes twice in this batch; the first one stands, give this one another"
-    return DuplicateKey(text, key=key)

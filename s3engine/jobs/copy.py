@@ -11,11 +11,12 @@ from typing import Any
 
 from s3engine.decided import Decided, late_error, only_conditions, without_conditions
 from s3engine.errors import ConfigError, NotFound, NotSupported, S3EngineError, TransferError
-from s3engine.jobs.base import Job, KeyGuard, duplicate
+from s3engine.jobs.base import Job
 from s3engine.jobs.copied import Copied
 from s3engine.jobs.copy_parts import CopyInParts, replacing
 from s3engine.jobs.copy_proof import CopyProof
 from s3engine.jobs.delete import DeleteConditions, KeyDeleter, move_error
+from s3engine.jobs.key_guard import KeyGuard, duplicate
 from s3engine.jobs.upload import check_key
 from s3engine.operations import ObjectHeaders, Template
 from s3engine.overlaps import Overlap, with_overlaps

@@ -12,8 +12,9 @@ from typing import Any
 from s3engine.decided import Decided
 from s3engine.disk import fold_of
 from s3engine.errors import DuplicateKey, NotFound, S3EngineError
-from s3engine.jobs.base import Job, KeyGuard, duplicate
+from s3engine.jobs.base import Job
 from s3engine.jobs.delete import DeleteConditions, KeyDeleter, move_error
+from s3engine.jobs.key_guard import KeyGuard, duplicate
 from s3engine.jobs.ledger import passes
 from s3engine.jobs.ranges import FileFromRanges
 from s3engine.parts import plan_parts

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 from s3engine.decided import Decided, late_error, only_conditions, without_conditions
 from s3engine.errors import ConfigError, JournalError, NotSupported, S3EngineError, SourceChanged, SourceError
 from s3engine.integrity.choice import Checking
-from s3engine.jobs.base import Job, KeyGuard, duplicate
+from s3engine.jobs.base import Job
 from s3engine.jobs.delete import move_error
+from s3engine.jobs.key_guard import KeyGuard, duplicate
 from s3engine.jobs.ledger import passes
 from s3engine.jobs.upload_parts import FileInParts
 from s3engine.operations import ObjectHeaders, Template
@@ -123,7 +124,7 @@ class UploadJob(Job):
                 headers = (*(self.context.headers if headers is None else headers), *condition)
                 self._conditions[seq] = condition
         except S3EngineError as error:
-            self.release_bytes(self.body_bytes(source))
+            self.reader.release_bytes(self.body_bytes(source))
             self.report_refused(seq, key, error)
             return
         if type(source) is BytesSource:
@@ -136,7 +137,7 @@ class UploadJob(Job):
     def _left_out(self, seq: int, decided: Decided) -> None:
         source = decided.item
         size_bytes = self.body_bytes(source)
-        self.release_bytes(size_bytes)
+        self.reader.release_bytes(size_bytes)
         if decided.error is not None:
             self.report_refused(seq, source.key, decided.error)
         else:
@@ -146,7 +147,7 @@ class UploadJob(Job):
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report a source that was not begun."""
         item = item.item if type(item) is Decided else item
-        self.release_bytes(self.body_bytes(item))
+        self.reader.release_bytes(self.body_bytes(item))
         key = getattr(item, "key", None)
         if key is None:
             key = item[1] if isinstance(item, tuple) and len(item) > 1 else None

@@ -103,7 +103,7 @@ def test_nothing_is_begun_after_the_listing_failed() -> None:
     store = Store(dict.fromkeys("abc", "tag"))
     job = DeleteJob(broken(listed("abc")), "b", reports.append, conditions=DeleteConditions())
     job.start_reading()
-    while not job._exhausted:
+    while not job.reader.exhausted:
         time.sleep(0.001)
     errors = run_on(job, store, reports)
     assert store.deletes == []
@@ -133,7 +133,7 @@ def test_what_workers_have_is_waited_for() -> None:
     job.start_reading()
     while not sent:
         sent += job.next_tasks(64)
-    while not job._exhausted:
+    while not job.reader.exhausted:
         time.sleep(0.001)
     assert job.next_tasks(64) == []
     assert not job.finished
@@ -158,7 +158,7 @@ def test_copy_that_is_whole_keeps_its_source_once_the_listing_failed() -> None:
     job.start_reading()
     while not sent:
         sent += job.next_tasks(64)
-    while not job._exhausted:
+    while not job.reader.exhausted:
         time.sleep(0.001)
     assert job.next_tasks(64) == []
     job.done(sent[0], outcome(sent[0]))
@@ -187,7 +187,7 @@ def test_upload_under_way_keeps_its_file_once_the_input_failed(tmp_path: Path) -
     job.start_reading()
     while not sent:
         sent += job.next_tasks(64)
-    while not job._exhausted:
+    while not job.reader.exhausted:
         time.sleep(0.001)
     job.next_tasks(64)
     job.done(sent[0], outcome(sent[0]))

@@ -233,7 +233,7 @@ def test_names_that_fall_together_are_refused(tmp_path: Path, folds: bool, refus
     )  # fmt: skip
     job.start_reading()
     tasks = []
-    while not job._exhausted or job._queue:
+    while not job.reader.exhausted or job.reader.queue:
         tasks += job.next_tasks(10)
     assert len(tasks) + len(job.next_tasks(10)) == 3 - refused
     assert [type(report.error) for report in reports] == [DuplicateKey] * refused

@@ -111,7 +111,7 @@ def test_every_job_reports_a_rejected_item(tmp_path: Path) -> None:
     for number in range(5):
         reports: list[Any] = []
         job = _jobs([Rejected("k", error)], reports.append, tmp_path)[number]
-        job._read()
+        job.reader.read(job)
         assert job.next_tasks(10) == []
         assert [(report.seq, report.key, str(report.error)) for report in reports] == [(0, "k", str(error))]
         assert type(reports[0].error) is MalformedRow
@@ -124,7 +124,7 @@ def test_rejected_target_is_no_overlap(tmp_path: Path) -> None:
     reports: list[Any] = []
     given = [Rejected("to/a", MalformedRow("x")), ObjectInfo("a", 1)]
     job = _jobs(given, reports.append, tmp_path)[2]
-    job._read()
+    job.reader.read(job)
     assert [task[3] for task in job.next_tasks(10)] == ["to/a"]
     assert [report.key for report in reports] == ["to/a"]
 

@@ -32,10 +32,11 @@ from s3engine.errors import (
     UnsafeKey,
 )
 from s3engine.integrity.lost import may_be_orphan
-from s3engine.jobs.base import Job, KeyGuard
+from s3engine.jobs.base import Job
 from s3engine.jobs.copy import CopyJob
 from s3engine.jobs.delete import DeleteJob
 from s3engine.jobs.download import DownloadJob
+from s3engine.jobs.key_guard import KeyGuard
 from s3engine.jobs.upload import UploadJob
 from s3engine.operations import ObjectHeaders
 from s3engine.pool.actions.put import content_type_headers

@@ -366,7 +366,7 @@ def test_cancelled_objects_are_planned_still(tmp_path: Path) -> None:
     path = tmp_path / "j"
     driver = Driver(path, files(100))
     driver.job.start_reading()
-    while len(driver.job._queue) < 100:
+    while len(driver.job.reader.queue) < 100:
         pass
     driver.job.cancel()
     driver.run_.abandon()
@@ -390,7 +390,7 @@ def test_no_more_is_begun_than_may_be_done_again(tmp_path: Path) -> None:
     driver = Driver(tmp_path / "j", [BytesSource(b"x", f"k{n}") for n in range(20)], at_most=4)
     driver.job.start_reading()
     limit = time.monotonic() + 10
-    while len(driver.job._queue) < 20 and time.monotonic() < limit:
+    while len(driver.job.reader.queue) < 20 and time.monotonic() < limit:
         time.sleep(0.001)
     begun = 0
     with driver.run_._writer.lock:

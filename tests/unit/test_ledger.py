@@ -304,7 +304,7 @@ def test_source_is_removed_when_it_is_on_record_that_it_is_stored(tmp_path: Path
 
     driver = Driver(tmp_path / "j", [FileSource(str(path), "k")], answer, make=moves)
     driver.job.start_reading()
-    eventually(lambda: bool(driver.job._queue))
+    eventually(lambda: bool(driver.job.reader.queue))
     (task,) = driver.job.next_tasks(1)
     given = answer(task)
     assert given is not None
