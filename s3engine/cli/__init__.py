@@ -1,6 +1,7 @@
 """The command line ``s3engine``: verbs over :class:`s3engine.Engine`. Runs in the main thread of the parent process.
 
     main -> app (verbs, exit codes) -> options (arguments to Config) -> transfer, remove, buckets, perf, demo
+                                       directions (what cp and mv do in each), plan (dry runs), local (files of SRC)
                                        show (lines, errors, summary), bar (progress), interrupts (Ctrl-C, SIGTERM)
 
 Importing this module costs nothing: ``--version`` answers before click is imported, and each verb imports the engine

@@ -67,7 +67,7 @@ def demo_command(path: str | None, **values: Any) -> int:
 
 def _sources(path: str | None) -> list[FileSource]:
     """What is there now; the list is kept, so that it can be compared against."""
-    from s3engine.cli.transfer import upload_sources
+    from s3engine.cli.local import upload_sources
 
     source = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) if path is None else path
     only = "" if os.path.isdir(source) else os.path.basename(source)

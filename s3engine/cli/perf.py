@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from s3engine.cli.local import file_size, upload_sources
 from s3engine.cli.options import (
     checksum_option,
     config_from,
@@ -21,7 +22,6 @@ from s3engine.cli.options import (
 )
 from s3engine.cli.show import Show
 from s3engine.cli.text import json_line, one_line, write
-from s3engine.cli.transfer import file_size, upload_sources
 from s3engine.uri import check_bucket
 
 __all__ = ["perf_command"]
