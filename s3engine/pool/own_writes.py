@@ -23,9 +23,9 @@ from s3engine.errors import (
     ServerFault,
     Throttled,
 )
+from s3engine.file_body import check_unchanged, source_error
 from s3engine.pool.messages import Kind
 from s3engine.transport import Body, FilePart, HeadResult, Timeouts
-from s3engine.wire import check_unchanged, source_error
 
 __all__ = ["Looking", "begin_look", "end_look", "is_ours", "leaves_doubt", "may_be_ours", "start_looking"]
 

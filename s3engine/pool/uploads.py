@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from s3engine import checksums
 from s3engine.errors import ChecksumMismatch, SourceChanged
+from s3engine.file_body import check_unchanged, source_error
 from s3engine.integrity.choice import Checking
 from s3engine.pool.room import HELD_BYTES, Room
 from s3engine.report import LENGTH_ONLY
 from s3engine.transport import CompletedPart, FilePart, Headers
-from s3engine.wire import check_unchanged, source_error
 
 if TYPE_CHECKING:
     from s3engine.pool.item import Item

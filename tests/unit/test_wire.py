@@ -17,8 +17,9 @@ from s3engine.config import TransportSettings
 from s3engine.credentials import Credentials
 from s3engine.drive import drive
 from s3engine.sinks import MemorySink
+from s3engine.timers import MIN_RATE_WINDOW_S
 from s3engine.transport import Body, CompletedPart, FilePart, Timeouts
-from s3engine.wire import MIN_RATE_WINDOW_S, RECEIVE_BYTES, Wire
+from s3engine.wire import RECEIVE_BYTES, Wire
 from s3engine_transports.raw import RawTransport
 
 PATIENT = Timeouts(connect_s=5, stall_s=5, first_byte_s=5, attempt_s=10)

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterable
 
 from s3engine.errors import NotS3, RangeNotSatisfiable, S3EngineError, SourceChanged, TruncatedBody
+from s3engine.file_body import check_unchanged, source_error
 from s3engine.transport import FilePart, GetResult, Sink
-from s3engine.wire import check_unchanged, source_error
 from s3engine_transports.common import Answered, check_etag, most_kept_bytes, with_context
 from s3engine_transports.timers import current_call
 

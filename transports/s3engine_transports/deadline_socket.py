@@ -12,8 +12,8 @@ import time
 from typing import Any
 
 from s3engine.errors import ConnectionLost
+from s3engine.timers import unacknowledged
 from s3engine.transport import Timeouts
-from s3engine.wire import unacknowledged
 from s3engine_transports.network import MAX_AGE_S, is_readable
 from s3engine_transports.timers import AWAY_S, Call, current_call
 

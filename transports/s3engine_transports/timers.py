@@ -20,8 +20,8 @@ from s3engine.errors import (
     TooSlow,
 )
 from s3engine.interrupt import blocking, shut_down
+from s3engine.timers import MIN_RATE_BYTES_PER_S, MIN_RATE_WINDOW_S, unacknowledged
 from s3engine.transport import Timeouts
-from s3engine.wire import MIN_RATE_BYTES_PER_S, MIN_RATE_WINDOW_S, unacknowledged
 
 __all__ = ["AWAY_S", "Call", "calling", "current_call"]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from s3engine.control.estimator import OpClass
 from s3engine.errors import SourceChanged, SourceError
+from s3engine.file_body import source_error
 from s3engine.pool.item import Action, Ended, Item
 from s3engine.pool.messages import Kind, NeedsParts
 from s3engine.report import LENGTH_ONLY
 from s3engine.transport import FilePart, Headers, Timeouts
-from s3engine.wire import source_error
 
 __all__ = ["ACTIONS", "content_type_headers", "end_put"]
 

@@ -15,6 +15,7 @@ from s3engine.config import TransportSettings
 from s3engine.credentials import Credentials
 from s3engine.drive import drive
 from s3engine.errors import ConfigError, InvalidRequest, SourceChanged
+from s3engine.file_body import source_error
 from s3engine.transport import (
     Body,
     Capabilities,
@@ -32,7 +33,6 @@ from s3engine.transport import (
     Timeouts,
     UploadsPage,
 )
-from s3engine.wire import source_error
 from s3engine_transports.common import check_headers, check_key
 from s3engine_transports.network import amazon_host, is_dns_name
 from s3engine_transports.raw.connection import Connections, Endpoint, RawLink

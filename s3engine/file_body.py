@@ -1,0 +1,115 @@
+"""A part of a local file while it is sent: read piece by piece, and looked at again before its end leaves."""
+
+from __future__ import annotations
+
+import os
+
+from s3engine.chunked import Framing
+from s3engine.errors import SourceChanged, SourceError
+from s3engine.transport import FilePart
+
+__all__ = ["FileBody", "check_unchanged", "source_error"]
+
+
+def source_error(path: str, error: OSError) -> SourceError:
+    """The SourceError for an OSError on reading ``path``."""
+    return SourceError(f"cannot read {path!r}: {error.strerror or error}", path=path)
+
+
+def check_unchanged(part: FilePart, fd: int) -> None:
+    """Raise SourceChanged when the open file is no longer what it was when the transfer was planned."""
+    status = os.fstat(fd)
+    if (
+        (part.file_bytes >= 0 and status.st_size != part.file_bytes)
+        or (part.mtime_ns and status.st_mtime_ns != part.mtime_ns)
+        or (part.inode and status.st_ino != part.inode and status.st_ctime_ns != part.ctime_ns)
+    ):
+        raise SourceChanged(
+            f"{part.path!r} changed while it was sent; send it again when it is at rest", path=part.path
+        )
+
+
+class FileBody:
+    """The file that a connection sends of. One object serves all exchanges of its connection, one after another.
+
+    ``fd`` is -1 while none is open; ``left`` bytes are still to be sent, from ``offset`` on.
+    """
+
+    __slots__ = ("_framing", "_part", "fd", "left", "offset")
+
+    def __init__(self) -> None:
+        self.fd = -1
+        self.left = 0
+        self._framing: Framing | None = None
+
+    def open(self, part: FilePart, trailer: str) -> None:
+        """Begin with ``part``; ``trailer`` as in put_object, "" for none. Raises SourceError."""
+        self._part = part
+        try:
+            self.fd = os.open(part.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise source_error(part.path, error) from None
+        self.offset = part.offset
+        self.left = part.length
+        self._framing = Framing(part.length, trailer) if trailer else None
+
+    @property
+    def framed(self) -> bool:
+        """More is to come from :meth:`next_framed`."""
+        return self._framing is not None and self.fd >= 0
+
+    def read(self, size: int) -> bytes:
+        """What comes next, without going on. Raises SourceError."""
+        try:
+            return os.pread(self.fd, size, self.offset)
+        except OSError as error:
+            raise self.error(error) from None
+
+    def sent(self, count: int) -> None:
+        """So many bytes are sent. Raises SourceChanged when there was nothing to send."""
+        if not count:
+            raise self._shrank()
+        self.offset += count
+        self.left -= count
+
+    def next_framed(self, size: int) -> tuple[bytes, str]:
+        """The next piece of a body with a trailer, and its checksum with the last.
+
+        The file is looked at before that one leaves. Raises SourceError, SourceChanged.
+        """
+        framing = self._framing
+        assert framing is not None
+        piece = self.read(min(size, self.left)) if self.left else b""
+        if not piece and self.left:
+            raise self._shrank()
+        self.offset += len(piece)
+        self.left -= len(piece)
+        out = framing.piece(piece)
+        if self.left:
+            return out, ""
+        self.check()
+        self._framing = None
+        return out, framing.checksum
+
+    def check(self) -> None:
+        """Close it. Raises SourceChanged when it is no longer what it was when the transfer was planned."""
+        try:
+            check_unchanged(self._part, self.fd)
+        finally:
+            os.close(self.fd)
+            self.fd = -1
+
+    def close(self) -> None:
+        """Send no more of it. Only while one is open."""
+        self._framing = None
+        self.left = 0
+        os.close(self.fd)
+        self.fd = -1
+
+    def error(self, error: OSError) -> SourceError:
+        """The SourceError for an OSError on reading it."""
+        return source_error(self._part.path, error)
+
+    def _shrank(self) -> SourceChanged:
+        path = self._part.path
+        return SourceChanged(f"{path!r} shrank while it was sent; send it again when it is at rest", path=path)
