@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.harness import client_environment, command_line, keep_run, table
-from bench.sink import DELETES_BUCKET, Sink, SinkUnavailable
+from bench.sink import Sink, SinkUnavailable
+from bench.sink_config import DELETES_BUCKET
 
 _EVERY_S = 0.1
 _LIMIT_BYTES = 300 * 1024 * 1024

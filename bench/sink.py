@@ -30,123 +30,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-__all__ = [
-    "DELETES_BUCKET", "ETAG", "LARGE_BUCKET", "LISTING_BUCKET", "OBJECTS_BUCKET", "PAGE_BUCKET", "PAGE_KEYS",
-    "Request", "Sink", "SinkUnavailable", "memory_folder", "nginx_version",
-]  # fmt: skip
+from bench.sink_config import MAX_FILES, OBJECTS_BUCKET, PAGE, nginx_config
 
-ETAG = "9e107d9d372bb6826bd81d3542a419d6"
-"""Of every PUT, whatever its body: the MD5 of nothing in particular."""
-OBJECTS_BUCKET = "objects"
-LISTING_BUCKET = "listing"
-PAGE_BUCKET = "page"
-DELETES_BUCKET = "deletes"
-LARGE_BUCKET = "large"
-PAGE_KEYS = tuple(sorted(f"p/f{number % 20:03}/{number:06}.bin" for number in range(1000)))
-"""What the page of PAGE_BUCKET holds, in the order of stores."""
+__all__ = ["Request", "Sink", "SinkUnavailable", "memory_folder", "nginx_version"]
 
-_REQUEST_ID = "18EA6C7D468B86E1"
 _INSTALL = "install it with: apt install nginx-extras (Debian, Ubuntu)"
 _MODULE_FOLDERS = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
-_MAX_FILES = 8192
 _START_S = 5.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-_LISTING = (
-    '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-    f"<Name>{LISTING_BUCKET}</Name><Prefix>p/</Prefix><KeyCount>1</KeyCount><MaxKeys>1000</MaxKeys>"
-    "<IsTruncated>false</IsTruncated><Contents><Key>p/one</Key><LastModified>2020-01-01T00:00:00.000Z</LastModified>"
-    f"<ETag>&quot;{ETAG}&quot;</ETag><Size>1024</Size><StorageClass>STANDARD</StorageClass></Contents>"
-    "</ListBucketResult>"
-)
-
-_PAGE = (
-    '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-    f"<Name>{PAGE_BUCKET}</Name><Prefix>p/</Prefix><KeyCount>{len(PAGE_KEYS)}</KeyCount><MaxKeys>1000</MaxKeys>"
-    "<EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>"
-    + "".join(
-        f"<Contents><Key>{key}</Key><LastModified>2020-01-01T00:00:00.000Z</LastModified>"
-        f"<ETag>&quot;{ETAG}&quot;</ETag><Size>1024</Size><StorageClass>STANDARD</StorageClass></Contents>"
-        for key in PAGE_KEYS
-    )
-    + "</ListBucketResult>"
-)
-_DELETED = (
-    '<?xml version="1.0" encoding="UTF-8"?><DeleteResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-    "</DeleteResult>"
-)
-
-# master_process off: one process that runs as whoever started it, so that its folder may stay private, SIGKILL leaves
-# no worker behind and its CPU is one number. keepalive_requests: nginx would close after 1000. sendfile off: head and
-# small body leave in one system call.
-_CONFIG = """
-daemon off;
-master_process off;
-worker_processes 1;
-pid nginx.pid;
-error_log error.log error;
-{load_module}
-events {{ worker_connections {max_files}; }}
-http {{
-    log_format sink '$request_method $status $http_content_length $http_x_amz_content_sha256 $request_uri';
-    access_log access.log sink buffer=4m;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
-    keepalive_requests 1000000000;
-    keepalive_timeout 300s;
-    client_max_body_size 0;
-    client_body_buffer_size 64k;
-    default_type application/octet-stream;
-    sendfile off;
-    tcp_nodelay on;
-    etag on;
-    open_file_cache max=100000 inactive=1h;
-    open_file_cache_valid 1h;
-    add_header x-amz-request-id {request_id} always;
-    server {{
-        listen 127.0.0.1:{port} backlog=4096;
-        location / {{
-            add_header ETag '"{etag}"';
-            add_header x-amz-request-id {request_id};
-            return 200;
-        }}
-        location /{objects}/ {{ root static; }}
-        location /{listing} {{ default_type application/xml; return 200 '{listing_xml}'; }}
-        location /{page} {{ default_type application/xml; root static; try_files /page.xml =404; }}
-        location /{deletes} {{ default_type application/xml; return 200 '{deleted_xml}'; }}
-        location /{large}/ {{
-            # All of the body first: an answer that comes before it would be another measurement.
-            client_body_buffer_size 160m;
-            echo_read_request_body;
-            echo_exec @large;
-        }}
-        location @large {{
-            add_header ETag '"{etag}"';
-            add_header x-amz-request-id {request_id};
-            return 200;
-        }}
-        location /-/ {{ return 204; }}
-    }}
-    server {{
-        listen 127.0.0.1:{late_port} backlog=4096;
-        # The named places answer, and discard the body, when the time is over.
-        location / {{ echo_sleep {delay_s}; echo_exec @put; }}
-        location /{objects}/ {{ echo_sleep {delay_s}; echo_exec @get; }}
-        location /{listing} {{ echo_sleep {delay_s}; echo_exec @list; }}
-        location @put {{
-            add_header ETag '"{etag}"';
-            add_header x-amz-request-id {request_id};
-            return 200;
-        }}
-        location @get {{ root static; }}
-        location @list {{ default_type application/xml; return 200 '{listing_xml}'; }}
-    }}
-}}
-"""
-
 
 class SinkUnavailable(Exception):
     """nginx or its echo module is not there, or it does not start; the message says what to install."""
@@ -205,7 +96,7 @@ def _free_ports(count: int) -> list[int]:
 def _before_exec() -> None:
     # As many files as it may have; and to end with the process that started it, even one that is killed.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(_MAX_FILES + 100, hard) if hard >= 0 else _MAX_FILES + 100, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(MAX_FILES + 100, hard) if hard >= 0 else MAX_FILES + 100, hard))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -262,17 +153,12 @@ class Sink:
             path = root / key
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(body)
-        (self._folder / "static" / "page.xml").write_text(_PAGE)
+        (self._folder / "static" / "page.xml").write_text(PAGE)
 
     def _start(self, nginx: str, load_module: str, *, last: bool) -> bool:
         """False when another process took a port in between."""
         port, late_port = _free_ports(2)
-        config = _CONFIG.format(
-            load_module=load_module, max_files=_MAX_FILES, port=port, late_port=late_port, etag=ETAG,
-            request_id=_REQUEST_ID, objects=OBJECTS_BUCKET, listing=LISTING_BUCKET, listing_xml=_LISTING,
-            page=PAGE_BUCKET, deletes=DELETES_BUCKET, deleted_xml=_DELETED, large=LARGE_BUCKET,
-            delay_s=f"{self.delay_ms / 1000:.3f}",
-        )  # fmt: skip
+        config = nginx_config(load_module, port, late_port, self.delay_ms)
         (self._folder / "nginx.conf").write_text(config)
         said = self._folder / "said.txt"
         with open(said, "wb") as output:

@@ -22,7 +22,8 @@ from bench.harness import (
     run_process,
     table,
 )
-from bench.sink import LISTING_BUCKET, Sink, SinkUnavailable
+from bench.sink import Sink, SinkUnavailable
+from bench.sink_config import LISTING_BUCKET
 
 # what -> the text its output must hold
 _EXPECTED = {"version": "", "ls": "one"}

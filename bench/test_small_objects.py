@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from bench.harness import CREDENTIALS, body
-from bench.sink import ETAG, OBJECTS_BUCKET, Sink, memory_folder
+from bench.sink import Sink, memory_folder
+from bench.sink_config import ETAG, OBJECTS_BUCKET
 from s3engine import BytesSource, Engine
 from s3engine.compare.usage import cpu_of
 from s3engine.config import TransportSettings

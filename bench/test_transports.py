@@ -19,16 +19,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from bench.harness import CREDENTIALS, LARGE_BYTES, LARGE_KEY, body
-from bench.sink import (
-    DELETES_BUCKET,
-    LARGE_BUCKET,
-    OBJECTS_BUCKET,
-    PAGE_BUCKET,
-    PAGE_KEYS,
-    Sink,
-    SinkUnavailable,
-    memory_folder,
-)
+from bench.sink import Sink, SinkUnavailable, memory_folder
+from bench.sink_config import DELETES_BUCKET, LARGE_BUCKET, OBJECTS_BUCKET, PAGE_BUCKET, PAGE_KEYS
 from bench.test_small_objects import measure
 from s3engine.config import TransportSettings
 from s3engine.credentials import Credentials

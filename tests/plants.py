@@ -164,7 +164,7 @@ class ShowsSecrets(RawTransport):
         try:
             return super().run(exchange, timeouts)
         except RequestError as error:
-            error.args = (f"{error} (signed with {getattr(self._credentials, 'secret_key', '')})",)
+            error.args = (f"{error} (signed with {getattr(self._requests.credentials, 'secret_key', '')})",)
             raise
 
 

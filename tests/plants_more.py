@@ -56,7 +56,7 @@ class LogsSecrets(RawTransport):
     """Writes into the log what it signs with."""
 
     def run(self, exchange: Any, timeouts: Any) -> Any:
-        logging.getLogger("planted").info("signed with %s", getattr(self._credentials, "secret_key", ""))
+        logging.getLogger("planted").info("signed with %s", getattr(self._requests.credentials, "secret_key", ""))
         return super().run(exchange, timeouts)
 
 

@@ -25,7 +25,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from s3engine.embedded import GuardedProcess, free_ports, signed_status
+from s3engine.embedded import free_ports, signed_status
+from s3engine.guarded import GuardedProcess
 
 MINISTACK = "ministack==1.5.33"
 HOST = "127.0.0.1"

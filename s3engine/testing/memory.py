@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any
 
 from s3engine.config import TransportSettings
-from s3engine.errors import InvalidRequest, NotFound, NotSupported, PreconditionFailed, RangeNotSatisfiable, SourceError
+from s3engine.errors import InvalidRequest, NotSupported, PreconditionFailed, RangeNotSatisfiable, SourceError
+from s3engine.testing.memory_store import Store, StoredBucket, StoredObject, StoredUpload, md5, now, stored_object
 from s3engine.transport import (
     Body,
     Capabilities,
@@ -38,39 +37,7 @@ _PIECE_BYTES = 64 * 1024
 _MAX_KEYS = 1000
 
 
-class _Object(NamedTuple):
-    body: bytes
-    etag: str
-    headers: Headers
-    last_modified: str
-
-
-class _Upload:
-    """A multipart upload under way."""
-
-    def __init__(self, key: str, headers: Headers) -> None:
-        self.key = key
-        self.headers = headers
-        self.initiated = _now()
-        self.parts: dict[int, bytes] = {}
-
-
-class _Bucket:
-    def __init__(self) -> None:
-        self.objects: dict[str, _Object] = {}
-        self.uploads: dict[str, _Upload] = {}
-
-
-class _Store:
-    """What all transports of one process with the same endpoint share."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.buckets: dict[str, _Bucket] = {}
-        self.uploads_made = 0
-
-
-_stores: dict[str, _Store] = {}
+_stores: dict[str, Store] = {}
 
 
 def _refuse_trailer(trailer: str) -> None:
@@ -89,7 +56,7 @@ class MemoryTransport:
     capabilities = Capabilities(timers=frozenset(), interruptible=True, reasons=(("timers", "nothing is waited for"),))
 
     def __init__(self, settings: TransportSettings) -> None:
-        self._store = _stores.setdefault(settings.endpoint_url, _Store())
+        self._store = _stores.setdefault(settings.endpoint_url, Store())
         self.credentials: Any = settings.credentials
         """What ``set_credentials`` was called with last."""
         self.clock_offset_s = 0.0
@@ -107,9 +74,9 @@ class MemoryTransport:
     ) -> PutResult:
         """Store an object."""
         _refuse_trailer(trailer)
-        made = _object(_read(body), headers)
+        made = stored_object(_read(body), headers)
         with self._store.lock:
-            self._bucket(bucket, key).objects[key] = made
+            self._store.bucket(bucket, key).objects[key] = made
         return PutResult(made.etag)
 
     def get_object(
@@ -117,7 +84,7 @@ class MemoryTransport:
         headers: Headers = (), timeouts: Timeouts,
     ) -> GetResult:  # fmt: skip
         """Give a range to the sink, in pieces."""
-        found = self._find(bucket, key, if_match)
+        found = self._store.find(bucket, key, if_match)
         total = len(found.body)
         if first >= total and first:
             raise RangeNotSatisfiable(f"byte {first} of {total}", bucket=bucket, key=key, status=416)
@@ -136,7 +103,7 @@ class MemoryTransport:
         self, bucket: str, key: str, *, part_number: int = 0, headers: Headers = (), timeouts: Timeouts
     ) -> HeadResult:
         """Metadata of an object."""
-        found = self._find(bucket, key)
+        found = self._store.find(bucket, key)
         kind = _value(found.headers, "content-type")
         return HeadResult(len(found.body), found.etag, kind, found.last_modified, headers=found.headers)
 
@@ -145,17 +112,17 @@ class MemoryTransport:
         timeouts: Timeouts,
     ) -> CopyResult:  # fmt: skip
         """Copy; headers replace those of the source when the metadata directive says so."""
-        found = self._find(source_bucket, source_key, if_match)
+        found = self._store.find(source_bucket, source_key, if_match)
         replace = _value(headers, "x-amz-metadata-directive") == "REPLACE"
-        made = _object(found.body, headers if replace else (*found.headers, *headers))
+        made = stored_object(found.body, headers if replace else (*found.headers, *headers))
         with self._store.lock:
-            self._bucket(bucket, key).objects[key] = made
+            self._store.bucket(bucket, key).objects[key] = made
         return CopyResult(made.etag)
 
     def delete_object(self, bucket: str, key: str, *, if_match: str = "", timeouts: Timeouts) -> None:
         """Delete one key."""
         with self._store.lock:
-            objects = self._bucket(bucket, key).objects
+            objects = self._store.bucket(bucket, key).objects
             if if_match and key in objects and objects[key].etag != if_match:
                 raise PreconditionFailed(f"{key!r} has another ETag", bucket=bucket, key=key, status=412)
             objects.pop(key, None)
@@ -167,7 +134,7 @@ class MemoryTransport:
         if len(keys) > _MAX_KEYS:
             raise InvalidRequest(f"{len(keys)} keys in one request", bucket=bucket, status=400, code="MalformedXML")
         with self._store.lock:
-            objects = self._bucket(bucket, "").objects
+            objects = self._store.bucket(bucket, "").objects
             failures = []
             for key, etag in zip_longest(keys, etags, fillvalue=""):
                 if etag and key in objects and objects[key].etag != etag:
@@ -182,7 +149,7 @@ class MemoryTransport:
     ) -> ListPage:  # fmt: skip
         """One page in byte order; the token is the last key (or prefix) of the page before."""
         with self._store.lock:
-            held = dict(self._bucket(bucket, "").objects)
+            held = dict(self._store.bucket(bucket, "").objects)
         after = continuation_token or start_after
         objects: list[ObjectInfo] = []
         prefixes: list[str] = []
@@ -211,7 +178,7 @@ class MemoryTransport:
         with self._store.lock:
             self._store.uploads_made += 1
             upload_id = f"upload-{self._store.uploads_made}"
-            self._bucket(bucket, key).uploads[upload_id] = _Upload(key, headers)
+            self._store.bucket(bucket, key).uploads[upload_id] = StoredUpload(key, headers)
         return upload_id
 
     def upload_part(
@@ -222,18 +189,18 @@ class MemoryTransport:
         _refuse_trailer(trailer)
         data = _read(body)
         with self._store.lock:
-            self._upload(bucket, key, upload_id).parts[number] = data
-        return PutResult(_md5(data))
+            self._store.upload(bucket, key, upload_id).parts[number] = data
+        return PutResult(md5(data))
 
     def upload_part_copy(
         self, source_bucket: str, source_key: str, first: int, last: int, bucket: str, key: str, upload_id: str,
         number: int, *, if_match: str = "", timeouts: Timeouts,
     ) -> CopyResult:  # fmt: skip
         """Keep a part that comes from another object."""
-        data = self._find(source_bucket, source_key, if_match).body[first : last + 1]
+        data = self._store.find(source_bucket, source_key, if_match).body[first : last + 1]
         with self._store.lock:
-            self._upload(bucket, key, upload_id).parts[number] = data
-        return CopyResult(_md5(data))
+            self._store.upload(bucket, key, upload_id).parts[number] = data
+        return CopyResult(md5(data))
 
     def complete_multipart_upload(
         self, bucket: str, key: str, upload_id: str, parts: list[CompletedPart], *, headers: Headers = (),
@@ -241,36 +208,36 @@ class MemoryTransport:
     ) -> PutResult:  # fmt: skip
         """Put the named parts together."""
         with self._store.lock:
-            upload = self._upload(bucket, key, upload_id)
+            upload = self._store.upload(bucket, key, upload_id)
             bodies = [upload.parts.get(part.number, b"") for part in parts]
-            if [_md5(body) for body in bodies] != [part.etag for part in parts]:
+            if [md5(body) for body in bodies] != [part.etag for part in parts]:
                 raise InvalidRequest("a part is not there", bucket=bucket, key=key, status=400, code="InvalidPart")
             digest = hashlib.md5(b"".join(hashlib.md5(body, usedforsecurity=False).digest() for body in bodies))
             etag = f"{digest.hexdigest()}-{len(parts)}"
-            self._bucket(bucket, key).objects[key] = _Object(b"".join(bodies), etag, upload.headers, _now())
-            del self._bucket(bucket, key).uploads[upload_id]
+            self._store.bucket(bucket, key).objects[key] = StoredObject(b"".join(bodies), etag, upload.headers, now())
+            del self._store.bucket(bucket, key).uploads[upload_id]
         return PutResult(etag)
 
     def abort_multipart_upload(self, bucket: str, key: str, upload_id: str, *, timeouts: Timeouts) -> None:
         """Forget an upload."""
         with self._store.lock:
-            self._upload(bucket, key, upload_id)
-            del self._bucket(bucket, key).uploads[upload_id]
+            self._store.upload(bucket, key, upload_id)
+            del self._store.bucket(bucket, key).uploads[upload_id]
 
     def list_parts(
         self, bucket: str, key: str, upload_id: str, *, marker: str = "", timeouts: Timeouts
     ) -> PartsPage:
         """The parts that are there."""
         with self._store.lock:
-            parts = self._upload(bucket, key, upload_id).parts
-            return PartsPage([CompletedPart(n, _md5(body), len(body)) for n, body in sorted(parts.items())], "")
+            parts = self._store.upload(bucket, key, upload_id).parts
+            return PartsPage([CompletedPart(n, md5(body), len(body)) for n, body in sorted(parts.items())], "")
 
     def list_multipart_uploads(
         self, bucket: str, prefix: str = "", *, key_marker: str = "", upload_id_marker: str = "", timeouts: Timeouts
     ) -> UploadsPage:
         """All uploads under way, on one page."""
         with self._store.lock:
-            uploads = self._bucket(bucket, "").uploads
+            uploads = self._store.bucket(bucket, "").uploads
             found = [UploadInfo(one.key, name, one.initiated) for name, one in uploads.items()]
         return UploadsPage([one for one in found if one.key.startswith(prefix)], "", "")
 
@@ -279,17 +246,17 @@ class MemoryTransport:
     def head_bucket(self, bucket: str, *, timeouts: Timeouts) -> None:
         """Raises NotFound."""
         with self._store.lock:
-            self._bucket(bucket, "")
+            self._store.bucket(bucket, "")
 
     def create_bucket(self, bucket: str, *, timeouts: Timeouts) -> None:
         """Make a bucket; one that is there is no error."""
         with self._store.lock:
-            self._store.buckets.setdefault(bucket, _Bucket())
+            self._store.buckets.setdefault(bucket, StoredBucket())
 
     def delete_bucket(self, bucket: str, *, timeouts: Timeouts) -> None:
         """Delete an empty bucket."""
         with self._store.lock:
-            if self._bucket(bucket, "").objects:
+            if self._store.bucket(bucket, "").objects:
                 raise InvalidRequest("the bucket is not empty", bucket=bucket, status=409, code="BucketNotEmpty")
             del self._store.buckets[bucket]
 
@@ -308,34 +275,6 @@ class MemoryTransport:
     def close(self) -> None:
         """Does nothing: the store stays."""
 
-    def _bucket(self, bucket: str, key: str) -> _Bucket:
-        found = self._store.buckets.get(bucket)
-        if found is None:
-            if bucket.startswith("missing"):
-                raise NotFound(f"no bucket {bucket!r}", bucket=bucket, key=key, status=404, code="NoSuchBucket")
-            found = self._store.buckets[bucket] = _Bucket()
-        return found
-
-    def _find(self, bucket: str, key: str, if_match: str = "") -> _Object:
-        with self._store.lock:
-            found = self._bucket(bucket, key).objects.get(key)
-        if found is None:
-            raise NotFound(f"no object s3://{bucket}/{key}", bucket=bucket, key=key, status=404, code="NoSuchKey")
-        if if_match and if_match.strip('"') != found.etag:
-            raise PreconditionFailed(f"s3://{bucket}/{key} is another one", bucket=bucket, key=key, status=412)
-        return found
-
-    def _upload(self, bucket: str, key: str, upload_id: str) -> _Upload:
-        found = self._bucket(bucket, key).uploads.get(upload_id)
-        if found is None or found.key != key:
-            raise NotFound(f"no upload {upload_id!r}", bucket=bucket, key=key, status=404, code="NoSuchUpload")
-        return found
-
-
-def _object(body: bytes, headers: Headers) -> _Object:
-    return _Object(body, _md5(body), tuple(pair for pair in headers if not pair[0].endswith("-directive")), _now())
-
-
 def _read(body: Body) -> bytes:
     if not isinstance(body, FilePart):
         return bytes(body)
@@ -347,16 +286,8 @@ def _read(body: Body) -> bytes:
         raise SourceError(f"cannot read {body.path!r}: {error.strerror}", path=body.path) from None
 
 
-def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
 def _value(headers: Headers, name: str) -> str:
     return next((value for found, value in reversed(headers) if found == name), "")
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 # A signature that drifts from the Protocol is a mypy error here.

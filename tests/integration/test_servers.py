@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from s3engine.embedded import EmbeddedServer, GuardedProcess, free_ports, signed_status
+from s3engine.embedded import EmbeddedServer, free_ports, signed_status
 from s3engine.errors import ConfigError
+from s3engine.guarded import GuardedProcess
 from tests.helpers import S3Probe, eventually
 from tests.servers import Ministack, RcloneServer
 

@@ -141,7 +141,7 @@ def test_sha256_is_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     checksum = checksums.compute("sha256", b"body").partition(":")[2]
     header = (("x-amz-checksum-sha256", checksum),)
     plain = transport.exchanges.put_object("b", "k", b"body", header).head
-    monkeypatch.setattr("s3engine_transports.raw.transport.sha256_hex", lambda body: pytest.fail("hashed again"))
+    monkeypatch.setattr("s3engine_transports.raw.requests.sha256_hex", lambda body: pytest.fail("hashed again"))
     assert transport.exchanges.put_object("b", "k", b"body", header).head == plain
     assert checksums.parse(f"sha256:{checksum}")[1].hex().encode() in plain
     with pytest.raises(errors.ConfigError, match="base64"):

@@ -6,7 +6,6 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from s3engine.errors import InvalidRequest
 from s3engine.transport import (
@@ -27,10 +26,9 @@ from s3engine.transport import (
 from s3engine_transports.common import check_asked_for, check_deletes, copy_source, quoted_etag
 from s3engine_transports.raw import answers, xml
 from s3engine_transports.raw.exchange import RawExchange
+from s3engine_transports.raw.requests import Requests
+from s3engine_transports.raw.routes import Routes
 from s3engine_transports.raw.sigv4 import canonical_query
-
-if TYPE_CHECKING:
-    from s3engine_transports.raw.transport import RawTransport
 
 __all__ = ["RawExchanges"]
 
@@ -45,10 +43,10 @@ def _query(pairs: list[tuple[str, str]], bucket: str) -> str:
 class RawExchanges:
     """The operations of a RawTransport as exchanges. The ``timeouts`` keyword is the driver's and not looked at."""
 
-    def __init__(self, transport: RawTransport) -> None:
-        self._transport = transport
-        self._build = transport.build
-        self._clock = transport.clock
+    def __init__(self, requests: Requests, routes: Routes) -> None:
+        self._routes = routes
+        self._build = requests.build
+        self._clock = requests.clock
 
     def put_object(
         self, bucket: str, key: str, body: Body, headers: Headers, *, trailer: str = "",
@@ -176,9 +174,9 @@ class RawExchanges:
         return self._build("HeadBucket", "HEAD", bucket, "", self._nothing)
 
     def create_bucket(self, bucket: str, *, timeouts: Timeouts | None = None) -> RawExchange[None]:
-        region = self._transport.route(bucket).region
+        region = self._routes.route(bucket).region
         body = b""
-        if self._transport.on_amazon and region != "us-east-1":
+        if self._routes.on_amazon and region != "us-east-1":
             body = xml.location_body(region)
         return self._build("CreateBucket", "PUT", bucket, "", self._nothing, body=body)
 
