@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -34,7 +36,7 @@ from tests.faults.cell import NO_FAULT, Around, Row, Runner, Stage
 from tests.faults.events import EVENTS, unmount_below
 from tests.faults.operations import BY_NAME, Operation
 from tests.faults.stand import Task, specification
-from tests.faults.stands import run_all
+from tests.faults.stands import CELL_S, run_all
 
 Wanted = tuple[Operation, Case, "Around | None", "Runner | None"]
 NORMAL_RUNS = 3
@@ -72,29 +74,32 @@ def tasks_of(wanted: Sequence[Wanted], objects: int) -> list[Task]:
     return sorted(tasks, key=lambda task: task.fault not in _LONG)
 
 
-def normal_rows(rows: Iterable[Row]) -> dict[str, Row]:
-    """Of the runs without a fault, by operation: the one with problems, if any, else the one of the median time."""
+def normal_of(rows: Iterable[Row]) -> dict[str, tuple[Row, float]]:
+    """Of the runs without a fault, by operation: one, with problems if any has some, and the median of their times.
+
+    Those that were not run to their end have no time; where none was, it is NaN.
+    """
     by_operation: dict[str, list[Row]] = {}
     for row in rows:
         if row.fault == NO_FAULT:
             by_operation.setdefault(row.operation, []).append(row)
-    chosen: dict[str, Row] = {}
+    chosen: dict[str, tuple[Row, float]] = {}
     for operation, mine in by_operation.items():
-        middle_s = statistics.median_low(row.elapsed_s for row in mine)
-        chosen[operation] = min(mine, key=lambda row: (not row.problems, row.elapsed_s != middle_s))
+        times_s = [row.elapsed_s for row in mine if not row.not_run] or [math.nan]
+        chosen[operation] = (min(mine, key=lambda row: not row.problems), statistics.median(times_s))
     return chosen
 
 
 def in_order(rows: Iterable[Row], wanted: Sequence[Wanted]) -> list[Row]:
     """The rows of the table, those without a fault first, with the extra time; a cell without a row was not run."""
     rows = list(rows)
-    normal = normal_rows(rows)
+    normal = normal_of(rows)
     found = {(row.fault, row.operation): row for row in rows if row.fault != NO_FAULT}
-    ordered = list(normal.values())
+    ordered = [row for row, _ in normal.values()]
     for operation, case, *_ in wanted:
         row = found.get((case.name, operation.name)) or Row(case.name, operation.name, not_run="not begun")
         if operation.name in normal and not row.not_run:
-            row.extra_s = row.elapsed_s - normal[operation.name].elapsed_s
+            row.extra_s = row.elapsed_s - normal[operation.name][1]
         ordered.append(row)
     return ordered
 
@@ -131,8 +136,10 @@ def totals(rows: Iterable[Row]) -> str:
     return text + (f"; in {idle} the fault never struck" if idle else "") + f"; {not_run} not run"
 
 
-def run_table(wanted: Sequence[Wanted], objects: int, jobs: int, limit_s: float) -> tuple[list[Row], list[Row]]:
-    """All cells, with a server that they share, so many at a time; Ctrl-C ends it with those that are done.
+def run_table(
+    wanted: Sequence[Wanted], objects: int, jobs: int, cell_s: float, limit_s: float
+) -> tuple[list[Row], list[Row]]:
+    """All cells, with a server that they share, so many at a time; Ctrl-C and SIGTERM end it with those that are done.
 
     Also gives the first rows of what was run again.
     """
@@ -154,13 +161,14 @@ def run_table(wanted: Sequence[Wanted], objects: int, jobs: int, limit_s: float)
                 return command(f"again-{stand}")
 
             try:
-                with closing(run_all(tasks, command, jobs, all_s=limit_s)) as found:
+                with closing(run_all(tasks, command, jobs, cell_s=cell_s, all_s=limit_s)) as found:
                     for number, row in found:
                         rows[number] = row
                         progress(row, len(rows), len(tasks))
                 again = [number for number, row in sorted(rows.items()) if row.undecided]
                 repeated = [rows[number] for number in again]
-                with closing(run_all([tasks[number] for number in again], again_command, 2, all_s=limit_s)) as found:
+                second = [tasks[number] for number in again]
+                with closing(run_all(second, again_command, 2, cell_s=cell_s, all_s=limit_s)) as found:
                     for place, row in found:
                         rows[again[place]] = row
                         progress(row, place + 1, len(again), "again: ")
@@ -183,6 +191,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--operations", default="", help="names, with , between; default: all")
     parser.add_argument("--objects", type=int, default=12, help="objects of a cell; a quarter when large (default: 12)")
     parser.add_argument("--jobs", type=int, default=8, help="cells side by side (default: 8)")
+    parser.add_argument(
+        "--cell-s", type=float, default=CELL_S, help=f"a cell that takes longer is killed (default: {CELL_S:.0f})"
+    )
     parser.add_argument("--limit-s", type=float, default=3600, help="no cell is begun after this (default: 3600)")
     parser.add_argument("--json", default="", help="also write all rows to this file")
     parser.add_argument("--list", action="store_true", help="print the names and end")
@@ -210,13 +221,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not wanted:
         parser.error("no such fault has such an operation")
     started_s = time.monotonic()
-    found, repeated = run_table(wanted, given.objects, given.jobs, given.limit_s)
+    found, repeated = run_table(wanted, given.objects, given.jobs, given.cell_s, given.limit_s)
     rows = in_order(found, wanted)
     if given.json:
         Path(given.json).write_text(json.dumps([row.as_dict() for row in rows], indent=1) + "\n")
     print(f"{given.jobs} cells at a time on {os.cpu_count()} cores. extra s: beyond the same operation without a fault")
     print(f"(median of {NORMAL_RUNS} runs in the same company), which takes, in seconds:", ", ".join(
-        f"{row.operation} {row.elapsed_s:.1f}" for row in rows if row.fault == NO_FAULT
+        f"{operation} {normal_s:.1f}" for operation, (_, normal_s) in normal_of(found).items()
     ))  # fmt: skip
     print(head(), *map(line, rows), sep="\n")
     bad = [row for row in rows if row.problems]
@@ -232,4 +243,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the table has what is done
     sys.exit(main())

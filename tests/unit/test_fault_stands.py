@@ -10,7 +10,7 @@ from tests.faults.cell import NO_FAULT, Row
 from tests.faults.events import EVENTS
 from tests.faults.stand import BY_FAULT, Task
 from tests.faults.stands import run_all
-from tests.faults.table import cells, in_order, normal_rows, tasks_of, totals
+from tests.faults.table import cells, in_order, normal_of, tasks_of, totals
 
 _FAKE = """
 import json, os, signal, sys, time
@@ -64,7 +64,8 @@ def test_extra_time_is_counted_from_the_middle_of_the_runs_without_a_fault() -> 
         (NO_FAULT, "upload", 0.0, []), ("503", "upload", 1.5, []), ("503", "list", 0.0, ["not run: not begun"]),
     ]  # fmt: skip
     assert totals(rows).endswith("0 unexplained; 1 not run")
-    assert normal_rows([*normal, Row(NO_FAULT, "upload", lost=["a"])])["upload"].lost == ["a"]
+    hung = Row(NO_FAULT, "upload", not_run="it hung")
+    assert normal_of([*normal, hung])["upload"] == (hung, 2.0)
 
 
 def test_every_cell_is_a_task() -> None:
