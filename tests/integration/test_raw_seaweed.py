@@ -414,14 +414,18 @@ def test_next_address_of_a_name(
 
 
 def test_silent_address_leaves_time_for_the_next(
-    seaweed: EmbeddedServer, bucket: str, monkeypatch: pytest.MonkeyPatch
+    seaweed: EmbeddedServer, bucket: str, probe: S3Probe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An address that never answers takes its share of connect_s, not all of it."""
     with _deaf("127.0.0.88", seaweed.port):
-        _named(monkeypatch, ["127.0.0.88", "127.0.0.1"])
+        asked = _named(monkeypatch, ["127.0.0.88", "127.0.0.1"])
         raw = _open(seaweed, endpoint_url=f"http://store.test:{seaweed.port}")
-        raw.head_bucket(bucket, timeouts=T._replace(connect_s=2.0))
+        began = time.monotonic()
+        raw.put_object(bucket, "k", b"there", (), timeouts=T._replace(connect_s=2.0))
+        assert time.monotonic() - began > 0.5  # the silent one was waited for
         raw.close()
+    assert probe.get(bucket, "k") == b"there"
+    assert asked == ["store.test"]
 
 
 @contextlib.contextmanager

@@ -35,7 +35,10 @@ def test_values_of_headers(value: str) -> None:
 
 def test_headers_that_can_be_sent() -> None:
     """Letters of all languages may stand in values, all signs of a token in names."""
-    check_headers((("x-amz-meta-a_b.c!#$%&'*+^`|~1", "é日 \U0001f600"), ("content-type", "")))
+    good = (("x-amz-meta-a_b.c!#$%&'*+^`|~1", "é日 \U0001f600"), ("content-type", ""))
+    check_headers(good)  # raises nothing
+    with pytest.raises(ConfigError):  # and it did look at all of them
+        check_headers((*good, ("bad name", "")))
 
 
 @pytest.mark.parametrize(
