@@ -28,13 +28,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from s3engine.embedded import EmbeddedServer, free_ports
+from tests.helpers import S3Probe, eventually
+
 ROOT = Path(__file__).resolve().parents[1]
-for folder in (ROOT / "transports", ROOT):
-    sys.path.insert(0, str(folder))
-
-from s3engine.embedded import EmbeddedServer, free_ports  # noqa: E402
-from tests.helpers import S3Probe  # noqa: E402
-
 BUCKET, KEY = "resume", "large"
 MIB = 1024 * 1024
 ALLOWED = 0.55
@@ -42,10 +39,10 @@ _UNITS = {"KiB": 1024, "MiB": MIB, "GiB": 1024 * MIB}
 
 
 class Relay:
-    """Relays 127.0.0.1 to a port and counts: ``up`` bytes to the server, ``down`` bytes from it."""
+    """Relays 127.0.0.1 to a port and counts: ``up`` bytes to the server, ``down`` bytes from it; ``open`` relays."""
 
     def __init__(self, upstream: int) -> None:
-        self.up = self.down = self.port = 0
+        self.up = self.down = self.open = self.port = 0
         self._upstream = upstream
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -76,8 +73,12 @@ class Relay:
         await asyncio.gather(*others, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, to_server = await asyncio.open_connection("127.0.0.1", self._upstream)
-        await asyncio.gather(self._pass(reader, to_server, up=True), self._pass(there, writer, up=False))
+        self.open += 1
+        try:
+            there, to_server = await asyncio.open_connection("127.0.0.1", self._upstream)
+            await asyncio.gather(self._pass(reader, to_server, up=True), self._pass(there, writer, up=False))
+        finally:
+            self.open -= 1
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool) -> None:
         with contextlib.suppress(OSError):
@@ -128,11 +129,11 @@ def show(what: str, command: list[str], environment: dict[str, str], relay: Rela
     began, began_s = moved(), time.monotonic()
     with subprocess.Popen(command, env=environment, start_new_session=True) as process:
         while moved() - began < size_bytes // 2 and process.poll() is None:
-            time.sleep(0.001)
+            time.sleep(0.001)  # often, as a gigabyte may pass in a second and the kill is to come at half
         if process.poll() is not None:
             return [f"{what}: it ended with {process.returncode} before half was moved"]
         os.killpg(process.pid, signal.SIGKILL)
-    time.sleep(0.5)  # what is in the sockets runs out
+    eventually(lambda: not relay.open)  # what was in the sockets of the killed has run out, and is counted
     first, first_s = moved() - began, time.monotonic() - began_s
     began, began_s = moved(), time.monotonic()
     code = subprocess.run(command, env=environment, check=False).returncode

@@ -1,6 +1,6 @@
 """Uploads many small objects while workers, the server and the parent are killed; minutes, by hand.
 
-    python bench/soak.py --objects 20000 --kill-worker-every 1 --restart-server 2 --kill-parent 3 --journal
+    python -m bench.soak --objects 20000 --kill-worker-every 1 --restart-server 2 --kill-parent 3 --journal
 
 The command is ``s3engine cp FOLDER s3://BUCKET/PREFIX/``, against SeaweedFS behind a relay that counts the PUTs of each
 key. Workers are killed at a steady pace, the server is restarted and the parent is killed at even steps of the work; a
@@ -27,14 +27,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.putcount import PutCounter
+from s3engine.embedded import EmbeddedServer, free_ports
+from tests.helpers import S3Probe
+
 ROOT = Path(__file__).resolve().parents[1]
-for folder in (ROOT / "transports", ROOT):
-    sys.path.insert(0, str(folder))
-
-from bench.putcount import PutCounter  # noqa: E402
-from s3engine.embedded import EmbeddedServer, free_ports  # noqa: E402
-from tests.helpers import S3Probe  # noqa: E402
-
 BUCKET, PREFIX = "soak", "p/"
 WORKERS = 2
 IN_JOURNAL = ("planned", "done", "failed")

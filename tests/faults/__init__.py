@@ -14,94 +14,42 @@ All ``after_bytes`` and ``at`` count bytes of a body: heads, and the framing of 
 
 from __future__ import annotations
 
-from tests.faults.answers import (
-    error_answer,
-    error_body,
-    slow_down,
-)
-from tests.faults.connection import (
-    Log,
-)
-from tests.faults.kinds import (
-    CloseIdle,
-    CutAnswer,
-    CutHead,
-    Direction,
-    Drip,
-    DripHead,
-    DuplicateHeaders,
-    FailedDeletes,
-    Fault,
-    FlipBit,
-    FlipHeadBit,
-    Garbage,
-    HalfOpen,
-    Latency,
-    Refuse,
-    Reset,
-    ResetAt,
-    Respond,
-    Stage,
-    Stall,
-    StallAnswer,
-    StallHead,
-    WrongEtag,
-    WrongLength,
-)
-from tests.faults.plans import (
-    Plan,
-    always,
-    every,
-    every_connection,
-    first,
-    first_of_every,
-    matching,
-    on_accept,
-    script,
-)
-from tests.faults.proxy import (
-    HOST,
-    FaultProxy,
-)
-
-__all__ = [
-    "HOST",
-    "CloseIdle",
-    "CutAnswer",
-    "CutHead",
-    "Direction",
-    "Drip",
-    "DripHead",
-    "DuplicateHeaders",
-    "FailedDeletes",
-    "Fault",
-    "FaultProxy",
-    "FlipBit",
-    "FlipHeadBit",
-    "Garbage",
-    "HalfOpen",
-    "Latency",
-    "Log",
-    "Plan",
-    "Refuse",
-    "Reset",
-    "ResetAt",
-    "Respond",
-    "Stage",
-    "Stall",
-    "StallAnswer",
-    "StallHead",
-    "WrongEtag",
-    "WrongLength",
-    "always",
-    "error_answer",
-    "error_body",
-    "every",
-    "every_connection",
-    "first",
-    "first_of_every",
-    "matching",
-    "on_accept",
-    "script",
-    "slow_down",
-]
+from tests.faults.answers import error_answer as error_answer
+from tests.faults.answers import error_body as error_body
+from tests.faults.answers import slow_down as slow_down
+from tests.faults.connection import Log as Log
+from tests.faults.kinds import CloseIdle as CloseIdle
+from tests.faults.kinds import CutAnswer as CutAnswer
+from tests.faults.kinds import CutHead as CutHead
+from tests.faults.kinds import Direction as Direction
+from tests.faults.kinds import Drip as Drip
+from tests.faults.kinds import DripHead as DripHead
+from tests.faults.kinds import DuplicateHeaders as DuplicateHeaders
+from tests.faults.kinds import FailedDeletes as FailedDeletes
+from tests.faults.kinds import Fault as Fault
+from tests.faults.kinds import FlipBit as FlipBit
+from tests.faults.kinds import FlipHeadBit as FlipHeadBit
+from tests.faults.kinds import Garbage as Garbage
+from tests.faults.kinds import HalfOpen as HalfOpen
+from tests.faults.kinds import Latency as Latency
+from tests.faults.kinds import Refuse as Refuse
+from tests.faults.kinds import Reset as Reset
+from tests.faults.kinds import ResetAt as ResetAt
+from tests.faults.kinds import Respond as Respond
+from tests.faults.kinds import Stage as Stage
+from tests.faults.kinds import Stall as Stall
+from tests.faults.kinds import StallAnswer as StallAnswer
+from tests.faults.kinds import StallHead as StallHead
+from tests.faults.kinds import WrongEtag as WrongEtag
+from tests.faults.kinds import WrongLength as WrongLength
+from tests.faults.plans import Plan as Plan
+from tests.faults.plans import always as always
+from tests.faults.plans import every as every
+from tests.faults.plans import every_connection as every_connection
+from tests.faults.plans import first as first
+from tests.faults.plans import first_of_every as first_of_every
+from tests.faults.plans import matching as matching
+from tests.faults.plans import on_accept as on_accept
+from tests.faults.plans import script as script
+from tests.faults.proxy import HOST as HOST
+from tests.faults.proxy import FaultProxy as FaultProxy

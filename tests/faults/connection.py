@@ -10,30 +10,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tests.faults import kinds
 from tests.faults.answers import failed_deletes
 from tests.faults.heads import changed_head
-from tests.faults.kinds import (
-    CloseIdle,
-    CutAnswer,
-    CutHead,
-    Drip,
-    DripHead,
-    FailedDeletes,
-    Fault,
-    FlipBit,
-    FlipHeadBit,
-    Garbage,
-    HalfOpen,
-    Latency,
-    Refuse,
-    Reset,
-    ResetAt,
-    Respond,
-    Stall,
-    StallAnswer,
-    StallHead,
-    WrongLength,
-)
 from tests.faults.plans import Plan
 from tests.faults.wire import flipped, for_ever, framing_of, header_of, only, pieces_of, write_slowly
 
@@ -89,7 +68,7 @@ class Connection:
             if self.up:
                 self.up[1].transport.abort()
 
-    def _fault(self, request_no: int, head: bytes) -> Fault | None:
+    def _fault(self, request_no: int, head: bytes) -> kinds.Fault | None:
         fault = self.proxy.plan(self.number, request_no, head)
         if fault is not None:
             self.log.faults[type(fault).__name__] += 1
@@ -99,16 +78,16 @@ class Connection:
         match self._fault(0, b""):
             case None:
                 pass
-            case Latency(seconds):
+            case kinds.Latency(seconds):
                 await asyncio.sleep(seconds)
-            case Reset() | ResetAt(stage="accept"):
+            case kinds.Reset() | kinds.ResetAt(stage="accept"):
                 return self._reset()
-            case ResetAt(stage="request head", after_bytes=after_bytes):
+            case kinds.ResetAt(stage="request head", after_bytes=after_bytes):
                 await self.reader.read(after_bytes or 1)
                 return self._reset()
-            case Stall():
+            case kinds.Stall():
                 await for_ever()
-            case StallHead(after_bytes, direction="up"):
+            case kinds.StallHead(after_bytes, direction="up"):
                 await self.reader.read(after_bytes)
                 await for_ever()
             case other:
@@ -125,25 +104,25 @@ class Connection:
         self.log.request_lines.append(head.split(b"\r\n", 1)[0].decode("latin-1"))
         fault = self._fault(self.log.requests, head)
         match fault:
-            case Reset(forward=False):
+            case kinds.Reset(forward=False):
                 return self._reset()
-            case Respond():
+            case kinds.Respond():
                 return await self._respond(fault, head)
-            case FailedDeletes(code):
+            case kinds.FailedDeletes(code):
                 return await self._fail_deletes(head, code)
-            case Garbage(answer):
+            case kinds.Garbage(answer):
                 await self._carry_body(self.reader, None, framing_of(head), None)
                 self.writer.write(answer)
                 return False
-            case Refuse(seconds):
+            case kinds.Refuse(seconds):
                 self.proxy.refuse(seconds)
                 return self._reset()
-            case StallAnswer(forward=False):
+            case kinds.StallAnswer(forward=False):
                 await self._carry_body(self.reader, None, framing_of(head), None)
                 await for_ever()
         if self.up is None:
             self.up = await asyncio.open_connection(*self.proxy.upstream)
-        if isinstance(fault, FlipHeadBit) and fault.direction == "up":
+        if isinstance(fault, kinds.FlipHeadBit) and fault.direction == "up":
             self.up[1].write(flipped(head, fault.at % len(head)))
         else:
             self.up[1].write(head)
@@ -154,7 +133,7 @@ class Connection:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
 
-    async def _send_body(self, head: bytes, fault: Fault | None, writer: asyncio.StreamWriter) -> None:
+    async def _send_body(self, head: bytes, fault: kinds.Fault | None, writer: asyncio.StreamWriter) -> None:
         try:
             await writer.drain()
             if not await self._carry_body(self.reader, writer, framing_of(head), only(fault, "up")):
@@ -164,7 +143,7 @@ class Connection:
             writer.transport.abort()  # the client went away; the server shall notice and its answer is not awaited
 
     async def _answer(
-        self, head: bytes, fault: Fault | None, reader: asyncio.StreamReader, sending: asyncio.Task[None]
+        self, head: bytes, fault: kinds.Fault | None, reader: asyncio.StreamReader, sending: asyncio.Task[None]
     ) -> bool:
         while True:
             answer = await reader.readuntil(b"\r\n\r\n")
@@ -173,41 +152,45 @@ class Connection:
                 break
             self.writer.write(answer)  # 100 Continue: the answer proper comes later
         match fault:
-            case StallAnswer():
+            case kinds.StallAnswer():
                 await for_ever()
-            case Reset() | ResetAt(stage="request end"):
+            case kinds.Reset() | kinds.ResetAt(stage="request end"):
                 return self._reset()
-            case CutAnswer(head=False):
+            case kinds.CutAnswer(head=False):
                 return False
-            case StallHead(after_bytes) | CutHead(after_bytes) | ResetAt(stage="answer head", after_bytes=after_bytes):
+            case (
+                kinds.StallHead(after_bytes)
+                | kinds.CutHead(after_bytes)
+                | kinds.ResetAt(stage="answer head", after_bytes=after_bytes)
+            ):
                 self.writer.write(answer[:after_bytes])
                 await self.writer.drain()
                 return await self._break_off(fault)
-            case Latency(seconds):
+            case kinds.Latency(seconds):
                 await asyncio.sleep(seconds)
         shown = changed_head(answer, fault)
-        await write_slowly(self.writer, shown, fault.bytes_per_s if isinstance(fault, DripHead) else 0.0)
+        await write_slowly(self.writer, shown, fault.bytes_per_s if isinstance(fault, kinds.DripHead) else 0.0)
         no_body = head.startswith(b"HEAD ") or status in (204, 304)
         framing = 0 if no_body else framing_of(answer, to_end=True)
         if not await self._carry_body(reader, self.writer, framing, only(fault, "down")):
             return False
         self.log.answers += 1
         match fault:
-            case CloseIdle(after_s):
+            case kinds.CloseIdle(after_s):
                 await asyncio.sleep(after_s)
                 return False
-            case HalfOpen():
+            case kinds.HalfOpen():
                 while await self.reader.read(64 * 1024):
                     pass
                 await for_ever()
-            case WrongLength():
+            case kinds.WrongLength():
                 return False
         if framing == "end" or header_of(answer, b"connection").lower() == b"close":
             return False
         await sending  # an answer that came early: the rest of the body is still to be taken in
         return True
 
-    async def _respond(self, fault: Respond, head: bytes) -> bool:
+    async def _respond(self, fault: kinds.Respond, head: bytes) -> bool:
         if not fault.early:
             if header_of(head, b"expect"):
                 self.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -228,36 +211,40 @@ class Connection:
         return not any(name.lower() == "connection" and value.lower() == "close" for name, value in fault.headers)
 
     async def _carry_body(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None, framing: int | str, fault: Fault | None
-    ) -> bool:
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None, framing: int | str,
+        fault: kinds.Fault | None,
+    ) -> bool:  # fmt: skip
         """Pass a body on, or drop it when ``writer`` is None. False when the fault cut it off."""
         done = 0
         async with aclosing(pieces_of(reader, framing)) as pieces:
             async for piece, counted in pieces:
                 match fault:
-                    case CutAnswer(after_bytes=limit) | Stall(after_bytes=limit) | ResetAt(after_bytes=limit) if (
-                        done + counted > limit
-                    ):
+                    case (
+                        kinds.CutAnswer(after_bytes=limit)
+                        | kinds.Stall(after_bytes=limit)
+                        | kinds.ResetAt(after_bytes=limit)
+                    ) if done + counted > limit:
                         assert writer is not None
                         writer.write(piece[: limit - done])
                         await writer.drain()
                         return await self._break_off(fault)
-                    case FlipBit(at=at) if done <= at < done + counted:
+                    case kinds.FlipBit(at=at) if done <= at < done + counted:
                         piece = flipped(piece, at - done)  # noqa: PLW2901
                 if writer is not None:
-                    await write_slowly(writer, piece, fault.bytes_per_s if isinstance(fault, Drip) and counted else 0.0)
+                    rate = fault.bytes_per_s if isinstance(fault, kinds.Drip) and counted else 0.0
+                    await write_slowly(writer, piece, rate)
                 done += counted
         return True
 
     async def _fail_deletes(self, head: bytes, code: str) -> bool:
         taken = [piece async for piece, counted in pieces_of(self.reader, framing_of(head)) if counted]
-        return await self._respond(Respond(200, body=failed_deletes(b"".join(taken), code)), b"POST ")
+        return await self._respond(kinds.Respond(200, body=failed_deletes(b"".join(taken), code)), b"POST ")
 
-    async def _break_off(self, fault: Fault | None) -> bool:
+    async def _break_off(self, fault: kinds.Fault | None) -> bool:
         """What comes in the middle of a head or body: silence, RST, or the end."""
-        if isinstance(fault, Stall | StallHead):
+        if isinstance(fault, kinds.Stall | kinds.StallHead):
             await for_ever()
-        if isinstance(fault, ResetAt):
+        if isinstance(fault, kinds.ResetAt):
             await asyncio.sleep(0.02)  # RST would overtake what was sent
             return self._reset()
         return False

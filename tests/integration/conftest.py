@@ -2,12 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
 import pytest
 
+from s3engine import Engine
+from s3engine.embedded import EmbeddedServer
 from tests.environments import FreshEnvironment
+from tests.faults import FaultProxy, Plan
+from tests.helpers import point_at
+from tests.integration.through import Through
+
+MIB = 1024 * 1024
 
 
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> FreshEnvironment:
     """A virtual environment with s3engine and none of its extras. Who installs something there takes it away again."""
     return FreshEnvironment(tmp_path_factory.mktemp("fresh"))
+
+
+@pytest.fixture(scope="module")
+def environment(seaweed: EmbeddedServer) -> Iterator[pytest.MonkeyPatch]:
+    """AWS_* variables of ``seaweed``, and no configuration files, here and in what is started; more can be set."""
+    with pytest.MonkeyPatch.context() as patch:
+        point_at(patch, seaweed)
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def few_attempts(environment: pytest.MonkeyPatch) -> None:
+    """The same, with few attempts, and two workers."""
+    environment.setenv("S3ENGINE_MAX_ATTEMPTS", "3")
+    environment.setenv("S3ENGINE_WORKERS", "2")
+
+
+@pytest.fixture
+def through_settings() -> dict[str, Any]:
+    """Settings of the engines that ``through`` makes. A file that needs others has a fixture of this name."""
+    return {
+        "workers": 2, "concurrency": 16, "retry_throttle_base_s": 0.05,
+        "multipart_threshold_bytes": 5 * MIB, "part_size_bytes": 5 * MIB,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def through(
+    seaweed: EmbeddedServer, environment: pytest.MonkeyPatch, through_settings: dict[str, Any]
+) -> Iterator[Through]:
+    """Make an engine that reaches ``seaweed`` through a proxy with a plan, and the proxy."""
+    with ExitStack() as stack:
+
+        def make(plan: Plan | None = None, **settings: Any) -> tuple[Engine, FaultProxy]:
+            proxy = stack.enter_context(FaultProxy("127.0.0.1", seaweed.port, plan))
+            settings = {"endpoint_url": proxy.endpoint_url, **through_settings, **settings}
+            return stack.enter_context(Engine(**settings)), proxy
+
+        yield make
+
+
+@pytest.fixture
+def made(through: Through) -> Callable[..., Engine]:
+    """The same for who does not look at the proxy."""
+    return lambda *given, **settings: through(*given, **settings)[0]

@@ -10,7 +10,6 @@ import pytest
 
 from s3engine import Engine
 from s3engine.cli.app import run
-from s3engine.embedded import EmbeddedServer
 from s3engine.errors import ConfigError
 from s3engine.testing.conformance.scripted import Scripted, answer
 from s3engine.transport import UploadInfo
@@ -18,16 +17,7 @@ from s3engine.uploads import age_of, seconds_from
 from tests.helpers import S3Probe
 
 Captured = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def environment(seaweed: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """AWS_* variables of the server."""
-    for name, value in seaweed.environment().items():
-        monkeypatch.setenv(name, value)
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, "/nowhere")
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
+pytestmark = pytest.mark.usefixtures("environment")
 
 
 def begin(probe: S3Probe, bucket: str, key: str) -> None:

@@ -6,9 +6,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ import pytest
 from s3engine.embedded import EmbeddedServer, free_ports
 from tests.helpers import S3Probe, eventually
 from tests.integration.test_cli_verbs import TIMEOUT_S, Cli, group_is_gone
+from tests.web import Headers, web_server
 
 
 @pytest.fixture
@@ -24,39 +24,16 @@ def cli(tmp_path: Path, seaweed: EmbeddedServer) -> Cli:
     return Cli(tmp_path, seaweed.environment())
 
 
-@contextmanager
-def _answering(answer: Callable[[str], tuple[int, str, bytes]]) -> Iterator[str]:
+def _answering(answer: Callable[[str], tuple[int, str, bytes]]) -> AbstractContextManager[str]:
     """A server that answers GET and PUT of a path by a function; its URL."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer_to(_method: str, path: str) -> tuple[int, Headers, bytes]:
+        status, kind, body = answer(path)
+        # Without an ETag it would be a page, and no object.
+        etag = (("ETag", '"an object"'),) if kind == "text/plain" else ()
+        return status, (("Content-Type", kind), *etag), body
 
-        def do_GET(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, kind, body = answer(self.path)
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            if kind == "text/plain":  # else it would be a page, and no object
-                self.send_header("ETag", '"an object"')
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_PUT = do_GET  # noqa: N815
-
-        def log_message(self, format: str, *arguments: object) -> None:
-            """Be quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return web_server(answer_to)
 
 
 # ---- the store says no

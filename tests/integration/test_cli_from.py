@@ -16,7 +16,7 @@ from s3engine.embedded import EmbeddedServer
 from s3engine.engine import Engine
 from s3engine.errors import DuplicateKey, MalformedRow
 from s3engine.inputs import objects_from
-from tests.helpers import S3Probe
+from tests.helpers import S3Probe, point_at
 
 
 def run(server: EmbeddedServer, folder: Path, *arguments: str, given: bytes = b"") -> tuple[int, str, str]:
@@ -123,8 +123,7 @@ def test_library_face(
     probe.put(bucket, "p/1", b"one")
     names = tmp_path / "names"
     names.write_bytes(b"1\n1\n\xff\n")
-    for name, value in seaweed.environment().items():
-        monkeypatch.setenv(name, value)
+    point_at(monkeypatch, seaweed)
     with Engine(workers=1) as engine:
         reports = list(engine.download(bucket, objects_from(names, bucket, "p/"), tmp_path / "out"))
     found = {(report.seq, type(report.error)) for report in reports}

@@ -19,7 +19,7 @@ import pytest
 
 from s3engine.embedded import EmbeddedServer
 from s3engine.engine import Engine
-from tests.helpers import S3Probe, eventually
+from tests.helpers import S3Probe, eventually, point_at
 
 TIMEOUT_S = 100.0
 FILES = 12
@@ -372,8 +372,7 @@ def test_engine_aborts_uploads_below_a_prefix_only(
     bucket: str, probe: S3Probe, seaweed: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``Engine.abort_uploads`` aborts what is unfinished below its prefix and leaves other uploads alone."""
-    for name, value in seaweed.environment().items():
-        monkeypatch.setenv(name, value)
+    point_at(monkeypatch, seaweed)
     for key in ("in/a", "in/b/c", "other"):
         assert probe.request("POST", f"/{bucket}/{key}", query="uploads=").status == 200
     with Engine() as engine:
@@ -385,8 +384,7 @@ def test_engine_aborts_uploads_below_a_prefix_only(
 
 def test_engine_is_ready_when_all_workers_are(seaweed: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """``Engine.ready`` is false before ``start``, and true once every worker has opened its transport."""
-    for name, value in seaweed.environment().items():
-        monkeypatch.setenv(name, value)
+    point_at(monkeypatch, seaweed)
     with Engine(workers=2) as engine:
         assert not engine.ready
         engine.start()

@@ -14,6 +14,7 @@ from s3engine.testing.conformance import CHECKS, Finding, Store, check, check_tr
 from s3engine.testing.conformance.core import Case
 from s3engine.testing.conformance.matrix import matrix
 from s3engine.testing.witness import Witness
+from tests.helpers import point_at
 from tests.matrix import TRANSPORTS, store_of, wire_store
 from tests.servers import Ministack, RcloneServer
 
@@ -108,8 +109,7 @@ def test_the_command(
     """``s3engine check`` prints a line per check and ends with 0, or with 1 when a guarantee is broken."""
     from s3engine.cli.app import run
 
-    for name, value in seaweed.environment().items():
-        monkeypatch.setenv(name, value)
+    point_at(monkeypatch, seaweed)
     only = ["--only", "put-get", "--only", "ranges"]
     assert run(["check", f"s3://{bucket}/p/", *only]) == 0
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["put-get", "yes"], ["ranges", "yes"]]
@@ -127,8 +127,7 @@ def test_the_command_tells_where_it_works(
     """The first line of ``s3engine check`` on standard error is the prefix that it works below; none with --quiet."""
     from s3engine.cli.app import run
 
-    for name, value in seaweed.environment().items():
-        monkeypatch.setenv(name, value)
+    point_at(monkeypatch, seaweed)
     assert run(["check", f"s3://{bucket}/p", "--only", "put-get"]) == 0
     assert f"working below s3://{bucket}/p/s3engine-check-" in capsys.readouterr().err.splitlines()[0]
     assert run(["check", f"s3://{bucket}/p", "--only", "put-get", "--quiet"]) == 0

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,37 +16,19 @@ from s3engine.embedded import EmbeddedServer
 from s3engine.errors import Cancelled, DeleteLimitExceeded, PreconditionFailed, S3EngineError, ServerFault
 from s3engine.transport import ListPage
 from tests.faults import Fault, FaultProxy, Plan, Respond
-from tests.helpers import S3Probe
+from tests.helpers import S3Probe, point_at
+from tests.integration.through import Through
 from tests.servers import Ministack, RcloneServer
 
 PAGES = "tests.small_pages:SmallPages"
 KEYS = [f"p/{n:03}" for n in range(200)]  # twenty pages of ten
-Through = Callable[..., tuple[Engine, FaultProxy]]
-
-
-@pytest.fixture(autouse=True)
-def environment(seaweed: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """AWS_* variables of the server, and few attempts."""
-    for name, value in seaweed.environment().items():
-        monkeypatch.setenv(name, value)
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, "/nowhere")
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    monkeypatch.setenv("S3ENGINE_MAX_ATTEMPTS", "3")
-    monkeypatch.setenv("S3ENGINE_WORKERS", "2")
+pytestmark = pytest.mark.usefixtures("few_attempts")
 
 
 @pytest.fixture
-def through(seaweed: EmbeddedServer) -> Iterator[Through]:
-    """Make an engine that reaches ``seaweed`` through a proxy with a plan."""
-    with ExitStack() as stack:
-
-        def make(plan: Plan | None, **settings: Any) -> tuple[Engine, FaultProxy]:
-            proxy = stack.enter_context(FaultProxy("127.0.0.1", seaweed.port, plan))
-            settings = {"transport": PAGES, "endpoint_url": proxy.endpoint_url, **settings}
-            return stack.enter_context(Engine(**settings)), proxy
-
-        yield make
+def through_settings() -> dict[str, Any]:
+    """Of the engines that ``through`` makes."""
+    return {"transport": PAGES}
 
 
 def fill(probe: S3Probe, bucket: str, keys: Iterable[str] = KEYS) -> None:
@@ -236,8 +217,7 @@ def test_stores_that_look_and_one_that_does_not(name: str, request: pytest.Fixtu
         pytest.MonkeyPatch.context() as patch,
         S3Probe(server.endpoint_url, server.access_key, server.secret_key) as probe,
     ):
-        for variable, value in server.environment().items():
-            patch.setenv(variable, value)
+        point_at(patch, server)
         with Engine(**config) as engine:
             bucket = "conditions"
             probe.create_bucket(bucket)

@@ -19,7 +19,7 @@ from s3engine.jobs.download import DownloadJob
 from s3engine.report import RequestReport
 from s3engine.testing.conformance.scripted import Say, Scripted, answer
 from s3engine.transport import ObjectInfo
-from tests.helpers import S3Probe, eventually
+from tests.helpers import S3Probe, eventually, point_at
 
 MIB = 1024 * 1024
 
@@ -43,8 +43,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def _engine(server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Engine:
-    for name, value in server.environment().items():
-        monkeypatch.setenv(name, value)
+    point_at(monkeypatch, server)
     return Engine(workers=1, **settings)
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from s3engine import BytesSource, Engine, FileSource, ObjectHeaders, RequestReport, files_recursive
-from s3engine.embedded import EmbeddedServer
 from s3engine.errors import (
     Cancelled,
     ConfigError,
@@ -26,7 +25,7 @@ from s3engine.errors import (
     UnsafeKey,
 )
 from s3engine.transport import ObjectInfo
-from tests.helpers import S3Probe, eventually
+from tests.helpers import S3Probe, eventually, point_at
 from tests.servers import Ministack
 
 MIB = 1024 * 1024
@@ -35,17 +34,6 @@ SETTINGS: dict[str, Any] = {
     "copy_threshold_bytes": 5 * MIB, "copy_part_size_bytes": 5 * MIB,
 }  # fmt: skip
 LARGE = bytes(range(256)) * (12 * MIB // 256)
-
-
-@pytest.fixture(scope="module")
-def environment(seaweed: EmbeddedServer) -> Iterator[pytest.MonkeyPatch]:
-    """AWS_* variables of the server, and no configuration files."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**seaweed.environment(), "AWS_CONFIG_FILE": "/nowhere"}.items():
-            patch.setenv(name, value)
-        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
-        patch.delenv("AWS_PROFILE", raising=False)
-        yield patch
 
 
 @pytest.fixture(scope="module")
@@ -341,8 +329,7 @@ def test_keys_never_leave_the_folder(
         S3Probe(ministack.endpoint_url, ministack.access_key, ministack.secret_key) as probe,
         pytest.MonkeyPatch.context() as patch,
     ):
-        for name, value in ministack.environment().items():
-            patch.setenv(name, value)
+        point_at(patch, ministack)
         probe.create_bucket("escape")
         for key in [*bad, "good"]:
             probe.put("escape", key, b"x")

@@ -9,8 +9,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
@@ -26,7 +26,6 @@ from tests.faults import (
     CutAnswer,
     Drip,
     Fault,
-    FaultProxy,
     Latency,
     Plan,
     Reset,
@@ -39,42 +38,19 @@ from tests.faults import (
     script,
 )
 from tests.helpers import S3Probe, eventually
+from tests.integration.through import Through
 
 MIB = 1024 * 1024
 STALL_S = 10.0  # the default stall timeout, above every first-byte timeout of a small request
 SLACK_S = 3.0
 LARGE = bytes(range(256)) * (12 * MIB // 256)
-Through = Callable[..., tuple[Engine, FaultProxy]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def environment(seaweed: EmbeddedServer) -> Iterator[None]:
-    """AWS_* variables of the server."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in seaweed.environment().items():
-            patch.setenv(name, value)
-        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-            patch.setenv(name, "/nowhere")
-        patch.delenv("AWS_PROFILE", raising=False)
-        yield
+pytestmark = pytest.mark.usefixtures("environment")
 
 
 @pytest.fixture
-def through(seaweed: EmbeddedServer) -> Iterator[Through]:
-    """Make an engine that reaches ``seaweed`` through a proxy with a plan."""
-    with ExitStack() as stack:
-
-        def make(plan: Plan | None, **settings: Any) -> tuple[Engine, FaultProxy]:
-            proxy = stack.enter_context(FaultProxy("127.0.0.1", seaweed.port, plan))
-            settings = {
-                "workers": 2, "concurrency": 16, "retry_throttle_base_s": 0.05, "endpoint_url": proxy.endpoint_url,
-                "multipart_threshold_bytes": 5 * MIB, "part_size_bytes": 5 * MIB,
-                "checksum": "md5",  # named, so that plans see no probe
-                **settings,
-            }  # fmt: skip
-            return stack.enter_context(Engine(**settings)), proxy
-
-        yield make
+def through_settings(through_settings: dict[str, Any]) -> dict[str, Any]:
+    """A checksum is named, so that plans see no probe."""
+    return {**through_settings, "checksum": "md5"}
 
 
 def error_body(code: str, extra: str = "") -> bytes:

@@ -10,7 +10,7 @@ import pytest
 
 from s3engine import BytesSource, Engine
 from s3engine.errors import UnsafeKey
-from tests.helpers import S3Probe
+from tests.helpers import S3Probe, point_at
 from tests.servers import Ministack, RcloneServer
 
 MIB = 1024 * 1024
@@ -25,11 +25,7 @@ KEYS = [
 
 def opened(server: Ministack | RcloneServer, **settings: Any) -> Iterator[Engine]:
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment().items():
-            patch.setenv(name, value)
-        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-            patch.setenv(name, "/nowhere")
-        patch.delenv("AWS_PROFILE", raising=False)
+        point_at(patch, server)
         with Engine(workers=2, concurrency=8, **settings) as engine:
             yield engine
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +13,21 @@ from s3engine import BytesSource, Engine, Existing, FileSource, ObjectHeaders
 from s3engine.cli.app import run
 from s3engine.embedded import EmbeddedServer
 from s3engine.errors import ConfigError, NotSupported, PreconditionFailed, ServerFault
-from tests.faults import Fault, FaultProxy, Plan, Respond
-from tests.helpers import S3Probe
+from tests.faults import Fault, FaultProxy, Respond
+from tests.helpers import S3Probe, point_at
+from tests.integration.through import Made
 from tests.servers import RcloneServer
 
 PAGES = "tests.small_pages:SmallPages"
 LONG_AGO_S = 1_000_000_000.0
 MIB = 1024 * 1024
-Made = Callable[..., Engine]
-
-
-@pytest.fixture(autouse=True)
-def environment(seaweed: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """AWS_* variables of the server, and few attempts."""
-    for name, value in seaweed.environment().items():
-        monkeypatch.setenv(name, value)
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, "/nowhere")
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    monkeypatch.setenv("S3ENGINE_MAX_ATTEMPTS", "3")
-    monkeypatch.setenv("S3ENGINE_WORKERS", "2")
+pytestmark = pytest.mark.usefixtures("few_attempts")
 
 
 @pytest.fixture
-def made(seaweed: EmbeddedServer) -> Iterator[Made]:
-    """Make an engine that reaches ``seaweed`` through a proxy with a plan."""
-    with ExitStack() as stack:
-
-        def make(plan: Plan | None = None, **settings: Any) -> Engine:
-            proxy = stack.enter_context(FaultProxy("127.0.0.1", seaweed.port, plan))
-            return stack.enter_context(Engine(endpoint_url=proxy.endpoint_url, **settings))
-
-        yield make
+def through_settings() -> dict[str, Any]:
+    """Of the engines that ``through`` makes."""
+    return {}
 
 
 @pytest.fixture
@@ -292,8 +273,7 @@ def test_conditions_of_the_caller_are_never_dropped(made: Made, bucket: str, pro
 
 def test_store_that_takes_conditions_in_silence(rclone_server: RcloneServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """rclone writes whatever the condition says: what was listed is skipped there all the same."""
-    for variable, value in rclone_server.environment().items():
-        monkeypatch.setenv(variable, value)
+    point_at(monkeypatch, rclone_server)
     with (
         S3Probe(rclone_server.endpoint_url, rclone_server.access_key, rclone_server.secret_key) as probe,
         Engine(endpoint_url=rclone_server.endpoint_url) as engine,

@@ -15,18 +15,7 @@ from tests.faults import Fault, FaultProxy, Respond, script
 from tests.helpers import S3Probe
 
 PAGES = "tests.small_pages:SmallPages"
-
-
-@pytest.fixture(autouse=True)
-def environment(seaweed: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """AWS_* variables of the server, and few attempts."""
-    for name, value in seaweed.environment().items():
-        monkeypatch.setenv(name, value)
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, "/nowhere")
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    monkeypatch.setenv("S3ENGINE_MAX_ATTEMPTS", "3")
-    monkeypatch.setenv("S3ENGINE_WORKERS", "2")
+pytestmark = pytest.mark.usefixtures("few_attempts")
 
 
 def filled(probe: S3Probe, bucket: str) -> None:

@@ -16,6 +16,7 @@ from tests.faults.cell import Row, Stage, run_cell
 from tests.faults.events import EVENTS
 from tests.faults.operations import BY_NAME
 from tests.faults.table import cells, head, line, main, objects_of, totals
+from tests.helpers import point_at
 
 OBJECTS = 6
 QUICK = (
@@ -30,11 +31,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A server of its own: one of the faults restarts it."""
     folder = tmp_path_factory.mktemp("faults")
     with EmbeddedServer(str(folder / "server"), port=free_ports(1)[0]) as server, pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment().items():
-            patch.setenv(name, value)
-        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-            patch.setenv(name, "/nowhere")
-        patch.delenv("AWS_PROFILE", raising=False)
+        point_at(patch, server)
         yield Stage(server, folder)
 
 

@@ -6,10 +6,8 @@ import json
 import os
 import pickle
 import re
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -20,6 +18,7 @@ from s3engine.embedded import free_ports
 from s3engine.errors import S3EngineError, ServerFault
 from s3engine.testing.conformance.scripted import Scripted, answer
 from tests.integration.test_cli_verbs import Cli
+from tests.web import Headers, web_server
 
 ACCESS, SECRET, TOKEN = "AKIDOFTHETEST", "wJalrXUtnFEMI-secret-of-the-test", "FwoGZXIvYXdzEBYa-token-of-the-test"
 ENVIRONMENT = {
@@ -34,41 +33,17 @@ NASTY = [
 _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069]")
 
 
-@contextmanager
-def _store(respond: Callable[[str, dict[str, str]], tuple[int, bytes]]) -> Iterator[str]:
+def _store(respond: Callable[[str, dict[str, str]], tuple[int, bytes]]) -> AbstractContextManager[str]:
     """A server that answers each GET by path and query; other methods with 204. Its URL."""
+    headers = (("ETag", '"e"'), ("x-amz-request-id", "r\x1b[2J\u00ff"))
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = 65536  # head and body in one packet
+    def answer_to(method: str, target: str) -> tuple[int, Headers, bytes]:
+        parts = urlsplit(target)
+        query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+        status, body = respond(parts.path, query) if method == "GET" else (204, b"")
+        return status, headers, body
 
-        def do_GET(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            parts = urlsplit(self.path)
-            query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
-            status, body = respond(parts.path, query) if self.command == "GET" else (204, b"")
-            self.send_response(status)
-            self.send_header("ETag", '"e"')
-            self.send_header("x-amz-request-id", "r\x1b[2J\u00ff")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_DELETE = do_PUT = do_GET  # noqa: N815
-
-        def log_message(self, format: str, *arguments: object) -> None:
-            """Be quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return web_server(answer_to)
 
 
 def _page(keys: list[str], token: str = "") -> bytes:

@@ -7,8 +7,7 @@ import os
 import random
 import re
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,13 @@ from s3engine.errors import ConfigError, SourceChanged
 from s3engine.integrity.abilities import Abilities
 from s3engine.integrity.probe import probe as ask_store
 from s3engine.pool.room import HELD_BYTES
-from tests.faults import FaultProxy, FlipBit, Plan
-from tests.helpers import S3Probe
+from tests.faults import FlipBit, Plan
+from tests.helpers import S3Probe, point_at
+from tests.integration.through import Through
 from tests.servers import Ministack, RcloneServer
 
 MIB = 1024 * 1024
 SMALL, MIDDLE, LARGE = 3000, 1 * MIB + 7, 11 * MIB + 5
-Make = Callable[..., tuple[Engine, FaultProxy]]
 
 
 def body(size: int) -> bytes:
@@ -63,27 +62,12 @@ def flip_first(pattern: str, at: Callable[[], int]) -> Plan:
 
 
 @pytest.fixture
-def through(seaweed: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Make an engine that reaches ``seaweed`` through a proxy."""
-    use(monkeypatch, seaweed)
-    with ExitStack() as stack:
-
-        def make(plan: Plan | None = None, **settings: Any) -> tuple[Engine, FaultProxy]:
-            proxy = stack.enter_context(FaultProxy("127.0.0.1", seaweed.port, plan))
-            settings = {
-                "workers": 1, "concurrency": 8, "endpoint_url": proxy.endpoint_url, "retry_base_s": 0.01,
-                "multipart_threshold_bytes": 5 * MIB, "part_size_bytes": 5 * MIB, **settings,
-            }  # fmt: skip
-            return stack.enter_context(Engine(**settings)), proxy
-
-        yield make
-
-
-def use(monkeypatch: pytest.MonkeyPatch, server: Any) -> None:
-    for name, value in {**server.environment(), "AWS_CONFIG_FILE": "/nowhere"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
+def through_settings() -> dict[str, Any]:
+    """Of the engines that ``through`` makes."""
+    return {
+        "workers": 1, "concurrency": 8, "retry_base_s": 0.01, "multipart_threshold_bytes": 5 * MIB,
+        "part_size_bytes": 5 * MIB,
+    }  # fmt: skip
 
 
 # ---- what stores do
@@ -108,7 +92,7 @@ def test_what_is_found_of_servers(
 ) -> None:  # fmt: skip
     """Each server is found to compare what it compares, and has no object and no upload of it afterwards."""
     server: EmbeddedServer | Ministack | RcloneServer = request.getfixturevalue(fixture)
-    use(monkeypatch, server)
+    point_at(monkeypatch, server)
     with S3Probe(server.endpoint_url, server.access_key, server.secret_key) as witness, Engine(workers=1) as engine:
         witness.create_bucket("integrity")
         assert ask_store(engine._runtime.call, "integrity", "k", signed=True, trailers=False) == signed
@@ -118,7 +102,7 @@ def test_what_is_found_of_servers(
         witness.delete_all("integrity")
 
 
-def test_asked_once_and_only_when_worth_it(through: Make, bucket: str) -> None:
+def test_asked_once_and_only_when_worth_it(through: Through, bucket: str) -> None:
     """A small batch is not worth it; a hundred objects are; after that other batches and engines know."""
     heads = Heads()
     engine, proxy = through(heads)
@@ -148,7 +132,7 @@ def test_asked_once_and_only_when_worth_it(through: Make, bucket: str) -> None:
     ],
 )
 def test_a_flipped_bit_is_caught(
-    through: Make, bucket: str, probe: S3Probe, tmp_path: Path, settings: dict[str, Any], by: set[str]
+    through: Through, bucket: str, probe: S3Probe, tmp_path: Path, settings: dict[str, Any], by: set[str]
 ) -> None:
     """In a small object, in one that is sent whole, in each part of a large one: sent again, and right in the end."""
     engine, proxy = through(None, **settings)
@@ -168,7 +152,7 @@ def test_a_flipped_bit_is_caught(
     assert proxy.log.faults["FlipBit"] >= 3
 
 
-def test_a_hundred_flips(through: Make, bucket: str, probe: S3Probe) -> None:
+def test_a_hundred_flips(through: Through, bucket: str, probe: S3Probe) -> None:
     """A bit at a random place of each of 100 objects: none is wrong in the end, and none taken for right before."""
     dice = random.Random(7)
     flips = 0
@@ -185,7 +169,7 @@ def test_a_hundred_flips(through: Make, bucket: str, probe: S3Probe) -> None:
 
 
 def test_where_nothing_is_checked_the_report_says_so(
-    through: Make, bucket: str, rclone_server: RcloneServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    through: Through, bucket: str, rclone_server: RcloneServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """No checksum, one that the store stores without looking, an ETag that is none of ours: "length only"."""
     engine, _ = through(checksum="none")
@@ -195,7 +179,7 @@ def test_where_nothing_is_checked_the_report_says_so(
     (tmp_path / "parts").write_bytes(body(17 * MIB))
     other, _ = through(transport="obstore")  # which makes its own parts
     assert [r.verified for r in other.upload(bucket, [FileSource(str(tmp_path / "parts"), "p")])] == ["length only"]
-    use(monkeypatch, rclone_server)
+    point_at(monkeypatch, rclone_server)
     with Engine(workers=1, checksum="crc32") as engine:
         engine.make_bucket("unlooked")
         assert [r.verified for r in engine.upload("unlooked", [BytesSource(b"x", "k")])] == ["length only"]
@@ -205,7 +189,7 @@ def test_where_nothing_is_checked_the_report_says_so(
 
 
 @pytest.mark.parametrize("transport", ["raw", "boto3", "minio"])
-def test_one_checksum_and_no_other(through: Make, bucket: str, tmp_path: Path, transport: str) -> None:
+def test_one_checksum_and_no_other(through: Through, bucket: str, tmp_path: Path, transport: str) -> None:
     """Each transport sends the checksum that was chosen, to the letter, and none of its own beside it."""
     heads = Heads()
     engine, _ = through(heads, transport=transport, checksum="crc32", payload_signing="never")
@@ -219,7 +203,7 @@ def test_one_checksum_and_no_other(through: Make, bucket: str, tmp_path: Path, t
 
 
 def test_large_objects_get_one_crc_of_the_whole(
-    through: Make, bucket: str, probe: S3Probe, tmp_path: Path
+    through: Through, bucket: str, probe: S3Probe, tmp_path: Path
 ) -> None:
     """Where the store keeps it, the CRC of the whole is put together from those of the parts, and stored."""
     engine, _ = through()
@@ -233,7 +217,7 @@ def test_large_objects_get_one_crc_of_the_whole(
 
 
 def test_unsigned_parts_have_their_checksum_behind_them(
-    through: Make, bucket: str, probe: S3Probe, tmp_path: Path
+    through: Through, bucket: str, probe: S3Probe, tmp_path: Path
 ) -> None:
     """Parts are framed with a trailer; the object is the file's bytes and has no trace of it."""
     heads = Heads()
@@ -248,7 +232,7 @@ def test_unsigned_parts_have_their_checksum_behind_them(
 
 @pytest.mark.parametrize("settings", [{}, {"payload_signing": "never"}, {"checksum": "none"}])
 def test_a_file_that_changes_between_parts_is_noticed(
-    through: Make, bucket: str, probe: S3Probe, tmp_path: Path, settings: dict[str, Any]
+    through: Through, bucket: str, probe: S3Probe, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     """Written to after its second part went: SourceChanged, no object, and no upload is left."""
     path = tmp_path / "f"
@@ -269,7 +253,7 @@ def test_a_file_that_changes_between_parts_is_noticed(
 
 
 def test_a_file_that_is_replaced_between_parts_is_noticed(
-    through: Make, bucket: str, probe: S3Probe, tmp_path: Path
+    through: Through, bucket: str, probe: S3Probe, tmp_path: Path
 ) -> None:
     """By another one of the same size and time, as builds make them: SourceChanged, no object of two halves."""
     path, other = tmp_path / "f", tmp_path / "other"
@@ -290,7 +274,7 @@ def test_a_file_that_is_replaced_between_parts_is_noticed(
 
 @pytest.mark.parametrize("transport", ["raw", "minio"])
 def test_bodies_wait_for_room(
-    through: Make, bucket: str, probe: S3Probe, tmp_path: Path, transport: str
+    through: Through, bucket: str, probe: S3Probe, tmp_path: Path, transport: str
 ) -> None:
     """More bodies than there is room for: those that find none wait for it, and all are sent."""
     count = HELD_BYTES // (5 * MIB) + 4
@@ -306,7 +290,7 @@ def test_bodies_wait_for_room(
     assert probe.get(bucket, "large") == (tmp_path / "large").read_bytes()
 
 
-def test_forced_but_impossible_is_refused(through: Make, bucket: str) -> None:
+def test_forced_but_impossible_is_refused(through: Through, bucket: str) -> None:
     """A named checksum with a transport that sends none: ConfigError before anything is begun."""
     engine, _ = through(transport="obstore", checksum="sha256")
     with pytest.raises(ConfigError, match=r"obstore.*cannot send one"):

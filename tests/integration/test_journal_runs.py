@@ -28,16 +28,9 @@ Command = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def environment(seaweed: EmbeddedServer) -> Iterator[None]:
-    """AWS_* variables of the server."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in seaweed.environment().items():
-            patch.setenv(name, value)
-        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-            patch.setenv(name, "/nowhere")
-        patch.setenv("PYTHONPATH", os.pathsep.join(os.path.abspath(place) for place in sys.path if place))
-        patch.delenv("AWS_PROFILE", raising=False)
-        yield
+def python_path(environment: pytest.MonkeyPatch) -> None:
+    """In other folders too."""
+    environment.setenv("PYTHONPATH", os.pathsep.join(os.path.abspath(place) for place in sys.path if place))
 
 
 class Counting:

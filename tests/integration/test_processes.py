@@ -42,6 +42,9 @@ print(summary.objects, summary.failed)
 """
 # Runs until it is killed; tells its workers, then the count of reports when it was interrupted.
 FOR_EVER = """
+pytestmark = pytest.mark.usefixtures("environment")
+
+
 def sources():
     n = 0
     while True:
@@ -61,18 +64,6 @@ except KeyboardInterrupt:
     print(json.dumps(done), flush=True)
     print("interrupted", flush=True)
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def environment(seaweed: EmbeddedServer) -> Iterator[None]:
-    """AWS_* variables of the server, here and in subprocesses."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in seaweed.environment().items():
-            patch.setenv(name, value)
-        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-            patch.setenv(name, "/nowhere")
-        patch.delenv("AWS_PROFILE", raising=False)
-        yield
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,7 @@ from s3engine.testing.conformance.scripted import Say, Scripted, answer, error_a
 from tests.faults import (
     CutAnswer,
     Fault,
-    FaultProxy,
     Latency,
-    Plan,
     Reset,
     Respond,
     StallAnswer,
@@ -36,6 +33,7 @@ from tests.faults import (
     matching,
 )
 from tests.helpers import S3Probe, eventually
+from tests.integration.through import Through
 from tests.relays import Relay, behind_tls
 
 MIB = 1024 * 1024
@@ -43,35 +41,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LARGE = bytes(range(256)) * (12 * MIB // 256)
 ABSENT = ObjectHeaders(extra={"if-none-match": "*"})
 SLOW_DOWN = b"<Error><Code>SlowDownWrite</Code><Message>Resource requested is unwritable</Message></Error>"
-Through = Callable[..., tuple[Engine, FaultProxy]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def environment(seaweed: EmbeddedServer) -> Iterator[None]:
-    """AWS_* variables of the server."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in seaweed.environment().items():
-            patch.setenv(name, value)
-        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-            patch.setenv(name, "/nowhere")
-        patch.delenv("AWS_PROFILE", raising=False)
-        yield
-
-
-@pytest.fixture
-def through(seaweed: EmbeddedServer) -> Iterator[Through]:
-    """Make an engine that reaches ``seaweed`` through a proxy with a plan."""
-    with ExitStack() as stack:
-
-        def make(plan: Plan | None, **settings: Any) -> tuple[Engine, FaultProxy]:
-            proxy = stack.enter_context(FaultProxy("127.0.0.1", seaweed.port, plan))
-            settings = {
-                "workers": 2, "concurrency": 16, "retry_throttle_base_s": 0.05, "endpoint_url": proxy.endpoint_url,
-                "multipart_threshold_bytes": 5 * MIB, "part_size_bytes": 5 * MIB, **settings,
-            }  # fmt: skip
-            return stack.enter_context(Engine(**settings)), proxy
-
-        yield make
+pytestmark = pytest.mark.usefixtures("environment")
 
 
 def to(server: Scripted, **settings: Any) -> Engine:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from s3engine.embedded import EmbeddedServer
-from tests.helpers import S3Probe
+from tests.helpers import S3Probe, point_at
 from tests.matrix import TRANSPORTS
 from tests.same_job import Outcome, make_files, run_job
 
@@ -26,8 +26,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> str:
 def by_raw(seaweed: EmbeddedServer, probe: S3Probe, files: str) -> Iterator[Outcome]:
     """What the raw transport makes of it."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in seaweed.environment().items():
-            patch.setenv(name, value)
+        point_at(patch, seaweed)
         probe.create_bucket("same-job")
         yield run_job("raw", seaweed, "same-job", files)
         probe.delete_all("same-job")
@@ -40,8 +39,7 @@ def test_same_job(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Upload, list, download, copy and delete give the same objects, listing and reports, but for times and ids."""
-    for name, value in seaweed.environment().items():
-        monkeypatch.setenv(name, value)
+    point_at(monkeypatch, seaweed)
     bucket = "same-job"
     probe.delete_below(bucket, "")
     outcome = run_job(transport, seaweed, bucket, files)

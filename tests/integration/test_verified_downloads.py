@@ -7,50 +7,29 @@ import hashlib
 import os
 import random
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from s3engine import Engine, checksums
-from s3engine.embedded import EmbeddedServer
 from s3engine.errors import ChecksumMismatch
 from tests.faults import CutAnswer, Fault, FaultProxy, FlipBit, Plan, Respond, always, matching, script
 from tests.helpers import S3Probe
+from tests.integration.through import Made
 from tests.servers import Ministack, RcloneServer
 
 MIB = 1024 * 1024
-Through = Callable[..., Engine]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def environment(seaweed: EmbeddedServer) -> Iterator[None]:
-    """AWS_* variables of the server."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in seaweed.environment().items():
-            patch.setenv(name, value)
-        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-            patch.setenv(name, "/nowhere")
-        patch.delenv("AWS_PROFILE", raising=False)
-        yield
+pytestmark = pytest.mark.usefixtures("environment")
 
 
 @pytest.fixture
-def through(seaweed: EmbeddedServer) -> Iterator[Through]:
-    """Make an engine that reaches ``seaweed`` through a proxy with a plan."""
-    with ExitStack() as stack:
-
-        def make(plan: Plan | None, **settings: Any) -> Engine:
-            proxy = stack.enter_context(FaultProxy("127.0.0.1", seaweed.port, plan))
-            settings = {
-                "workers": 1, "concurrency": 8, "endpoint_url": proxy.endpoint_url, "retry_base_s": 0.001,
-                "multipart_threshold_bytes": 5 * MIB, "part_size_bytes": 5 * MIB, **settings,
-            }  # fmt: skip
-            return stack.enter_context(Engine(**settings))
-
-        yield make
+def through_settings() -> dict[str, Any]:
+    """Of the engines that ``through`` makes."""
+    return {
+        "workers": 1, "concurrency": 8, "retry_base_s": 0.001, "multipart_threshold_bytes": 5 * MIB,
+        "part_size_bytes": 5 * MIB,
+    }  # fmt: skip
 
 
 def in_parts(probe: S3Probe, bucket: str, key: str, parts: list[bytes], headers: dict[str, str] | None = None) -> None:
@@ -76,7 +55,7 @@ def flip(at: int, times: int = 1) -> Plan:
 @pytest.mark.parametrize("algorithm", ["crc64nvme", "crc32c", "crc32", "sha256", ""])
 @pytest.mark.parametrize("size", [1000, 2 * MIB])
 def test_flip_in_a_whole_object(
-    through: Through, bucket: str, probe: S3Probe, tmp_path: Path, algorithm: str, size: int
+    made: Made, bucket: str, probe: S3Probe, tmp_path: Path, algorithm: str, size: int
 ) -> None:
     """A bit turned over in a body is noticed by the checksum it was stored with, or the MD5; the next try is right."""
     if algorithm and not checksums.available(algorithm):
@@ -86,13 +65,13 @@ def test_flip_in_a_whole_object(
     if algorithm:
         headers[checksums.header_name(algorithm)] = checksums.compute(algorithm, body).partition(":")[2]
     probe.put(bucket, "k", body, headers)
-    (report,) = through(flip(size // 2)).download(bucket, ["k"], tmp_path)
+    (report,) = made(flip(size // 2)).download(bucket, ["k"], tmp_path)
     assert (report.ok, report.attempts, report.verified) == (True, 2, algorithm or "md5")
     assert (tmp_path / "k").read_bytes() == body
     assert os.listdir(tmp_path) == ["k"]
 
 
-def test_flips_at_random_places(through: Through, bucket: str, probe: S3Probe, tmp_path: Path) -> None:
+def test_flips_at_random_places(made: Made, bucket: str, probe: S3Probe, tmp_path: Path) -> None:
     """A hundred objects, each with a bit turned over somewhere: all come out right, each after a retry."""
     source = random.Random(7)
     bodies = {f"k{number}": source.randbytes(source.randrange(1, 3000)) for number in range(100)}
@@ -107,16 +86,16 @@ def test_flips_at_random_places(through: Through, bucket: str, probe: S3Probe, t
 
     for key, body in bodies.items():
         probe.put(bucket, key, body)
-    reports = list(through(plan).download(bucket, list(bodies), tmp_path))
+    reports = list(made(plan).download(bucket, list(bodies), tmp_path))
     assert [report.error for report in reports if not report.ok] == []
     assert {key: (tmp_path / key).read_bytes() for key in bodies} == bodies
     assert {report.attempts for report in reports} == {2}
 
 
-def test_flip_that_stays(through: Through, bucket: str, probe: S3Probe, tmp_path: Path) -> None:
+def test_flip_that_stays(made: Made, bucket: str, probe: S3Probe, tmp_path: Path) -> None:
     """The same wrong bytes twice are reported with what was expected, what came and the way out; no file is left."""
     probe.put(bucket, "k", b"a" * 100)
-    (report,) = through(matching(b"GET ", always(FlipBit(10, "down")))).download(bucket, ["k"], tmp_path)
+    (report,) = made(matching(b"GET ", always(FlipBit(10, "down")))).download(bucket, ["k"], tmp_path)
     assert isinstance(report.error, ChecksumMismatch)
     assert report.attempts == 2
     assert hashlib.md5(b"a" * 100).hexdigest() in str(report.error)
@@ -125,22 +104,22 @@ def test_flip_that_stays(through: Through, bucket: str, probe: S3Probe, tmp_path
     assert os.listdir(tmp_path) == []
 
 
-def test_etag_that_is_no_md5(through: Through, bucket: str, tmp_path: Path) -> None:
+def test_etag_that_is_no_md5(made: Made, bucket: str, tmp_path: Path) -> None:
     """A store whose ETags look like MD5s fails with a word about it, and works without the comparison."""
     foreign = Respond(200, (("ETag", '"' + "0" * 32 + '"'),), b"hello")
     plan = matching(b"GET ", always(foreign))
-    (report,) = through(plan).download(bucket, ["k"], tmp_path)
+    (report,) = made(plan).download(bucket, ["k"], tmp_path)
     assert isinstance(report.error, ChecksumMismatch)
     assert "ETags" in str(report.error)
-    (report,) = through(plan, verify_downloads=False).download(bucket, ["k"], tmp_path)
+    (report,) = made(plan, verify_downloads=False).download(bucket, ["k"], tmp_path)
     assert (report.ok, report.verified) == (True, "length only")
     assert (tmp_path / "k").read_bytes() == b"hello"
 
 
-def test_encrypted_object_is_not_compared_with_its_etag(through: Through, bucket: str, tmp_path: Path) -> None:
+def test_encrypted_object_is_not_compared_with_its_etag(made: Made, bucket: str, tmp_path: Path) -> None:
     """The ETag of what a key of KMS encrypts is no MD5 and is not taken for one."""
     headers = (("ETag", '"' + "0" * 32 + '"'), ("x-amz-server-side-encryption", "aws:kms"))
-    engine = through(matching(b"GET ", always(Respond(200, headers, b"hello"))))
+    engine = made(matching(b"GET ", always(Respond(200, headers, b"hello"))))
     (report,) = engine.download(bucket, ["k"], tmp_path)
     assert (report.ok, report.verified) == (True, "length only")
 
@@ -151,7 +130,7 @@ def test_encrypted_object_is_not_compared_with_its_etag(through: Through, bucket
     [(5 * MIB, False, "md5"), (6 * MIB, False, "md5"), (6 * MIB, True, "crc32"), (0, False, "md5"), (0, True, "crc32")],
 )
 def test_flip_in_a_large_object(
-    through: Through, bucket: str, probe: S3Probe, tmp_path: Path, part_bytes: int, checksum: bool, verified: str,
+    made: Made, bucket: str, probe: S3Probe, tmp_path: Path, part_bytes: int, checksum: bool, verified: str,
     listed: bool,
 ) -> None:  # fmt: skip
     """A bit turned over in a range is noticed, however the object was uploaded, and all of it is fetched again."""
@@ -172,7 +151,7 @@ def test_flip_in_a_large_object(
         flipped = True
         return FlipBit(100, "down")
 
-    engine = through(plan)
+    engine = made(plan)
     (report,) = engine.download(bucket, engine.list(bucket) if listed else ["k"], tmp_path)
     assert report.error is None
     assert flipped
@@ -181,10 +160,10 @@ def test_flip_in_a_large_object(
     assert os.listdir(tmp_path) == ["k"]
 
 
-def test_large_object_that_stays_wrong(through: Through, bucket: str, probe: S3Probe, tmp_path: Path) -> None:
+def test_large_object_that_stays_wrong(made: Made, bucket: str, probe: S3Probe, tmp_path: Path) -> None:
     """Ranges that never fit the store's checksum are an error, and no file is left under any name."""
     probe.put(bucket, "k", bytes(6 * MIB))
-    (report,) = through(matching(b"range:", always(FlipBit(100, "down")))).download(bucket, ["k"], tmp_path)
+    (report,) = made(matching(b"range:", always(FlipBit(100, "down")))).download(bucket, ["k"], tmp_path)
     assert isinstance(report.error, ChecksumMismatch)
     assert report.error.permanent
     assert os.listdir(tmp_path) == []
@@ -192,13 +171,13 @@ def test_large_object_that_stays_wrong(through: Through, bucket: str, probe: S3P
 
 @pytest.mark.parametrize("listed", [True, False])
 def test_small_object_that_came_in_parts(
-    through: Through, bucket: str, probe: S3Probe, tmp_path: Path, listed: bool
+    made: Made, bucket: str, probe: S3Probe, tmp_path: Path, listed: bool
 ) -> None:
     """An object below the threshold that was uploaded in parts is compared part by part, a flipped bit noticed."""
     body = random.Random(5).randbytes(6 * MIB)
     in_parts(probe, bucket, "k", [body[: 5 * MIB], body[5 * MIB :]])
     in_parts(probe, bucket, "one", [b"hello"])
-    engine = through(matching(b"range:", script([FlipBit(100, "down")])), multipart_threshold_bytes=16 * MIB)
+    engine = made(matching(b"range:", script([FlipBit(100, "down")])), multipart_threshold_bytes=16 * MIB)
     items = engine.list(bucket) if listed else ["k", "one"]
     reports = {report.key: report for report in engine.download(bucket, items, tmp_path)}
     assert {key: (report.error, report.verified) for key, report in reports.items()} == {
@@ -208,34 +187,34 @@ def test_small_object_that_came_in_parts(
     assert ((tmp_path / "k").read_bytes(), (tmp_path / "one").read_bytes()) == (body, b"hello")
 
 
-def test_body_cut_and_resumed(through: Through, bucket: str, probe: S3Probe, tmp_path: Path) -> None:
+def test_body_cut_and_resumed(made: Made, bucket: str, probe: S3Probe, tmp_path: Path) -> None:
     """A body that broke off and went on is compared as a whole; a bit turned over before the break is noticed."""
     body = random.Random(6).randbytes(2 * MIB)
     probe.put(bucket, "k", body)
-    (report,) = through(matching(b"GET ", script([CutAnswer(MIB)]))).download(bucket, ["k"], tmp_path / "one")
+    (report,) = made(matching(b"GET ", script([CutAnswer(MIB)]))).download(bucket, ["k"], tmp_path / "one")
     assert (report.ok, report.attempts, report.verified) == (True, 2, "md5")
     plan = matching(b"GET ", script([CutAnswer(MIB), FlipBit(5, "down")]))
-    (report,) = through(plan).download(bucket, ["k"], tmp_path / "two")
+    (report,) = made(plan).download(bucket, ["k"], tmp_path / "two")
     assert (report.ok, report.attempts, report.verified) == (True, 3, "md5")
     assert (tmp_path / "two" / "k").read_bytes() == (tmp_path / "one" / "k").read_bytes() == body
 
 
-def test_parts_of_unequal_size(through: Through, bucket: str, probe: S3Probe, tmp_path: Path) -> None:
+def test_parts_of_unequal_size(made: Made, bucket: str, probe: S3Probe, tmp_path: Path) -> None:
     """An object whose parts nobody can guess is fetched, and reported as compared by length only."""
     parts = [bytes(5 * MIB), bytes(7 * MIB), b"end"]
     in_parts(probe, bucket, "k", parts)
-    batch = through(None).download(bucket, ["k"], tmp_path)
+    batch = made(None).download(bucket, ["k"], tmp_path)
     (report,) = batch
     assert (report.ok, report.verified) == (True, "length only")
     assert (tmp_path / "k").read_bytes() == b"".join(parts)
     assert "1 of 1 by length only" in str(batch.summary())
 
 
-def test_move_compares_checksums(through: Through, bucket: str, probe: S3Probe) -> None:
+def test_move_compares_checksums(made: Made, bucket: str, probe: S3Probe) -> None:
     """A copy says how it was proven: the ETag of its source, or length when the ETag tells nothing."""
     probe.put(bucket, "one", b"hello")
     in_parts(probe, bucket, "two", [bytes(5 * MIB), b"end"])
-    engine = through(None)
+    engine = made(None)
     reports = {r.key: r for r in engine.copy(bucket, ["one", "two"], bucket, key=lambda info: "to/" + info.key)}
     assert {key: report.ok for key, report in reports.items()} == {"one": True, "two": True}
     assert reports["one"].verified == "etag"
@@ -276,14 +255,14 @@ def test_other_stores(server: str, request: pytest.FixtureRequest, tmp_path: Pat
 
 
 @pytest.mark.parametrize("transport", ["boto3", "minio", "obstore"])
-def test_clients_that_block(through: Through, bucket: str, probe: S3Probe, tmp_path: Path, transport: str) -> None:
+def test_clients_that_block(made: Made, bucket: str, probe: S3Probe, tmp_path: Path, transport: str) -> None:
     """The official clients' downloads are compared as well, small and large."""
     pytest.importorskip(transport)
     large = random.Random(3).randbytes(6 * MIB)
     value = checksums.compute("crc32", b"hello").partition(":")[2]
     probe.put(bucket, "small", b"hello", {"x-amz-checksum-crc32": value})
     probe.put(bucket, "large", large)
-    engine = through(flip(3), transport=transport)
+    engine = made(flip(3), transport=transport)
     reports = {r.key: r for r in engine.download(bucket, ["small", "large"], tmp_path)}
     assert {key: report.error for key, report in reports.items()} == {"small": None, "large": None}
     assert reports["small"].verified == ("md5" if transport == "obstore" else "crc32")

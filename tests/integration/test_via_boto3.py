@@ -36,7 +36,7 @@ from s3engine.sinks import MemorySink
 from s3engine.testing.conformance.scripted import Say, Scripted, answer, error_answer, list_answer, object_answer
 from s3engine.transport import CompletedPart, FilePart, Timeouts
 from s3engine_transports.via_boto3 import Boto3Transport, http
-from tests.helpers import S3Probe
+from tests.helpers import S3Probe, point_at
 from tests.relays import ForwardProxy, Relay
 from tests.servers import Ministack
 
@@ -418,8 +418,7 @@ def test_the_engine(seaweed: EmbeddedServer, bucket: str, probe: S3Probe, tmp_pa
     large = os.urandom(11 * MIB)
     (tmp_path / "large").write_bytes(large)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in seaweed.environment().items():
-            patch.setenv(name, value)
+        point_at(patch, seaweed)
         with Engine(
             transport="boto3", workers=2, concurrency=8, multipart_threshold_bytes=5 * MIB, part_size_bytes=5 * MIB,
             copy_threshold_bytes=5 * MIB, copy_part_size_bytes=5 * MIB,

@@ -38,7 +38,7 @@ from s3engine.sinks import MemorySink
 from s3engine.transport import CompletedPart, FilePart, Timeouts, Transport
 from s3engine_transports.raw import RawTransport
 from s3engine_transports.via_minio import MinioTransport
-from tests.helpers import S3Probe
+from tests.helpers import S3Probe, point_at
 from tests.relays import ForwardProxy, Relay
 from tests.servers import Ministack
 
@@ -358,10 +358,7 @@ def test_an_engine(
     seaweed: EmbeddedServer, bucket: str, probe: S3Probe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An engine on minio uploads, lists, copies, downloads and deletes small objects and one in parts."""
-    for name, value in {**seaweed.environment(), "AWS_CONFIG_FILE": "/nowhere"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    point_at(monkeypatch, seaweed)
     files = {f"small/{number}": os.urandom(number * 100) for number in range(40)} | {"large": os.urandom(12 * MIB)}
     source, target = tmp_path / "source", tmp_path / "target"
     for name, body in files.items():

@@ -60,14 +60,6 @@ def drawn(transports: tuple[str, ...] = ("raw", HOSTILE), runs: list[Run] | None
     return page(plan, runs, document(plan, runs))
 
 
-@pytest.fixture(autouse=True)
-def _nobody_configured(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-
-
 # ---- the page
 
 
