@@ -40,6 +40,14 @@ def few_attempts(environment: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies of the machine that runs the tests are left out of it."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
 def through_settings() -> dict[str, Any]:
     """Settings of the engines that ``through`` makes. A file that needs others has a fixture of this name."""
     return {

@@ -44,14 +44,7 @@ T = Timeouts(connect_s=5, stall_s=10, first_byte_s=20, attempt_s=60)
 MIB = 1024 * 1024
 OK = object_answer(b"")
 KEYS = Credentials("AKID1", "not-a-secret")
-
-
-@pytest.fixture(autouse=True)
-def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxies of the machine that runs the tests are nobody's business here."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+pytestmark = pytest.mark.usefixtures("no_proxies")
 
 
 def _open(server: Any, **changes: Any) -> Boto3Transport:

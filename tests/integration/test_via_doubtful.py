@@ -23,14 +23,7 @@ MIB = 1024 * 1024
 TOKEN = "session-token-that-nobody-may-see"
 
 every_transport = pytest.mark.parametrize("name", ["raw", "boto3", "minio"])
-
-
-@pytest.fixture(autouse=True)
-def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxies of the machine that runs the tests are nobody's business here."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+pytestmark = pytest.mark.usefixtures("no_proxies")
 
 
 def _ask(name: str, server: Scripted, call: Callable[[Transport], Any]) -> Any:

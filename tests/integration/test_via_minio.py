@@ -51,14 +51,7 @@ ODD_KEYS = [
     "a+b", "a%b", "a%2Fb", "a%2fb", "%41", "a?b=c&d=e", "a#b", "a;b", "~user", "a~b", "é", "e\u0301", "😀/日本語",
     "a\nb", "\t", "*'()!", "[x]{y}|^`", "a\\b", '"q"', "\x7f", "x" * 1024,
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxies of the machine that runs the tests are nobody's business here."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+pytestmark = pytest.mark.usefixtures("no_proxies")
 
 
 def _settings(server: Any, **changes: Any) -> TransportSettings:
