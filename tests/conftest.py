@@ -26,9 +26,13 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What is remembered of endpoints stays with the tests, whose ports mean something else each time."""
     with pytest.MonkeyPatch.context() as patch:
+        # SeaweedFS is written in Go, and would keep as garbage what it ever held of large objects: a gigabyte for each
+        # of the processes that run tests. All its servers are started by this process or by what it starts.
+        if "GOMEMLIMIT" not in os.environ:
+            patch.setenv("GOMEMLIMIT", "200MiB")
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 

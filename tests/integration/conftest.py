@@ -13,6 +13,7 @@ from s3engine.embedded import EmbeddedServer
 from tests.environments import FreshEnvironment
 from tests.faults import FaultProxy, Plan
 from tests.helpers import point_at
+from tests.integration.engine_common import SETTINGS
 from tests.integration.through import Through
 
 MIB = 1024 * 1024
@@ -37,6 +38,13 @@ def few_attempts(environment: pytest.MonkeyPatch) -> None:
     """The same, with few attempts, and two workers."""
     environment.setenv("S3ENGINE_MAX_ATTEMPTS", "3")
     environment.setenv("S3ENGINE_WORKERS", "2")
+
+
+@pytest.fixture(scope="module")
+def engine(environment: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """Two workers; objects above 5 MiB go in parts."""
+    with Engine(**SETTINGS) as engine:
+        yield engine
 
 
 @pytest.fixture

@@ -1,19 +1,15 @@
-"""The raw transport against SeaweedFS: every operation, refusals, the clock, TLS and proxies."""
+"""The raw transport against SeaweedFS: every operation, refusals and the clock."""
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import os
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,9 +19,7 @@ from s3engine.embedded import EmbeddedServer
 from s3engine.errors import (
     AccessDenied,
     ClockSkewed,
-    ConfigError,
     ConnectFailed,
-    ConnectTimeout,
     InvalidRequest,
     NotFound,
     PreconditionFailed,
@@ -33,33 +27,19 @@ from s3engine.errors import (
     RequestError,
 )
 from s3engine.sinks import MemorySink
-from s3engine.transport import CompletedPart, FilePart, Timeouts, Transport
+from s3engine.transport import CompletedPart, FilePart, Transport
 from s3engine_transports.raw import RawTransport
 from tests.helpers import S3Probe
-from tests.relays import ForwardProxy, Relay
+from tests.integration.raw_common import MIB, T, got, open_raw
 
-T = Timeouts(connect_s=5, stall_s=10, first_byte_s=20, attempt_s=60)
-MIB = 1024 * 1024
 pytestmark = pytest.mark.usefixtures("no_proxies")
-
-
-def _open(server: EmbeddedServer, *, clock: Callable[[], float] = time.time, **changes: Any) -> RawTransport:
-    credentials = Credentials(server.access_key, server.secret_key)
-    settings = {"endpoint_url": server.endpoint_url, "credentials": credentials, **changes}
-    return RawTransport(TransportSettings(**settings), wall_clock=clock)
 
 
 @pytest.fixture
 def raw(seaweed: EmbeddedServer) -> Iterator[RawTransport]:
-    transport = _open(seaweed)
+    transport = open_raw(seaweed)
     yield transport
     transport.close()
-
-
-def _get(raw: RawTransport, bucket: str, key: str, **keywords: Any) -> bytes:
-    sink = MemorySink()
-    raw.get_object(bucket, key, sink, timeouts=T, **keywords)
-    return sink.body()
 
 
 def test_it_is_a_transport(raw: RawTransport) -> None:
@@ -78,15 +58,15 @@ def test_small_objects(raw: RawTransport, bucket: str, probe: S3Probe) -> None:
     head = raw.head_object(bucket, "a/b c+d", timeouts=T)
     assert (head.size_bytes, head.etag, head.content_type) == (256, put.etag, "text/x-odd")
     assert dict(head.headers)["cache-control"] == "no-store"
-    assert _get(raw, bucket, "a/b c+d") == body
-    assert _get(raw, bucket, "a/b c+d", first=10, last=19) == body[10:20]
-    assert _get(raw, bucket, "a/b c+d", first=250) == body[250:]
-    assert _get(raw, bucket, "a/b c+d", first=250, last=999) == body[250:]
-    assert _get(raw, bucket, "a/b c+d", if_match=put.etag) == body
+    assert got(raw, bucket, "a/b c+d") == body
+    assert got(raw, bucket, "a/b c+d", first=10, last=19) == body[10:20]
+    assert got(raw, bucket, "a/b c+d", first=250) == body[250:]
+    assert got(raw, bucket, "a/b c+d", first=250, last=999) == body[250:]
+    assert got(raw, bucket, "a/b c+d", if_match=put.etag) == body
     with pytest.raises(PreconditionFailed):
-        _get(raw, bucket, "a/b c+d", if_match="0" * 32)
+        got(raw, bucket, "a/b c+d", if_match="0" * 32)
     with pytest.raises(RangeNotSatisfiable):
-        _get(raw, bucket, "a/b c+d", first=256)
+        got(raw, bucket, "a/b c+d", first=256)
     raw.delete_object(bucket, "a/b c+d", timeouts=T)
     raw.delete_object(bucket, "a/b c+d", timeouts=T)
     assert probe.get(bucket, "a/b c+d") is None
@@ -106,10 +86,10 @@ def test_files(seaweed: EmbeddedServer, bucket: str, probe: S3Probe, tmp_path: P
     data = os.urandom(3 * MIB)
     path = tmp_path / "f"
     path.write_bytes(data)
-    raw = _open(seaweed, payload_signing=signing)
+    raw = open_raw(seaweed, payload_signing=signing)
     raw.put_object(bucket, "f", FilePart(str(path), 5, 3 * MIB - 10), (), timeouts=T)
     assert probe.get(bucket, "f") == data[5:-5]
-    assert hashlib.sha256(_get(raw, bucket, "f")).digest() == hashlib.sha256(data[5:-5]).digest()
+    assert hashlib.sha256(got(raw, bucket, "f")).digest() == hashlib.sha256(data[5:-5]).digest()
     raw.close()
 
 
@@ -124,7 +104,7 @@ def test_copy(raw: RawTransport, bucket: str) -> None:
     """A copy is made in the store, with its ETag; a missing source raises NotFound."""
     etag = raw.put_object(bucket, "from", b"x" * 1000, (), timeouts=T).etag
     assert raw.copy_object(bucket, "from", bucket, "to", (), timeouts=T).etag == etag
-    assert _get(raw, bucket, "to") == b"x" * 1000
+    assert got(raw, bucket, "to") == b"x" * 1000
     with pytest.raises(NotFound):
         raw.copy_object(bucket, "none", bucket, "to2", (), timeouts=T)
     with pytest.raises(PreconditionFailed):
@@ -208,7 +188,7 @@ def test_buckets(raw: RawTransport) -> None:
 
 def test_wrong_secret(seaweed: EmbeddedServer, bucket: str) -> None:
     """A wrong secret is AccessDenied, and the secret is not in the text."""
-    raw = _open(seaweed, credentials=Credentials(seaweed.access_key, "very-wrong"))
+    raw = open_raw(seaweed, credentials=Credentials(seaweed.access_key, "very-wrong"))
     with pytest.raises(AccessDenied) as caught:
         raw.put_object(bucket, "k", b"", (), timeouts=T)
     assert caught.value.code == "SignatureDoesNotMatch"
@@ -220,7 +200,7 @@ def test_wrong_secret(seaweed: EmbeddedServer, bucket: str) -> None:
 
 def test_anonymous(seaweed: EmbeddedServer, bucket: str) -> None:
     """Without credentials the store refuses, and that is AccessDenied."""
-    raw = _open(seaweed, credentials=None)
+    raw = open_raw(seaweed, credentials=None)
     with pytest.raises(AccessDenied):
         raw.list_objects_v2(bucket, timeouts=T)
     with pytest.raises(AccessDenied):
@@ -231,7 +211,7 @@ def test_anonymous(seaweed: EmbeddedServer, bucket: str) -> None:
 @pytest.mark.parametrize("wrong_s", [3600.0, -3600.0])
 def test_clock_skew_is_corrected(seaweed: EmbeddedServer, bucket: str, wrong_s: float) -> None:
     """A clock an hour off is found out by the refusal; with its offset_s the next request is good."""
-    raw = _open(seaweed, clock=lambda: time.time() + wrong_s)
+    raw = open_raw(seaweed, clock=lambda: time.time() + wrong_s)
     with pytest.raises(ClockSkewed) as caught:
         raw.put_object(bucket, "k", b"", (), timeouts=T)
     assert abs(caught.value.offset_s + wrong_s) < 5
@@ -248,7 +228,7 @@ def test_many_threads(raw: RawTransport, bucket: str, probe: S3Probe) -> None:
         try:
             for i in range(10):
                 raw.put_object(bucket, f"{number}/{i}", bytes([number, i]), (), timeouts=T)
-                assert _get(raw, bucket, f"{number}/{i}") == bytes([number, i])
+                assert got(raw, bucket, f"{number}/{i}") == bytes([number, i])
         except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
             failed.append(error)
 
@@ -272,206 +252,8 @@ def test_nobody_listens() -> None:
 
 def test_a_closed_transport(seaweed: EmbeddedServer, bucket: str) -> None:
     """After close calls fail instead of connecting anew."""
-    raw = _open(seaweed)
+    raw = open_raw(seaweed)
     raw.head_bucket(bucket, timeouts=T)
     raw.close()
     with pytest.raises(ConnectFailed, match="closed"):
         raw.head_bucket(bucket, timeouts=T)
-
-
-# ---- TLS and proxies, all on loopback
-
-
-def test_tls_with_its_own_ca(
-    seaweed: EmbeddedServer, tls: Relay, certificate: Path, bucket: str, probe: S3Probe, tmp_path: Path
-) -> None:
-    """With the CA given, bodies from memory and from files go over TLS, unsigned, and connections are kept."""
-    raw = _open(seaweed, endpoint_url=f"https://127.0.0.1:{tls.port}", ca_bundle=str(certificate))
-    data = os.urandom(2 * MIB)
-    (tmp_path / "f").write_bytes(data)
-    raw.put_object(bucket, "small", b"body", (), timeouts=T)
-    raw.put_object(bucket, "file", FilePart(str(tmp_path / "f"), 0, len(data)), (), timeouts=T)
-    raw.put_object(bucket, "bytes", data, (), timeouts=T)
-    for key, body in (("small", b"body"), ("file", data), ("bytes", data)):
-        assert probe.get(bucket, key) == body
-        assert _get(raw, bucket, key) == body
-    assert tls.connections == 1
-    raw.close()
-
-
-def test_tls_that_nobody_vouches_for(seaweed: EmbeddedServer, tls: Relay) -> None:
-    """Without its CA a certificate is refused, for good, and the error names the way out."""
-    raw = _open(seaweed, endpoint_url=f"https://127.0.0.1:{tls.port}")
-    with pytest.raises(ConnectFailed, match=r"not trusted.*--ca-bundle") as caught:
-        raw.head_bucket("bucket", timeouts=T)
-    assert caught.value.permanent
-
-
-def test_tls_unverified(seaweed: EmbeddedServer, tls: Relay, bucket: str) -> None:
-    """Who turns verification off gets through."""
-    raw = _open(seaweed, endpoint_url=f"https://127.0.0.1:{tls.port}", verify_tls=False)
-    assert raw.list_objects_v2(bucket, timeouts=T).objects == []
-    raw.close()
-
-
-def test_tls_where_none_is_spoken(seaweed: EmbeddedServer) -> None:
-    """https:// to a plain port says so; a CA bundle that does not exist is named."""
-    raw = _open(seaweed, endpoint_url=f"https://127.0.0.1:{seaweed.port}")
-    with pytest.raises(ConnectFailed, match="plain http"):
-        raw.head_bucket("bucket", timeouts=T)
-    missing = _open(seaweed, endpoint_url="https://127.0.0.1:9", ca_bundle="/nonexistent/ca.pem")
-    with pytest.raises(ConfigError, match=r"/nonexistent/ca\.pem"):
-        missing.head_bucket("bucket", timeouts=T)
-
-
-@pytest.mark.parametrize("login", ["", "user:p@ss word"])
-def test_http_proxy(
-    seaweed: EmbeddedServer, bucket: str, probe: S3Probe, monkeypatch: pytest.MonkeyPatch, login: str
-) -> None:
-    """Plain requests go through http_proxy in the absolute form, with the login of its URL."""
-    with ForwardProxy(login) as proxy:
-        user = "user:p%40ss%20word@" if login else ""
-        monkeypatch.setenv("http_proxy", f"http://{user}127.0.0.1:{proxy.port}")
-        raw = _open(seaweed)
-        raw.put_object(bucket, "a b", b"through", (), timeouts=T)
-        assert _get(raw, bucket, "a b") == b"through"
-        raw.close()
-        assert probe.get(bucket, "a b") == b"through"
-        assert proxy.connections == 1
-        assert proxy.heads[0].startswith(f"PUT {seaweed.endpoint_url}/{bucket}/a%20b HTTP/1.1\r\n".encode())
-
-
-def test_https_proxy(
-    seaweed: EmbeddedServer, tls: Relay, certificate: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """TLS goes through https_proxy by CONNECT; the proxy sees host and port and nothing else."""
-    with ForwardProxy() as proxy:
-        monkeypatch.setenv("https_proxy", f"127.0.0.1:{proxy.port}")
-        raw = _open(seaweed, endpoint_url=f"https://127.0.0.1:{tls.port}", ca_bundle=str(certificate))
-        raw.put_object(bucket, "k", b"through", (), timeouts=T)
-        assert _get(raw, bucket, "k") == b"through"
-        raw.close()
-        assert [head.partition(b" HTTP/1.")[0] for head in proxy.heads] == [f"CONNECT 127.0.0.1:{tls.port}".encode()]
-        assert b"authorization" not in proxy.heads[0].lower()
-
-
-def test_no_proxy(seaweed: EmbeddedServer, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hosts in no_proxy are reached directly."""
-    with ForwardProxy() as proxy:
-        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
-        monkeypatch.setenv("no_proxy", "127.0.0.1,other")
-        raw = _open(seaweed)
-        raw.head_bucket(bucket, timeouts=T)
-        raw.close()
-        assert proxy.connections == 0
-
-
-def test_a_proxy_that_is_not_there(seaweed: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy that refuses connections is ConnectFailed, not a traceback."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
-    with pytest.raises(ConnectFailed, match="refused"):
-        _open(seaweed).head_bucket("bucket", timeouts=T)
-
-
-# ---- names with several addresses, and one timer for all of connecting
-
-
-def _named(monkeypatch: pytest.MonkeyPatch, addresses: list[str]) -> list[str]:
-    """Make ``store.test`` a name of these addresses; returns the look-ups to come."""
-    asked: list[str] = []
-    real = socket.getaddrinfo
-
-    def look_up(host: Any, port: Any, *more: Any, **named: Any) -> Any:
-        if host != "store.test":
-            return real(host, port, *more, **named)
-        asked.append(host)
-        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port)) for address in addresses]
-
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    return asked
-
-
-def test_next_address_of_a_name(
-    seaweed: EmbeddedServer, bucket: str, probe: S3Probe, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A name with two addresses whose first refuses: the second is used."""
-    asked = _named(monkeypatch, ["127.0.0.77", "127.0.0.1"])
-    raw = _open(seaweed, endpoint_url=f"http://store.test:{seaweed.port}")
-    raw.put_object(bucket, "k", b"there", (), timeouts=T)
-    raw.close()
-    assert probe.get(bucket, "k") == b"there"
-    assert asked == ["store.test"]
-
-
-def test_silent_address_leaves_time_for_the_next(
-    seaweed: EmbeddedServer, bucket: str, probe: S3Probe, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An address that never answers takes its share of connect_s, not all of it."""
-    with _deaf("127.0.0.88", seaweed.port):
-        asked = _named(monkeypatch, ["127.0.0.88", "127.0.0.1"])
-        raw = _open(seaweed, endpoint_url=f"http://store.test:{seaweed.port}")
-        began = time.monotonic()
-        raw.put_object(bucket, "k", b"there", (), timeouts=T._replace(connect_s=2.0))
-        assert time.monotonic() - began > 0.5  # the silent one was waited for
-        raw.close()
-    assert probe.get(bucket, "k") == b"there"
-    assert asked == ["store.test"]
-
-
-@contextlib.contextmanager
-def _deaf(host: str, port: int) -> Iterator[None]:
-    """A listener whose queue is full: connections to it are never answered."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind((host, port))
-        listener.listen(0)
-        for _ in range(3):
-            sock = stack.enter_context(socket.socket())
-            sock.setblocking(False)
-            sock.connect_ex((host, port))
-        time.sleep(0.1)
-        yield
-
-
-def test_silent_handshake_ends_with_connect_s(seaweed: EmbeddedServer) -> None:
-    """Whoever accepts and drips nothing of TLS is left after connect_s."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        raw = _open(seaweed, endpoint_url=f"https://127.0.0.1:{listener.getsockname()[1]}", verify_tls=False)
-        began = time.monotonic()
-        with pytest.raises(ConnectTimeout):
-            raw.head_bucket("bucket", timeouts=T._replace(connect_s=0.5))
-        assert 0.4 < time.monotonic() - began < 5
-        raw.close()
-
-
-FAILS_ONCE = """
-import socket, sys
-from s3engine import BytesSource, Engine
-
-real, asked = socket.getaddrinfo, []
-
-def look_up(host, port, *more, **named):
-    if host != "store.test":
-        return real(host, port, *more, **named)
-    asked.append(host)
-    if len(asked) == 1:
-        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-    return real("127.0.0.1", port, *more, **named)
-
-socket.getaddrinfo = look_up  # forked workers have it too, and each counts for itself
-url, bucket = sys.argv[1:]
-with Engine(endpoint_url=url, workers=1, concurrency=1, start_method="fork", checksum="none") as engine:
-    (report,) = engine.upload(bucket, [BytesSource(b"there", "k")])
-    print(report.error, report.attempts)
-"""
-
-
-def test_look_up_that_fails_once(seaweed: EmbeddedServer, bucket: str, probe: S3Probe) -> None:
-    """A name that is not known at first: asked again, and the object is done."""
-    environment = {**os.environ, **seaweed.environment()}
-    command = [sys.executable, "-c", FAILS_ONCE, f"http://store.test:{seaweed.port}", bucket]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout == "None 2\n", done.stderr
-    assert probe.get(bucket, "k") == b"there"

@@ -4,68 +4,41 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import socket
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSHTTPConnectionPool, AWSHTTPSConnectionPool
 
-from s3engine import BytesSource, Engine, FileSource, ObjectHeaders
-from s3engine.config import TransportSettings
 from s3engine.credentials import Credentials
 from s3engine.embedded import EmbeddedServer
 from s3engine.errors import (
     AccessDenied,
     ClockSkewed,
     ConfigError,
-    ConnectFailed,
     FirstByteTimeout,
-    InvalidRequest,
     NotS3,
     ServerFault,
     StallTimeout,
     Throttled,
     WrongRegion,
 )
-from s3engine.sinks import MemorySink
 from s3engine.testing.conformance.scripted import Say, Scripted, answer, error_answer, list_answer, object_answer
-from s3engine.transport import CompletedPart, FilePart, Timeouts
+from s3engine.transport import CompletedPart, FilePart
 from s3engine_transports.via_boto3 import Boto3Transport, http
-from tests.helpers import S3Probe, point_at
-from tests.relays import ForwardProxy, Relay
-from tests.servers import Ministack
+from tests.integration.boto3_common import MIB, T, open_boto3
 
-T = Timeouts(connect_s=5, stall_s=10, first_byte_s=20, attempt_s=60)
-MIB = 1024 * 1024
 OK = object_answer(b"")
-KEYS = Credentials("AKID1", "not-a-secret")
 pytestmark = pytest.mark.usefixtures("no_proxies")
-
-
-def _open(server: Any, **changes: Any) -> Boto3Transport:
-    """A transport for a server of the tests; a Scripted one has no keys."""
-    credentials = KEYS if isinstance(server, Scripted) else Credentials(server.access_key, server.secret_key)
-    return Boto3Transport(
-        TransportSettings(**{"endpoint_url": server.endpoint_url, "credentials": credentials, **changes})
-    )
 
 
 @pytest.fixture
 def over_boto3(seaweed: EmbeddedServer) -> Iterator[Boto3Transport]:
-    transport = _open(seaweed)
+    transport = open_boto3(seaweed)
     yield transport
     transport.close()
-
-
-def _get(transport: Boto3Transport, bucket: str, key: str) -> bytes:
-    sink = MemorySink()
-    transport.get_object(bucket, key, sink, timeouts=T)
-    return sink.body()
 
 
 # ---- boto3 is kept from what it would do by itself
@@ -85,7 +58,7 @@ def test_one_attempt(script: Say, error: type[Exception], monkeypatch: pytest.Mo
     """Neither boto3's retries nor its region redirector, which no setting turns off, send anything more."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
     with Scripted(script) as server:
-        transport = _open(server)
+        transport = open_boto3(server)
         with pytest.raises(error) as caught:
             transport.put_object("bucket", "k", b"body", (), timeouts=T)
         assert getattr(caught.value, "region", "eu-west-1") == "eu-west-1"
@@ -112,7 +85,7 @@ def test_nothing_is_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:9",
         }.items():  # fmt: skip
             monkeypatch.setenv(name, value)
-        transport = _open(server, region="eu-north-1", user_agent="tests/1")
+        transport = open_boto3(server, region="eu-north-1", user_agent="tests/1")
         transport.put_object("bucket", "k", b"body", (), timeouts=T)
         transport.set_credentials(None)
         transport.put_object("bucket", "k", b"body", (), timeouts=T)
@@ -133,7 +106,7 @@ def test_a_botocore_that_sends_otherwise(monkeypatch: pytest.MonkeyPatch) -> Non
     """Should botocore not use our connections, that is an error and no silent loss of every timeout."""
     monkeypatch.setattr(http, "_POOLS", {"http": AWSHTTPConnectionPool, "https": AWSHTTPSConnectionPool})
     with Scripted(OK) as server:
-        transport = _open(server)
+        transport = open_boto3(server)
         with pytest.raises(ConfigError, match="no timeout would hold"):
             transport.head_object("bucket", "k", timeouts=T)
         transport.close()
@@ -148,7 +121,7 @@ def test_a_store_that_falls_silent(size: int, tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_bytes(bytes(size))
     with Scripted(Say(then="hang", read_body=False), OK) as server:
-        transport = _open(server)
+        transport = open_boto3(server)
         began_at = time.monotonic()
         # The large body does not fit into the buffers of kernels: it stalls on its way.
         with pytest.raises(FirstByteTimeout if size == 10 else StallTimeout):
@@ -164,7 +137,7 @@ def test_a_store_that_falls_silent(size: int, tmp_path: Path) -> None:
 def test_refused_before_the_body() -> None:
     """A refusal in place of 100 Continue keeps the body back, and the connection is not used for the next request."""
     with Scripted(error_answer(403, "AccessDenied", read_body=False), OK) as server:
-        transport = _open(server)
+        transport = open_boto3(server)
         with pytest.raises(AccessDenied):
             transport.put_object("bucket", "k", b"body", (), timeouts=T)
         transport.put_object("bucket", "k", b"body", (), timeouts=T)
@@ -186,7 +159,7 @@ def test_headers_go_out_as_given() -> None:
     )  # fmt: skip
     created = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
     with Scripted(OK, answer(200, created)) as server:
-        transport = _open(server)
+        transport = open_boto3(server)
         transport.put_object("bucket", "k", b"body", headers, timeouts=T)
         transport.create_multipart_upload("bucket", "k", headers, timeouts=T)
         for request in server.requests:
@@ -203,7 +176,7 @@ def test_headers_go_out_as_given() -> None:
 def test_delete_objects_carries_its_md5() -> None:
     """Content-MD5 is that of the body that is sent, carriage returns of keys included."""
     with Scripted(answer(200, b"<DeleteResult/>")) as server:
-        transport = _open(server)
+        transport = open_boto3(server)
         assert transport.delete_objects("bucket", ["a", "b\r\nc", "<&>"], timeouts=T) == []
         transport.close()
         (request,) = server.requests
@@ -217,7 +190,7 @@ def test_delete_objects_carries_its_md5() -> None:
 def test_payload_signing(signing: str, signed: bool) -> None:
     """Over HTTP the hash of the body is signed, unless that is turned off."""
     with Scripted(OK) as server:
-        transport = _open(server, payload_signing=signing)
+        transport = open_boto3(server, payload_signing=signing)
         transport.put_object("bucket", "k", b"body", (), timeouts=T)
         transport.close()
         sent = server.requests[0].headers["x-amz-content-sha256"]
@@ -227,7 +200,7 @@ def test_payload_signing(signing: str, signed: bool) -> None:
 def test_credentials_and_clock_of_the_moment() -> None:
     """New credentials, a new clock offset and a new region are those of the next request."""
     with Scripted(OK) as server:
-        transport = _open(server)
+        transport = open_boto3(server)
         transport.head_object("bucket", "k", timeouts=T)
         transport.set_credentials(Credentials("AKID2", "not-a-secret-either", "token2"))
         transport.set_clock_offset(-7200.0)
@@ -261,53 +234,6 @@ def test_a_wrong_clock(over_boto3: Boto3Transport, bucket: str) -> None:
     over_boto3.put_object(bucket, "k", b"", (), timeouts=T)
 
 
-@pytest.mark.parametrize(
-    ("region", "bucket", "host"),
-    [
-        ("us-east-1", "bucket", "bucket.s3.us-east-1.amazonaws.com"),
-        ("eu-west-1", "bucket", "bucket.s3.eu-west-1.amazonaws.com"),
-        ("cn-north-1", "with.dots", "s3.cn-north-1.amazonaws.com.cn"),
-    ],
-)
-def test_amazon(region: str, bucket: str, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without an endpoint requests go to Amazon, where set_region changes the host too."""
-
-    def unknown(*_: Any, **__: Any) -> Any:
-        raise socket.gaierror(socket.EAI_NONAME, "no look-ups in tests")
-
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    transport = Boto3Transport(TransportSettings(region="sa-east-1"))
-    transport.set_region(bucket, region)
-    with pytest.raises(ConnectFailed, match=f"https://{host}:443: the name"):
-        transport.head_object(bucket, "k", timeouts=T)
-
-
-def test_virtual_addressing(ministack: Ministack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With virtual addressing the bucket is in the host name, and odd keys still arrive."""
-    ask = socket.getaddrinfo
-
-    def local(host: Any, *args: Any, **keywords: Any) -> Any:
-        # Not every resolver knows names below localhost.
-        return ask("127.0.0.1" if str(host).endswith("localhost") else host, *args, **keywords)
-
-    bucket = f"boto3-virtual-{os.getpid()}"
-    monkeypatch.setattr(socket, "getaddrinfo", local)
-    path = _open(ministack)
-    virtual = _open(ministack, endpoint_url=f"http://s3.localhost:{ministack.port}", addressing_style="virtual")
-    keys = ["a b", "a+b%", "é😀", "/", "//a", "a/../b", ".", "?versionId=1"]
-    with S3Probe(ministack.endpoint_url, ministack.access_key, ministack.secret_key) as probe:
-        probe.create_bucket(bucket)
-        for key in keys:
-            virtual.put_object(bucket, key, key.encode(), (), timeouts=T)
-            assert _get(path, bucket, key) == key.encode()
-            virtual.copy_object(bucket, key, bucket, "copy", (), timeouts=T)
-            assert _get(virtual, bucket, "copy") == key.encode()
-        assert sorted(probe.list_keys(bucket)) == sorted([*keys, "copy"])
-        probe.delete_all(bucket)
-    path.close()
-    virtual.close()
-
-
 # ---- what comes back
 
 
@@ -318,7 +244,7 @@ def test_virtual_addressing(ministack: Ministack, monkeypatch: pytest.MonkeyPatc
 def test_a_good_status_without_an_answer(said: bytes, error: type[Exception]) -> None:
     """What boto3 takes for an empty result raises: the listing of a bucket is not empty because a proxy says hello."""
     with Scripted(answer(200, said)) as server:
-        transport = _open(server)
+        transport = open_boto3(server)
         for call in (
             lambda: transport.list_objects_v2("bucket", timeouts=T),
             lambda: transport.delete_objects("bucket", ["k"], timeouts=T),
@@ -336,7 +262,7 @@ def test_an_answer_after_white_space() -> None:
     """A store that sends spaces while it works, before the XML, is understood."""
     done = b"<CompleteMultipartUploadResult><ETag>&quot;e-1&quot;</ETag></CompleteMultipartUploadResult>"
     with Scripted(answer(200, b"  \n" * 9 + b'<?xml version="1.0"?>' + done)) as server:
-        transport = _open(server)
+        transport = open_boto3(server)
         parts = [CompletedPart(1, "e")]
         assert transport.complete_multipart_upload("bucket", "k", "u", parts, timeouts=T).etag == "e-1"
         transport.close()
@@ -345,91 +271,7 @@ def test_an_answer_after_white_space() -> None:
 def test_times_of_a_listing() -> None:
     """boto3 hands out datetimes; what comes out is text as S3 writes it."""
     with Scripted(list_answer("k")) as server:
-        transport = _open(server)
+        transport = open_boto3(server)
         (found,) = transport.list_objects_v2("bucket", timeouts=T).objects
         transport.close()
     assert found.last_modified == "2026-01-02T03:04:05.000Z"
-
-
-# ---- TLS and proxies
-
-
-def test_tls(
-    seaweed: EmbeddedServer, tls: Relay, certificate: Path, bucket: str, probe: S3Probe, tmp_path: Path
-) -> None:
-    """With the CA given, bodies from memory and from files go over TLS, and connections are kept."""
-    transport = _open(seaweed, endpoint_url=f"https://127.0.0.1:{tls.port}", ca_bundle=str(certificate))
-    data = os.urandom(2 * MIB)
-    (tmp_path / "f").write_bytes(data)
-    transport.put_object(bucket, "file", FilePart(str(tmp_path / "f"), 5, len(data) - 5), (), timeouts=T)
-    transport.put_object(bucket, "small", b"body", (), timeouts=T)
-    assert probe.get(bucket, "file") == data[5:] == _get(transport, bucket, "file")
-    assert _get(transport, bucket, "small") == b"body"
-    assert tls.connections == 1
-    transport.close()
-
-
-def test_tls_that_nobody_vouches_for(seaweed: EmbeddedServer, tls: Relay, bucket: str) -> None:
-    """An unknown certificate is refused for good, unless verification is off; a CA bundle must exist."""
-    url = f"https://127.0.0.1:{tls.port}"
-    with pytest.raises(ConnectFailed, match=r"not trusted.*--ca-bundle") as caught:
-        _open(seaweed, endpoint_url=url).head_bucket(bucket, timeouts=T)
-    assert caught.value.permanent
-    _open(seaweed, endpoint_url=url, verify_tls=False).head_bucket(bucket, timeouts=T)
-    with pytest.raises(ConfigError, match=r"/nowhere/ca\.pem"):
-        _open(seaweed, endpoint_url=url, ca_bundle="/nowhere/ca.pem")
-
-
-def test_proxies(
-    seaweed: EmbeddedServer, tls: Relay, certificate: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Requests go through http_proxy and https_proxy; a key that urllib3 would change on that way is not sent."""
-    with ForwardProxy("user:p@ss word") as proxy:
-        monkeypatch.setenv("http_proxy", f"http://user:p%40ss%20word@127.0.0.1:{proxy.port}")
-        transport = _open(seaweed)
-        transport.put_object(bucket, "a b%2E", b"through", (), timeouts=T)
-        assert _get(transport, bucket, "a b%2E") == b"through"
-        assert proxy.heads[0].startswith(f"PUT {seaweed.endpoint_url}/{bucket}/a%20b%252E HTTP/1.1\r\n".encode())
-        seen = len(proxy.heads)
-        with pytest.raises(InvalidRequest, match="no_proxy"):
-            transport.put_object(bucket, "a/../b", b"", (), timeouts=T)
-        transport.close()
-        assert len(proxy.heads) == seen
-    with ForwardProxy() as proxy:
-        monkeypatch.setenv("https_proxy", f"127.0.0.1:{proxy.port}")
-        transport = _open(seaweed, endpoint_url=f"https://127.0.0.1:{tls.port}", ca_bundle=str(certificate))
-        assert _get(transport, bucket, "a b%2E") == b"through"
-        transport.close()
-        assert [head.partition(b" HTTP/1.")[0] for head in proxy.heads] == [f"CONNECT 127.0.0.1:{tls.port}".encode()]
-
-
-# ---- under the engine
-
-
-def test_the_engine(seaweed: EmbeddedServer, bucket: str, probe: S3Probe, tmp_path: Path) -> None:
-    """Upload, list, download, copy and delete, one object in parts; metadata and bodies stay as they are."""
-    large = os.urandom(11 * MIB)
-    (tmp_path / "large").write_bytes(large)
-    with pytest.MonkeyPatch.context() as patch:
-        point_at(patch, seaweed)
-        with Engine(
-            transport="boto3", workers=2, concurrency=8, multipart_threshold_bytes=5 * MIB, part_size_bytes=5 * MIB,
-            copy_threshold_bytes=5 * MIB, copy_part_size_bytes=5 * MIB,
-        ) as engine:  # fmt: skip
-            headers = ObjectHeaders(content_type="text/x-odd", metadata={"who": "me"})
-            sources: list[Any] = [BytesSource(str(n).encode(), f"s/{n:03}") for n in range(50)]
-            sources.append(FileSource(str(tmp_path / "large"), "s/large"))
-            assert engine.upload(bucket, sources, template=headers).wait().ok
-            found = {info.key: info for info in engine.list(bucket, "s/")}
-            assert len(found) == 51
-            assert found["s/large"].etag.endswith("-3")
-            assert probe.get(bucket, "s/large") == large
-            assert (probe.head(bucket, "s/007") or {})["x-amz-meta-who"] == "me"
-            assert engine.list(bucket, "s/").download(str(tmp_path / "down")).wait().ok
-            assert (tmp_path / "down" / "large").read_bytes() == large
-            assert engine.list(bucket, "s/").copy(key=lambda info: "t/" + info.key).wait().ok
-            assert probe.get(bucket, "t/s/large") == large
-            assert (probe.head(bucket, "t/s/large") or {})["content-type"] == "text/x-odd"
-            assert engine.list(bucket, "s/").delete().wait().ok
-            assert sorted(probe.list_keys(bucket)) == sorted(f"t/{key}" for key in found)
-

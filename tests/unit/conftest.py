@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from s3engine.control.shared import SharedBlock
+
+if TYPE_CHECKING:
+    import urllib3
+
+    from tests.deadline_server import Server
 
 
 @pytest.fixture
@@ -18,3 +27,34 @@ def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def block() -> Iterator[SharedBlock]:
+    """Shared memory for two workers."""
+    block = SharedBlock.create(2)
+    yield block
+    block.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server that does as it is told."""
+    from tests.deadline_server import Server
+
+    made = Server()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def manager() -> Iterator[urllib3.PoolManager]:
+    """urllib3 with the deadlines of the transports."""
+    import urllib3
+
+    from s3engine_transports.deadlines import pool_classes
+
+    made = urllib3.PoolManager(retries=False, maxsize=4)
+    made.pool_classes_by_scheme = pool_classes
+    yield made
+    made.clear()

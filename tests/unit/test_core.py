@@ -2,86 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from s3engine.checksums import compute
 from s3engine.control.estimator import OpClass
-from s3engine.control.retry import RetryPolicy, Verdict
+from s3engine.control.retry import Verdict
 from s3engine.control.shared import REQUESTS, RETRIES, SharedBlock
-from s3engine.control.timeouts import AdaptiveTimeouts, SeedTimeouts
+from s3engine.control.timeouts import SeedTimeouts
 from s3engine.errors import (
     AccessDenied,
     Cancelled,
     ClockSkewed,
-    ConnectFailed,
     ConnectionLost,
     CredentialsExpired,
     FirstByteTimeout,
     NotFound,
-    PreconditionFailed,
-    S3EngineError,
     ServerFault,
     Throttled,
     WrongRegion,
 )
 from s3engine.pool.actions import ACTIONS
-from s3engine.pool.core import Core
-from s3engine.pool.item import Ended, Item
-from s3engine.pool.messages import Context, Kind, NeedsParts, Outcome, StoreIsWell
-from s3engine.transport import DeleteFailure, HeadResult
-
-
-class Remedies:
-    """A transport that only remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[Any, ...]] = []
-
-    def set_clock_offset(self, offset_s: float) -> None:
-        self.told.append(("clock", offset_s))
-
-    def set_region(self, bucket: str, region: str) -> None:
-        self.told.append(("region", bucket, region))
-
-
-class Bench:
-    """A core with its transport; each ``item()`` is a new task."""
-
-    def __init__(self, block: SharedBlock, index: int = 0, **policy: Any) -> None:
-        self.transport = Remedies()
-        self.asked = 0
-        self.core = Core(
-            self.transport, block, index, AdaptiveTimeouts(), RetryPolicy(**policy), need_credentials=self._ask,
-            clock=lambda: 0.0, rng=lambda: 0.5,
-        )  # fmt: skip
-        self.core.add_context(Context(id=1, bucket="b"))
-        self._tasks = 0
-
-    def _ask(self) -> None:
-        self.asked += 1
-
-    def item(self, kind: int = Kind.PUT_BYTES, arg: Any = (b"", None)) -> Item:
-        self._tasks += 1
-        item = self.core.item((self._tasks, 1, kind, "k", 10, arg))
-        item.first_at = item.started_at = 1.0
-        item.attempts = 1
-        item.timeouts = self.core.deadlines.timeouts(OpClass.PUT, 10, 0)
-        return item
-
-    def outcomes(self) -> list[Outcome]:
-        return [Outcome(*values) for values in self.core.take_outcomes()]
-
-
-@pytest.fixture
-def block() -> Iterator[SharedBlock]:
-    """Shared memory for two workers."""
-    block = SharedBlock.create(2)
-    yield block
-    block.close()
+from s3engine.pool.item import Ended
+from s3engine.pool.messages import Kind, NeedsParts
+from s3engine.transport import DeleteFailure
+from tests.tried_core import Bench
 
 
 def test_success_is_an_outcome(block: SharedBlock) -> None:
@@ -230,265 +175,3 @@ def test_timeouts_of_one_epoch_teach_once(block: SharedBlock) -> None:
 def test_seed_policy_has_its_own_attempts() -> None:
     """The seed's policy brings the seed's number of retries."""
     assert SeedTimeouts(n_retries=4).max_attempts == 5
-
-
-# ---- 412 after an attempt whose answer was lost
-
-
-def _body_item(bench: Bench, body: bytes, *, doubtful: bool = True) -> Item:
-    item = bench.item(arg=(body, None))
-    item.body, item.size_bytes = body, len(body)
-    if doubtful:
-        assert bench.core.failed(item, ConnectionLost("lost"), 2.0) is not None
-    return item
-
-
-def _found(body: bytes, etag: str = "", **headers: str) -> HeadResult:
-    named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
-    return HeadResult(len(body), etag or hashlib.md5(body).hexdigest(), headers=named)
-
-
-def _looked(bench: Bench, item: Item, found: HeadResult) -> Outcome:
-    """The outcome after the item, refused, looked at its object and found this."""
-    decision = bench.core.failed(item, REFUSED, 3.0)
-    assert decision is not None
-    assert (item.kind, decision.delay_s) == (Kind.LOOK, 0.0)
-    refused: PreconditionFailed | None = None
-    try:
-        bench.core.succeeded(item, ACTIONS[Kind.LOOK].end(item, found), 4.0)
-    except PreconditionFailed as error:
-        refused = error
-    assert refused is None or bench.core.failed(item, refused, 4.0) is None
-    (outcome,) = bench.outcomes()
-    return outcome
-
-
-REFUSED = PreconditionFailed("there is one", status=412)
-
-
-@pytest.mark.parametrize("known_by", ["md5", "checksum"])
-def test_own_write_that_refuses_its_retry_is_success(block: SharedBlock, known_by: str) -> None:
-    """412 after a lost answer, and the object has our bytes by its ETag or a stored checksum: it is done."""
-    bench = Bench(block)
-    found = _found(b"ours")
-    if known_by == "checksum":
-        checksum = compute("sha256", b"ours").partition(":")[2]
-        found = _found(b"ours", "0" * 32, x_amz_checksum_sha256=checksum)
-    outcome = _looked(bench, _body_item(bench, b"ours"), found)
-    assert (outcome.error, outcome.etag, outcome.size_bytes) == (None, found.etag, 4)
-
-
-@pytest.mark.parametrize(
-    "found",
-    [
-        _found(b"else"), _found(b"longer"), _found(b"ours", "opaque"),
-        _found(b"ours", "0" * 32, x_amz_checksum_sha256=compute("sha256", b"else").partition(":")[2]),
-    ],
-    ids=["bytes", "size", "no-evidence", "checksum"],
-)  # fmt: skip
-def test_write_of_another_stays_refused(block: SharedBlock, found: HeadResult) -> None:
-    """Other bytes, another size, or nothing that tells: the 412 is the outcome."""
-    bench = Bench(block)
-    outcome = _looked(bench, _body_item(bench, b"ours"), found)
-    assert (outcome.error, outcome.status, outcome.size_bytes) == (REFUSED, 412, 4)
-
-
-def test_refusal_of_a_first_attempt_is_final(block: SharedBlock) -> None:
-    """412 to a request that was never sent before is nobody's own doing: no look."""
-    bench = Bench(block)
-    assert bench.core.failed(_body_item(bench, b"ours", doubtful=False), REFUSED, 3.0) is None
-    assert bench.outcomes()[0].error is REFUSED
-
-
-def test_refused_connection_leaves_no_doubt(block: SharedBlock) -> None:
-    """An attempt that found no connection cannot have written anything."""
-    bench = Bench(block)
-    item = _body_item(bench, b"ours", doubtful=False)
-    assert bench.core.failed(item, ConnectFailed("refused"), 2.0) is not None
-    assert bench.core.failed(item, REFUSED, 3.0) is None
-
-
-def test_look_that_fails_leaves_the_refusal(block: SharedBlock) -> None:
-    """When the object cannot be looked at, the 412 is what is reported, with the size of the body."""
-    bench = Bench(block)
-    item = _body_item(bench, b"ours")
-    assert bench.core.failed(item, REFUSED, 3.0) is not None
-    assert bench.core.failed(item, AccessDenied("no", status=403), 4.0) is None
-    (outcome,) = bench.outcomes()
-    assert (outcome.error, outcome.size_bytes) == (REFUSED, 4)
-
-
-def test_copy_that_was_done_is_known_by_its_source(block: SharedBlock) -> None:
-    """A copy refused after a lost answer is done when the target has the ETag of the source."""
-    bench = Bench(block)
-    item = bench.item(Kind.COPY, ("source", "tag", None))
-    assert bench.core.failed(item, ConnectionLost("lost"), 2.0) is not None
-    assert _looked(bench, item, HeadResult(10, "tag")).error is None
-
-
-# ---- a store that is down
-
-
-def _was_well(bench: Bench, now: float) -> None:
-    bench.core.succeeded(bench.item(), Ended(), now)
-    bench.core.take_outcomes()
-
-
-def test_unreachable_store_that_was_well_is_waited_for(block: SharedBlock) -> None:
-    """Refused connections do not use up attempts; after give_up_after_s without any success the item fails."""
-    bench = Bench(block, max_attempts=3)
-    _was_well(bench, 1.0)
-    item = bench.item()
-    refused = ConnectFailed("refused")
-    now = 2.0
-    while now < 2.0 + 900.0:
-        decision = bench.core.failed(item, refused, now)
-        while decision is not None and decision.waiting:
-            now += decision.delay_s
-            decision = bench.core.admit(item, now)
-        if decision is None:
-            break
-        now += max(decision.delay_s, 0.01)
-    assert now >= 2.0 + 900.0
-    (outcome,) = bench.outcomes()
-    assert outcome.error is refused
-
-
-def test_unreachable_store_that_never_answered_fails_by_attempts(block: SharedBlock) -> None:
-    """Where nothing has ever worked attempts count, and when one item has used them up the others do not go on."""
-    bench = Bench(block, max_attempts=3)
-    item, other = bench.item(), bench.item()
-    refused = ConnectFailed("refused")
-    assert bench.core.failed(other, refused, 2.0) is not None
-    assert [bench.core.failed(item, refused, 2.0) is not None for _ in range(3)] == [True, True, False]
-    assert bench.core.failed(other, refused, 2.1) is None
-
-
-def test_empty_budget_of_a_store_that_was_well_fails_no_item(block: SharedBlock) -> None:
-    """Without tokens one probe a second goes out over all workers, and none of them counts as an attempt."""
-    benches = [Bench(block, 0, max_attempts=3, budget_tokens=14), Bench(block, 1, max_attempts=3, budget_tokens=14)]
-    for bench in benches:
-        _was_well(bench, 100.0)
-    items = [[bench.item() for _ in range(5)] for bench in benches]
-    fault = ServerFault("down", status=500)
-    probes = 0
-    now = 101.0
-    for _ in range(600):
-        now += 0.1
-        for bench, mine in zip(benches, items, strict=True):
-            for item in mine:
-                waits = item.verdict is not None and not item.probe
-                decision = bench.core.admit(item, now) if waits else bench.core.failed(item, fault, now)
-                assert decision is not None
-                probes += item.probe
-    assert 50 <= probes <= 62
-    assert all(bench.outcomes() == [] for bench in benches)
-
-
-def _fail(bench: Bench, item: Item, now: float, times: int) -> Any:
-    decision: Any = None
-    for _ in range(times):
-        decision = bench.core.failed(item, ServerFault("bad gateway", status=502), now)
-    return decision
-
-
-def test_attempts_are_not_used_up_by_an_outage(block: SharedBlock) -> None:
-    """Out of attempts while nothing succeeds: the item asks whether the store is well, and then goes on."""
-    bench = Bench(block, max_attempts=4)
-    item = bench.item()
-    _was_well(bench, 1.0)
-    assert _fail(bench, item, 2.0, 4).waiting
-    asked = bench.core.admit(item, 3.0)
-    assert asked is not None
-    assert (asked.waiting, item.kind) == (False, Kind.ASK)
-    assert bench.core.failed(item, ServerFault("bad gateway", status=502), 3.1).waiting  # type: ignore[union-attr]
-    _was_well(bench, 4.0)
-    again = bench.core.admit(item, 4.1)
-    assert again is not None
-    assert (again.waiting, item.kind, item.size_bytes) == (False, Kind.PUT_BYTES, 10)
-    bench.core.succeeded(item, Ended(), 4.2)
-    assert [outcome.error for outcome in bench.outcomes()] == [None]
-
-
-def test_object_that_alone_is_refused_fails(block: SharedBlock) -> None:
-    """Others succeed between its failures: max_attempts, no more."""
-    bench = Bench(block, max_attempts=4)
-    item = bench.item()
-    for now in (1.0, 2.0, 3.0):
-        _was_well(bench, now)
-        assert _fail(bench, item, now + 0.5, 1) is not None
-    _was_well(bench, 4.0)
-    assert _fail(bench, item, 4.5, 1) is None
-
-
-@pytest.mark.parametrize("answer", [StoreIsWell("well"), AccessDenied("no", status=403)])
-def test_object_that_alone_is_left_fails_soon(block: SharedBlock, answer: S3EngineError) -> None:
-    """Nothing else is going on: the store answers the question, so the next failure is the object's own."""
-    bench = Bench(block, max_attempts=4)
-    item = bench.item()
-    _was_well(bench, 1.0)
-    _fail(bench, item, 2.0, 4)
-    assert bench.core.admit(item, 3.0) is not None
-    again = bench.core.failed(item, answer, 3.1)
-    assert again is not None
-    assert (again.waiting, item.kind) == (False, Kind.PUT_BYTES)
-    assert _fail(bench, item, 3.2, 1) is None
-    (outcome,) = bench.outcomes()
-    assert (type(outcome.error), outcome.size_bytes) == (ServerFault, 10)
-
-
-def test_outage_that_does_not_end_is_given_up(block: SharedBlock) -> None:
-    """An item that asks in vain fails after give_up_after_s, with what it failed with."""
-    bench = Bench(block, max_attempts=4)
-    item = bench.item()
-    _was_well(bench, 1.0)
-    _fail(bench, item, 2.0, 4)
-    assert bench.core.admit(item, 901.0) is not None
-    assert bench.core.admit(item, 903.0) is None
-    assert [type(outcome.error) for outcome in bench.outcomes()] == [ServerFault]
-
-
-def test_outage_is_counted_from_its_first_failure(block: SharedBlock) -> None:
-    """An engine that was idle for an hour does not give up at the first failure after it."""
-    bench = Bench(block)
-    _was_well(bench, 1.0)
-    assert bench.core.failed(bench.item(), ConnectFailed("refused"), 3600.0) is not None
-
-
-# ---- pauses
-
-
-def test_retry_after_pauses_the_bucket_in_all_workers(block: SharedBlock) -> None:
-    """A throttled request with Retry-After holds back new ones of its bucket, here and in the other worker."""
-    bench, other = Bench(block), Bench(block, 1)
-    bench.core.failed(bench.item(), Throttled("slow", retry_after_s=60.0), 2.0)
-    other.core.tick(2.1)
-    for core in (bench.core, other.core):
-        assert core.pauses.active
-        assert 6.0 < core.pauses.wait_s("b", 2.0) <= 9.0  # 1 s and 5 s more, and up to half as much of jitter
-        assert core.pauses.wait_s("another", 2.0) == 0.0
-        core.tick(8.5)
-        assert not core.pauses.active
-
-
-def test_pauses_are_one_per_epoch(block: SharedBlock) -> None:
-    """Twenty throttled at once make one pause; one that follows at once is longer, up to the cap and no more."""
-    bench = Bench(block)
-    waits = []
-    now = 2.0
-    for _ in range(6):
-        items = [bench.item() for _ in range(20)]
-        for item in items:
-            item.started_at = now
-        for item in items:
-            bench.core.failed(item, Throttled("slow", retry_after_s=60.0), now)
-        waits.append(bench.core.pauses.wait_s("b", now))
-        now += waits[-1]
-    assert waits == [7.5, 8.75, 11.25, 15.5, 22.5, 22.5]  # pauses of 6, 7, 9, 13, 20, 20 s, each with its jitter
-
-
-def test_throttling_without_retry_after_pauses_nothing(block: SharedBlock) -> None:
-    """SlowDown alone delays its own request, not the others."""
-    bench = Bench(block)
-    bench.core.failed(bench.item(), Throttled("slow"), 2.0)
-    assert not bench.core.pauses.active

@@ -18,7 +18,7 @@ from s3engine.pool.messages import Kind, NeedsParts, Task
 from s3engine.reading import checksum_of_file
 from s3engine.stored import composite
 from s3engine.transport import Headers, HeadResult, ObjectInfo
-from tests.unit.test_jobs import Bench, download, outcome
+from tests.tried_jobs import Bench, download, outcome
 
 MIB = 1024 * 1024
 SIZE = 20 * MIB
