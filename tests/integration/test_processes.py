@@ -42,9 +42,6 @@ print(summary.objects, summary.failed)
 """
 # Runs until it is killed; tells its workers, then the count of reports when it was interrupted.
 FOR_EVER = """
-pytestmark = pytest.mark.usefixtures("environment")
-
-
 def sources():
     n = 0
     while True:
@@ -64,6 +61,8 @@ except KeyboardInterrupt:
     print(json.dumps(done), flush=True)
     print("interrupted", flush=True)
 """
+
+pytestmark = pytest.mark.usefixtures("environment")
 
 
 @pytest.fixture
