@@ -90,9 +90,9 @@ def test_ci_runs_the_test_command_of_the_readme_and_the_checks_of_tox(tox: confi
     """The same words, out of its own environment."""
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert "pip install -e '.[test]' && python -m pytest -n 4 --dist loadfile" in readme
+    assert "pip install -e '.[test]' && python -m pytest -n 4 --dist loadfile --no-loadscope-reorder" in readme
     assert "-e '.[test]'\n" in script
-    assert '"$env/bin/python" -m pytest -n 4 --dist loadfile\n' in script
+    assert '"$env/bin/python" -m pytest -n 4 --dist loadfile --no-loadscope-reorder\n' in script
     for name in ("lint", "type"):
         for command in tox[f"testenv:{name}"]["commands"].strip().splitlines():
             program, *arguments = command.split()
