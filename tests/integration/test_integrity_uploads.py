@@ -287,7 +287,13 @@ def test_bodies_wait_for_room(
     reports = list(engine.upload(bucket, sources))
     assert [(report.error, report.attempts) for report in reports] == [(None, 1), (None, 1)]
     assert probe.get(bucket, "middle") == body(MIDDLE)
-    assert probe.get(bucket, "large") == (tmp_path / "large").read_bytes()
+    with open(tmp_path / "large", "rb") as file:  # piece by piece: the whole, twice, would be 300 MiB
+        for first in range(0, file.seek(0, os.SEEK_END), 5 * MIB):
+            file.seek(first)
+            piece = file.read(5 * MIB)
+            span = {"range": f"bytes={first}-{first + 5 * MIB}"}  # one more, so that the object's end is seen as well
+            found = probe.request("GET", f"/{bucket}/large", headers=span).body
+            assert (found[: 5 * MIB], len(found) - len(piece)) == (piece, int(len(file.peek(1)) > 0))
 
 
 def test_forced_but_impossible_is_refused(through: Through, bucket: str) -> None:
