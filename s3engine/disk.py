@@ -6,12 +6,13 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 import unicodedata
 from collections.abc import Callable
 
 from s3engine.errors import SinkError
 
-__all__ = ["fold_of", "preallocate", "sink_error", "sync_folder"]
+__all__ = ["check_target", "fold_of", "preallocate", "sink_error", "sync_folder"]
 
 _WAYS_OUT = {
     errno.ENOSPC: "the disk is full: free some space, or download to another one",
@@ -37,6 +38,17 @@ def sink_error(path: str, error: OSError) -> SinkError:
     way_out = _WAYS_OUT.get(error.errno or 0, "")
     why = f"{error.strerror or error}{f'; {way_out}' if way_out else ''}"
     return SinkError(f"cannot write {path!r}: {why}", path=path, errno=error.errno or 0)
+
+
+def check_target(path: str) -> None:
+    """Raise SinkError when a rename to ``path`` would put a file in the place of a device, a FIFO or a socket."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return  # mostly because nothing is there; else the rename tells
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)):
+        text = f"cannot write {path!r}: a device, a FIFO or a socket is in the way: download to another name"
+        raise SinkError(text, path=path)
 
 
 def preallocate(path: str, size_bytes: int, target: str = "") -> None:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from s3engine.decided import Decided
-from s3engine.errors import ConfigError, NotFound, S3EngineError, TransferError
+from s3engine.errors import ConfigError, NotFound, S3EngineError, SinkError, TransferError
 from s3engine.sources import BytesSource, FileSource, Rejected
 from s3engine.targets import AskedTargets, FileTargets, ListedTargets, Target, Targets, seconds_of
 from s3engine.transport import Headers, ObjectInfo
@@ -126,6 +126,9 @@ def _decided(
 ) -> Decided:
     try:
         target = targets.find(name)
+        if target is not None and target.size_bytes < 0 and policy != "keep":
+            text = f"{name!r} is there and no regular file: move it away, or download to another folder"
+            raise SinkError(text, path=name)
         reason = "" if target is None else _reason(policy, target, *((0, None) if policy == "keep" else source()))
     except (TransferError, ConfigError) as error:
         return Decided(item, error=error)

@@ -8,7 +8,7 @@ from s3engine.chunked import Framing
 from s3engine.errors import SourceChanged, SourceError
 from s3engine.transport import FilePart
 
-__all__ = ["FileBody", "check_unchanged", "source_error"]
+__all__ = ["FileBody", "check_unchanged", "has_changed", "source_error"]
 
 
 def source_error(path: str, error: OSError) -> SourceError:
@@ -16,14 +16,18 @@ def source_error(path: str, error: OSError) -> SourceError:
     return SourceError(f"cannot read {path!r}: {error.strerror or error}", path=path)
 
 
-def check_unchanged(part: FilePart, fd: int) -> None:
-    """Raise SourceChanged when the open file is no longer what it was when the transfer was planned."""
-    status = os.fstat(fd)
-    if (
+def has_changed(part: FilePart, status: os.stat_result) -> bool:
+    """Whether the file is no longer what it was when the transfer was planned."""
+    return bool(
         (part.file_bytes >= 0 and status.st_size != part.file_bytes)
         or (part.mtime_ns and status.st_mtime_ns != part.mtime_ns)
         or (part.inode and status.st_ino != part.inode and status.st_ctime_ns != part.ctime_ns)
-    ):
+    )
+
+
+def check_unchanged(part: FilePart, fd: int) -> None:
+    """Raise SourceChanged when the open file is no longer what it was when the transfer was planned."""
+    if has_changed(part, os.fstat(fd)):
         raise SourceChanged(
             f"{part.path!r} changed while it was sent; send it again when it is at rest", path=part.path
         )
@@ -90,6 +94,10 @@ class FileBody:
         self.check()
         self._framing = None
         return out, framing.checksum
+
+    def look(self) -> None:
+        """Raise SourceChanged when it is no longer what it was when the transfer was planned."""
+        check_unchanged(self._part, self.fd)
 
     def check(self) -> None:
         """Close it. Raises SourceChanged when it is no longer what it was when the transfer was planned."""

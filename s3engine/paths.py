@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from s3engine.disk import sink_error
+from s3engine.disk import sink_error, sync_folder
 from s3engine.errors import UnsafeKey
 
 __all__ = ["FolderGuard", "safe_relative"]
@@ -37,12 +37,17 @@ def _unsafe(key: str, why: str) -> UnsafeKey:
 
 
 class FolderGuard:
-    """Makes folders below a root and sees to it that they are really there, symbolic links included."""
+    """Makes folders below a root and sees to it that they are really there, symbolic links included.
 
-    __slots__ = ("_known", "_real_root", "_root_made", "root")
+    ``sync``: their names are on the disk too, whoever made them: what is moved there is about to be deleted elsewhere.
+    """
 
-    def __init__(self, root: str) -> None:
+    __slots__ = ("_known", "_real_root", "_root_made", "_sync", "_synced", "root")
+
+    def __init__(self, root: str, *, sync: bool = False) -> None:
         self.root = root
+        self._sync = sync
+        self._synced: set[str] = set()
         self._real_root = os.path.realpath(root)
         self._root_made = False
         self._known: set[str] = set()
@@ -55,6 +60,7 @@ class FolderGuard:
             self._make(folder, relative)
             if len(self._known) > 10_000:  # bounded: a batch may have more folders than fit in memory
                 self._known.clear()
+                self._synced.clear()
             self._known.add(folder)
         return path
 
@@ -72,5 +78,23 @@ class FolderGuard:
             if real != self._real_root and not real.startswith(self._real_root.rstrip("/") + "/"):
                 raise _unsafe(relative, f"{existing!r} is a link that leads out of it")
             os.makedirs(folder, exist_ok=True)
+            if self._sync:
+                self._sync_names(folder)
         except OSError as error:
             raise sink_error(folder, error) from None
+
+    def _sync_names(self, folder: str) -> None:
+        """Of this folder and all above it, each of which stands in the next."""
+        below_root = True
+        folder = os.path.abspath(folder)
+        root = os.path.abspath(self.root)
+        while folder not in self._synced and folder != os.path.dirname(folder):
+            try:
+                sync_folder(folder)
+            except PermissionError:
+                if below_root:
+                    raise
+                # Above the target may be folders of others that one may pass but not read; those were there before.
+            self._synced.add(folder)
+            below_root = below_root and folder != root
+            folder = os.path.dirname(folder)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 from s3engine import checksums
-from s3engine.disk import preallocate, sink_error, sync_folder
+from s3engine.disk import check_target, preallocate, sink_error, sync_folder
 from s3engine.errors import PreconditionFailed, S3EngineError, ServerFault, SinkError
 from s3engine.stored import NOTHING, Stored, composite, digest_of
 from s3engine.transport import GetResult
@@ -168,6 +168,11 @@ class FileSink:
 
     def commit(self) -> None:
         """Give the file its name. Raises SinkError."""
+        try:
+            check_target(self.path)
+        except SinkError:
+            self.discard()
+            raise
         if self._fd < 0:
             self._open()
         try:

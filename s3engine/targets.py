@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple, Protocol
 
+from s3engine.disk import sink_error
 from s3engine.errors import ConfigError, NotFound, SinkError
 from s3engine.listing import ObjectListing
 from s3engine.transport import HeadResult
@@ -19,8 +22,15 @@ __all__ = ["AskedTargets", "FileTargets", "ListedTargets", "Target", "Targets", 
 _TABLE = "create table targets (key blob primary key, size integer, etag text, modified text) without rowid"
 
 
+# No such name, a file where a folder is needed, a name that is too long: the last two are the writer's to tell.
+_NOTHING_THERE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG))
+
+
 class Target(NamedTuple):
-    """What stands at the target. ``modified_s`` is in seconds since 1970, None when the store tells none."""
+    """What stands at the target. ``modified_s`` is in seconds since 1970, None when the store tells none.
+
+    ``size_bytes`` is -1 for what is neither a file nor an object.
+    """
 
     size_bytes: int
     modified_s: float | None
@@ -124,12 +134,24 @@ class FileTargets:
         self._folder = folder
 
     def find(self, name: str) -> Target | None:
-        """The file with this relative path; whatever is no file counts as none, and is the writer's affair."""
+        """What has this relative path. Raises SinkError.
+
+        The file, also behind a link; of what is none (a FIFO, a link to nowhere) size and time are not known. A folder
+        is in the way of the writer, who says so.
+        """
+        path = os.path.join(self._folder, name)
         try:
-            status = os.stat(os.path.join(self._folder, name))
-        except OSError:
-            return None
-        return Target(status.st_size, status.st_mtime) if stat.S_ISREG(status.st_mode) else None
+            status = os.lstat(path)
+            if stat.S_ISDIR(status.st_mode):
+                return None
+            if stat.S_ISLNK(status.st_mode):
+                with suppress(OSError):
+                    status = os.stat(path)
+        except OSError as error:
+            if error.errno in _NOTHING_THERE:
+                return None
+            raise sink_error(path, error) from None
+        return Target(status.st_size, status.st_mtime) if stat.S_ISREG(status.st_mode) else Target(-1, None)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -42,8 +42,8 @@ class Wire(Timed):
     """
 
     __slots__ = (
-        "_decrypted", "_file", "_held", "_later", "_out", "_tls", "expires_at", "held_until", "item", "link", "sock",
-        "used", "wants_write",
+        "_decrypted", "_file", "_held", "_later", "_out", "_piece_bytes", "_tls", "expires_at", "held_until", "item",
+        "link", "sock", "used", "wants_write",
     )  # fmt: skip
 
     def __init__(self, link: Link) -> None:
@@ -52,6 +52,7 @@ class Wire(Timed):
         super().__init__(self.sock.fileno())
         # Anything but a plain socket encrypts: past it, by sendfile, the body would go out in the clear.
         self._tls = type(self.sock) is not socket.socket
+        self._piece_bytes = TLS_PIECE_BYTES if self._tls else SEND_PIECE_BYTES
         self._decrypted: Callable[[], int] = getattr(self.sock, "pending", _nothing)
         self._file = FileBody()
         self._later = _NOTHING
@@ -152,11 +153,14 @@ class Wire(Timed):
                 else:
                     break
             while file.left:
+                size = min(self._piece_bytes, file.left)
+                if size == file.left:
+                    file.look()  # what is cut off before its end is never stored
                 if self._tls:
-                    piece = file.read(min(TLS_PIECE_BYTES, file.left))
+                    piece = file.read(size)
                     count = self.sock.send(piece) if piece else 0
                 else:
-                    count = os.sendfile(self._fd, file.fd, file.offset, min(SEND_PIECE_BYTES, file.left))
+                    count = os.sendfile(self._fd, file.fd, file.offset, size)
                 file.sent(count)
                 self._moved(count, now)
         except _WOULD_BLOCK:

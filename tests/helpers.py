@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -29,6 +30,12 @@ def point_at(patch: pytest.MonkeyPatch, server: Server, **more: str) -> None:
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         patch.setenv(name, "/nowhere")
     patch.delenv("AWS_PROFILE", raising=False)
+
+
+def file_state(path: str | os.PathLike[str]) -> tuple[int, int, int]:
+    """What an upload tells of the file that it sent: time of the last write, number, time of the last change."""
+    status = os.stat(path)
+    return status.st_mtime_ns, status.st_ino, status.st_ctime_ns
 
 
 def eventually(condition: Callable[[], bool], within_s: float = 15.0) -> None:

@@ -62,7 +62,7 @@ class DownloadJob(Job):
         self._part_bytes = part_bytes
         self._threshold_bytes = threshold_bytes
         self._guard = KeyGuard()
-        self._folders = FolderGuard(root)
+        self._folders = FolderGuard(root, sync=fsync)
         self._fold_of = fold
         self._fold: Callable[[str], str] | None = None
         self._token = secrets.token_hex(4)

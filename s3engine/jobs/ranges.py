@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from s3engine.checksums import COMBINABLE, combine, parse, text
-from s3engine.disk import preallocate, sink_error, sync_folder
+from s3engine.disk import check_target, preallocate, sink_error, sync_folder
 from s3engine.errors import AccessDenied, Cancelled, InvalidRequest, NotSupported, S3EngineError, SinkError
 from s3engine.jobs.base import Job
 from s3engine.jobs.ledger import Recalled, passes
@@ -69,6 +69,7 @@ class FileFromRanges(PartsTransfer):
             self._path, self._temporary = self._ready()
             if recalled is not None:
                 self._consider(recalled)
+            check_target(self._path)
             preallocate(self._temporary, self.plan.size_bytes, self._path)
         except S3EngineError as error:
             self.fail(error)

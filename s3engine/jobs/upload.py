@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from s3engine.decided import Decided, late_error, only_conditions, without_conditions
 from s3engine.errors import ConfigError, JournalError, NotSupported, S3EngineError, SourceChanged, SourceError
+from s3engine.file_body import has_changed
 from s3engine.integrity.choice import Checking
 from s3engine.jobs.base import Job
 from s3engine.jobs.delete import move_error
@@ -22,7 +23,7 @@ from s3engine.pool.actions.put import content_type_headers
 from s3engine.pool.messages import Context, Kind, NeedsParts, Task
 from s3engine.report import LENGTH_ONLY, RequestReport
 from s3engine.sources import BytesSource, FileSource
-from s3engine.transport import Headers
+from s3engine.transport import FilePart, Headers
 
 __all__ = ["UploadJob"]
 
@@ -202,7 +203,8 @@ class UploadJob(Job):
             self._over(seq, source, outcome)
 
     def _parted(self, transfer: Any, outcome: tuple[Any, ...]) -> None:
-        self._over(transfer.seq, transfer.source, (*outcome[:10], transfer.mtime_ns, *outcome[11:]))
+        file_state = (transfer.mtime_ns, *transfer.inode_and_ctime)
+        self._over(transfer.seq, transfer.source, (*outcome[:10], file_state, *outcome[11:]))
 
     def _over(self, seq: int, source: Any, outcome: tuple[Any, ...]) -> None:
         error = outcome[11]
@@ -252,7 +254,8 @@ def _remove(path: str, outcome: tuple[Any, ...]) -> S3EngineError | None:
     """Remove a file that was sent, if it is still the one; else why not."""
     try:
         status = os.stat(path)
-        if status.st_mtime_ns != outcome[10] or status.st_size != outcome[8]:
+        mtime_ns, inode, ctime_ns = outcome[10]
+        if has_changed(FilePart(path, 0, outcome[8], mtime_ns, outcome[8], inode, ctime_ns), status):
             return SourceChanged(
                 f"{path!r} was written to after it was sent; it was uploaded as it was, and kept", path=path
             )

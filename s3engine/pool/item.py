@@ -35,7 +35,7 @@ class WorkerContext:
         self.headers = context.headers
         guess = context.guess_content_type and not any(name == "content-type" for name, _ in context.headers)
         self.content_types: dict[str, Headers] | None = {} if guess else None
-        self.guard = FolderGuard(context.root) if context.root else None
+        self.guard = FolderGuard(context.root, sync=context.fsync) if context.root else None
         self.threshold_bytes = context.threshold_bytes
         self.fsync = context.fsync
         self.wary = False  # the target's file system has refused a file
@@ -50,13 +50,16 @@ class WorkerContext:
         return stored(info.headers, info.etag, self.bucket)
 
 
+NO_FILE = (0, 0, 0)
+
+
 class Item:
     """A task while a worker has it: what its attempts have in common."""
 
     __slots__ = (
         "arg", "asking", "attempts", "body", "bytes_per_s", "checksum", "context", "doubted", "doubtful", "error",
-        "etag", "exchange", "failed", "failures", "first_at", "free_used", "held_bytes", "key", "kind", "looking",
-        "mtime_ns", "open_failures", "paid", "probe", "sink", "size_bytes", "started_at", "stopped", "task_id",
+        "etag", "exchange", "failed", "failures", "file_state", "first_at", "free_used", "held_bytes", "key", "kind",
+        "looking", "open_failures", "paid", "probe", "sink", "size_bytes", "started_at", "stopped", "task_id",
         "timeouts", "trailer", "verdict",
     )  # fmt: skip
 
@@ -79,7 +82,7 @@ class Item:
         self.doubted = False  # an ETag may have disproved an earlier attempt
         self.failures: list[tuple[str, S3EngineError]] | None = None
         self.etag = ""
-        self.mtime_ns = 0  # of the file that was sent
+        self.file_state = NO_FILE  # of the file that was sent: mtime_ns, inode, ctime_ns
         self.error: S3EngineError | None = None  # of the last attempt, while it waits for the next
         self.timeouts: Timeouts | None = None
         self.verdict: Any = None

@@ -60,7 +60,8 @@ def start_looking(item: Any, refusal: PreconditionFailed) -> None:
     """Turn the item into one that looks at its object."""
     item.looking = Looking(item.kind, item.size_bytes, refusal)
     if item.kind == Kind.PUT_FILE:  # between attempts a body of a file is not kept
-        item.body = FilePart(item.arg[0], 0, item.size_bytes, item.mtime_ns, item.size_bytes)
+        mtime_ns, inode, ctime_ns = item.file_state
+        item.body = FilePart(item.arg[0], 0, item.size_bytes, mtime_ns, item.size_bytes, inode, ctime_ns)
     item.kind = Kind.LOOK
     item.size_bytes = 0  # a HeadObject moves no body
     item.exchange = None

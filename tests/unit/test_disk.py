@@ -164,6 +164,24 @@ def test_preallocation_leaves_the_length(tmp_path: Path) -> None:
     assert os.stat(tmp_path / "f").st_size == 0
 
 
+@pytest.mark.parametrize("size", [4, 500_000])
+def test_what_is_no_file_is_not_replaced(tmp_path: Path, size: int) -> None:
+    """A FIFO of that name stays, and nothing half-written beside it; a symbolic link is replaced, not followed."""
+    os.mkfifo(tmp_path / "f")
+    sink = _begun(tmp_path / "f", b"b" * size)
+    sink.write(memoryview(b"b" * size))
+    with pytest.raises(SinkError, match="FIFO"):
+        sink.commit()
+    assert (os.listdir(tmp_path), stat.S_ISFIFO(os.lstat(tmp_path / "f").st_mode)) == (["f"], True)
+    (tmp_path / "other").write_bytes(b"other")
+    (tmp_path / "link").symlink_to("other")
+    sink = _begun(tmp_path / "link", b"b" * size)
+    sink.write(memoryview(b"b" * size))
+    sink.commit()
+    assert (tmp_path / "link").read_bytes() == b"b" * size
+    assert (tmp_path / "other").read_bytes() == b"other"
+
+
 def test_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With fsync the file is on the disk before it has its name, and the name before commit ends; without, nothing."""
     done: list[str] = []

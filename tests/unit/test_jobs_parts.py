@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
@@ -29,7 +30,7 @@ from s3engine.report import RequestReport
 from s3engine.sources import FileSource
 from s3engine.stored import combined_etag
 from s3engine.transport import HeadResult
-from tests.helpers import eventually
+from tests.helpers import eventually, file_state
 from tests.tried_jobs import MIB, Answer, Bench, large_upload, outcome, upload
 
 # ---- parts
@@ -295,11 +296,11 @@ def test_upload_move_removes_files_that_are_stored(tmp_path: Path) -> None:
     good, bad = tmp_path / "good", tmp_path / "bad"
     good.touch()
     bad.touch()
-    sent_ns = good.stat().st_mtime_ns
+    sent = {"good": file_state(good), "bad": file_state(bad)}
 
     def answer(task: Task) -> tuple[Any, ...]:
         error = AccessDenied("no") if task[3] == "bad" else None
-        return outcome(task, size_bytes=0, detail=sent_ns, error=error)
+        return outcome(task, size_bytes=0, detail=sent[task[3]], error=error)
 
     bench = Bench(answer)
     items = [FileSource(str(good), "good"), FileSource(str(bad), "bad")]
@@ -312,10 +313,24 @@ def test_file_that_was_written_to_after_it_was_sent_is_kept(tmp_path: Path) -> N
     """A move does not remove a file that is no longer the one that was stored."""
     path = tmp_path / "f"
     path.write_bytes(b"new")
-    bench = Bench(lambda task: outcome(task, size_bytes=3, detail=path.stat().st_mtime_ns - 1))
+    bench = Bench(lambda task: outcome(task, size_bytes=3, detail=(path.stat().st_mtime_ns - 1, 0, 0)))
     (report,) = bench.run(upload(bench, [FileSource(str(path), "k")], remove_source=True))
     assert isinstance(report.error, SourceChanged)
     assert path.exists()
+
+
+def test_another_file_in_the_place_of_the_one_that_was_sent_is_kept(tmp_path: Path) -> None:
+    """A move does not remove a file of the same size and time that was put where the one was that is stored."""
+    path, other = tmp_path / "f", tmp_path / "other"
+    path.write_bytes(b"old")
+    other.write_bytes(b"new")
+    sent = file_state(path)
+    os.utime(other, ns=(sent[0], sent[0]))
+    other.replace(path)
+    bench = Bench(lambda task: outcome(task, size_bytes=3, detail=sent))
+    (report,) = bench.run(upload(bench, [FileSource(str(path), "k")], remove_source=True))
+    assert isinstance(report.error, SourceChanged)
+    assert path.read_bytes() == b"new"
 
 
 def test_file_that_cannot_be_removed_is_said(tmp_path: Path) -> None:

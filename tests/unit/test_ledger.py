@@ -20,7 +20,7 @@ from s3engine.pool.messages import Kind, NeedsParts, Task
 from s3engine.report import RequestReport
 from s3engine.sources import FileSource
 from s3engine.transport import HeadResult, ObjectInfo
-from tests.helpers import eventually
+from tests.helpers import eventually, file_state
 from tests.journaled import MIB, Driver, outcome
 
 SIZE = 40 * MIB  # five parts
@@ -300,7 +300,7 @@ def test_source_is_removed_when_it_is_on_record_that_it_is_stored(tmp_path: Path
         assert task[2] == Kind.PUT_FILE
         if not path.exists():
             return outcome(task, error=SourceError("gone"))
-        return outcome(task, size_bytes=4, etag="e1", detail=path.stat().st_mtime_ns)
+        return outcome(task, size_bytes=4, etag="e1", detail=file_state(path))
 
     driver = Driver(tmp_path / "j", [FileSource(str(path), "k")], answer, make=moves)
     driver.job.start_reading()

@@ -127,6 +127,23 @@ def test_relative_roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         assert os.path.isdir(os.path.dirname(path))
 
 
+def test_names_of_folders_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With sync each folder's name is on the disk before a file is put into it, whoever made it; once each."""
+    synced: list[str] = []
+    monkeypatch.setattr("s3engine.paths.sync_folder", lambda path: synced.append(os.path.relpath(path, tmp_path)))
+    (tmp_path / "root" / "a").mkdir(parents=True)
+    guard = FolderGuard(str(tmp_path / "root"), sync=True)
+    guard.ready("a/b/f")
+    assert synced[:3] == ["root/a/b", "root/a", "root"]
+    assert all(path.startswith("..") or path == "." for path in synced[3:])
+    synced.clear()
+    guard.ready("a/c/f")
+    guard.ready("a/c/g")
+    assert synced == ["root/a/c"]
+    FolderGuard(str(tmp_path / "root")).ready("d/f")
+    assert synced == ["root/a/c"]
+
+
 def test_a_file_where_a_folder_is_due(tmp_path: Path) -> None:
     """A file in the way of a folder raises SinkError with its name."""
     (tmp_path / "a").write_bytes(b"")

@@ -81,7 +81,7 @@ def test_no_timer_shrinks_with_size(
         (OpClass.PUT, 10 * KIB, 5.0, 30.0 + 10 / 64),
         (OpClass.PUT, 8 * MIB, 10.0, 30.0 + 128.0),
         (OpClass.LIST, 0, 10.0, 30.0),
-        (OpClass.DELETE, 0, 10.0, 30.0),
+        (OpClass.DELETE, 0, 30.0, 33.1),
         (OpClass.COPY, 0, 60.0, 63.1),
         (OpClass.COMPLETE, 0, 600.0, 603.1),
     ],

@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from s3engine.timers import MIN_RATE_WINDOW_S
 from s3engine.transport import Body, CompletedPart, FilePart, Timeouts
 from s3engine.wire import RECEIVE_BYTES, Wire
 from s3engine_transports.raw import RawTransport
+from tests.helpers import eventually
 
 PATIENT = Timeouts(connect_s=5, stall_s=5, first_byte_s=5, attempt_s=10)
 OK = b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 0\r\n\r\n'
@@ -318,6 +320,33 @@ def test_a_file_that_changed(pair: Pair, tmp_path: Path, change: str) -> None:
     with pytest.raises(errors.SourceChanged, match=str(path)):
         drive(_put(part), pair.link, PATIENT)
     assert pair.link.closed
+
+
+def test_a_file_that_changes_while_it_is_sent_never_leaves_whole(pair: Pair, tmp_path: Path) -> None:
+    """A file that is written to in the middle of sending raises SourceChanged before its last byte has left."""
+    path = tmp_path / "f"
+    path.write_bytes(bytes(BIG))
+    status = path.stat()
+    wire = _started(pair, _put(FilePart(str(path), 0, BIG, status.st_mtime_ns, BIG)))
+    assert wire.wants_write
+    os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns + 1))
+    got: list[int] = []
+
+    def count(far: socket.socket) -> None:
+        with suppress(ConnectionResetError):
+            while data := far.recv(65536):
+                got.append(len(data))
+
+    def ends() -> bool:
+        wire.on_writable(101.0)
+        return wire.sent
+
+    pair.serve(count)
+    with pytest.raises(errors.SourceChanged, match=str(path)):
+        eventually(ends)
+    wire.close()
+    pair.close()
+    assert BIG / 2 < sum(got) < BIG
 
 
 def test_a_file_that_shrinks_while_it_is_sent(pair: Pair, tmp_path: Path) -> None:

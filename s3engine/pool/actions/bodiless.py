@@ -51,7 +51,7 @@ def _end_head(item: Item, result: Any) -> Ended:
 
 def _end_look(item: Item, result: Any) -> Ended:
     end_look(item, result)
-    return Ended(result.etag, result.request_id, result.status, item.mtime_ns)
+    return Ended(result.etag, result.request_id, result.status, item.file_state)
 
 
 def _begin_ask(item: Item, api: Any, timeouts: Timeouts) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mimetypes
 import os
 import stat
+import time
 from typing import Any
 
 from s3engine.control.estimator import OpClass
@@ -18,6 +19,7 @@ from s3engine.transport import FilePart, Headers, Timeouts
 __all__ = ["ACTIONS", "content_type_headers", "end_put"]
 
 _IN_MEMORY_BYTES = 256 * 1024  # below this a body is read in one call and sent with its head
+_TICKS_NS = 20_000_000  # two ticks of the slowest clock that Linux is built with (100 a second)
 
 
 def _extra_headers(item: Item, path: str, own: Headers | None) -> Headers:
@@ -60,7 +62,7 @@ def _open_source(item: Item) -> None:
                     "large", size_bytes=size, mtime_ns=status.st_mtime_ns, inode=status.st_ino,
                     ctime_ns=status.st_ctime_ns,
                 )  # fmt: skip
-            data = os.read(fd, size + 1) if size <= _IN_MEMORY_BYTES else b""
+            data = _read_whole(fd, status, path) if size <= _IN_MEMORY_BYTES else b""
         finally:
             os.close(fd)
     except OSError as error:
@@ -72,12 +74,25 @@ def _open_source(item: Item) -> None:
             item.body = part
         else:
             checker.hold(item, part, checker.whole, whole=True)
-    elif len(data) != size:
-        raise SourceChanged(f"{path!r} changed while it was read; send it again when it is at rest", path=path)
     else:
         item.body = data
     item.size_bytes = size
-    item.mtime_ns = status.st_mtime_ns
+    item.file_state = (status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+
+
+def _read_whole(fd: int, before: os.stat_result, path: str) -> bytes:
+    """A small file that is the same before and after it is read. Raises SourceChanged, OSError."""
+    size = before.st_size
+    data = os.read(fd, size + 1)
+    after = os.fstat(fd)
+    # Times of files go by ticks of some milliseconds: within one, only the bytes tell whether they were changed.
+    if (
+        len(data) == size == after.st_size
+        and after.st_mtime_ns == before.st_mtime_ns
+        and (time.time_ns() - after.st_mtime_ns > _TICKS_NS or os.pread(fd, size + 1, 0) == data)
+    ):
+        return data
+    raise SourceChanged(f"{path!r} changed while it was read; send it again when it is at rest", path=path)
 
 
 def _begin_put(item: Item, api: Any, timeouts: Timeouts) -> Any:
@@ -111,7 +126,7 @@ def end_put(item: Item, result: Any) -> Ended:
     checker = item.context.checker
     checksum, verified = checker.proven(item, result) if checker is not None else ("", LENGTH_ONLY)
     item.body = b""
-    return Ended(result.etag, result.request_id, result.status, item.mtime_ns, checksum, verified)
+    return Ended(result.etag, result.request_id, result.status, item.file_state, checksum, verified)
 
 
 ACTIONS = {
