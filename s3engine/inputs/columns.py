@@ -16,6 +16,7 @@ _NAMES = {
     "etag": "etag", "lastmodified": "last_modified", "lastmodifieddate": "last_modified", "version": "version",
     "versionid": "version", "islatest": "latest", "isdeletemarker": "marker",
 }  # fmt: skip
+_MOST_BYTES = (1 << 63) - 1
 _NO = ("false", "0", "no", "")
 
 
@@ -100,10 +101,12 @@ class Columns:
         if size is not None and size != "":
             try:
                 size_bytes = int(size)
-            except (TypeError, ValueError):
-                return name, Bad(f"its size is no number: {size!r}")
+            except (TypeError, ValueError, OverflowError):
+                return name, Bad(f"its size is no number: {size!r:.40}")
             if size_bytes < 0:
                 return name, Bad(f"its size is below zero: {size_bytes}")
+            if size_bytes > _MOST_BYTES:
+                return name, Bad(f"its size is more than any object has: {str(size)[:40]}")
         etag = row[at["etag"]] if "etag" in at else ""
         modified = row[at["last_modified"]] if "last_modified" in at else ""
         bucket = row[at["bucket"]] if "bucket" in at else ""

@@ -88,7 +88,7 @@ class Journal:
         with closing(self._open()) as connection:
             found = dict.fromkeys((PLANNED, DONE, FAILED), (0, 0))
             for state, count, size_bytes in _rows(
-                connection, self.path, "SELECT state, count(*), sum(max(size, 0)) FROM objects GROUP BY state", ()
+                connection, self.path, "SELECT state, count(*), CAST(total(max(size, 0)) AS INTEGER) FROM objects GROUP BY state", ()
             ):
                 found[state] = (count, size_bytes)
             by_error = dict(

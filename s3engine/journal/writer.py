@@ -129,8 +129,8 @@ class Writer:
             try:
                 with self.lock:
                     self._commit(chunk)
-            except sqlite3.Error as error:
-                self.failure = JournalError(f"cannot write the journal {self._path!r}: {error}", path=self._path)
+            except Exception as error:  # noqa: BLE001  (whatever it is: nobody else would ever end this batch)
+                self.failure = self._failed(error)
         failure = self.failure
         released = self.released
         for entry in chunk:
@@ -173,10 +173,14 @@ class Writer:
                 if self.failure is None:
                     self._at_end()
                 self.connection.close()
-            except sqlite3.Error as error:
-                self.failure = JournalError(f"cannot write the journal {self._path!r}: {error}", path=self._path)
+            except Exception as error:  # noqa: BLE001  (as above)
+                self.failure = self._failed(error)
             self.closed = True
         self.wake()
+
+    def _failed(self, error: Exception) -> JournalError:
+        kind = "" if isinstance(error, sqlite3.Error) else f"{type(error).__name__}: "
+        return JournalError(f"cannot write the journal {self._path!r}: {kind}{error}", path=self._path)
 
 
 def _sort(row_id: int, report: RequestReport, done: list[tuple[Any, ...]], failed: list[tuple[Any, ...]]) -> None:

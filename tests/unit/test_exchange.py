@@ -76,6 +76,7 @@ GARBAGE: list[tuple[Make, bytes]] = [
     (get, b"HTTP/1.1 200 OK\r\nx: " + b"y" * 70_000 + b"\r\n\r\n"),
     (get, b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n"),
     (get, b"HTTP/1.1 200 OK\r\nContent-Length: 1e3\r\n\r\n"),
+    (get, b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999999999999\r\n\r\n"),
     (get, "HTTP/1.1 200 OK\r\nContent-Length: ²\r\n\r\n".encode("latin-1")),
     (get, chunked(BODY).replace(b"100;", b"-1;")),
     (get, chunked(BODY).replace(b"100;", b"0x1;")),

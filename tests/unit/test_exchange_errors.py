@@ -121,9 +121,10 @@ def test_head_without_a_body_gets_its_code() -> None:
     assert _failure(lambda: ops.head_bucket("bucket"), http_answer(404)).code == "NoSuchBucket"
 
 
-def test_head_with_a_bad_length() -> None:
-    """A HEAD answer whose length is no number is no S3 answer."""
-    assert isinstance(_failure(head, b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n"), errors.NotS3)
+@pytest.mark.parametrize("length", [b"abc", b"9999999999999999999"])
+def test_head_with_a_bad_length(length: bytes) -> None:
+    """A HEAD answer whose length is no number, or does not fit 63 bits, is no S3 answer."""
+    assert isinstance(_failure(head, b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\n"), errors.NotS3)
 
 
 def test_put_without_an_etag_is_not_s3() -> None:

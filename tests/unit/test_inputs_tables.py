@@ -315,3 +315,11 @@ def test_truncated_csv_is_an_error(tmp_path: Path) -> None:
     data = gzip.compress(os.urandom(30_000).hex().encode().replace(b"a", b"\n"))
     with pytest.raises(SourceError, match="no whole gzip file"):
         list(objects_from(table(tmp_path, data[:-100], "x.csv.gz"), "bbb"))
+
+
+def test_sizes_that_no_object_has(tmp_path: Path) -> None:
+    """A size that does not fit 63 bits is a bad row, told by its line."""
+    found = list(objects_from(table(tmp_path, f"key,size\na,{(1 << 63) - 1}\nb,{1 << 63}\nc,{'9' * 5000}\n"), "bbb"))
+    assert found[0] == ObjectInfo("a", (1 << 63) - 1)
+    assert why(found)[0] == f"names.csv:3: its size is more than any object has: {1 << 63}"
+    assert why(found)[1].startswith("names.csv:4: its size is ")

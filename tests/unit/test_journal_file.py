@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 
 from s3engine.errors import ConfigError, JournalError, JournalInUse, JournalMismatch
+from s3engine.jobs.delete import DeleteJob
 from s3engine.journal import Journal
 from s3engine.journal.identity import described, endpoint_name
 from s3engine.journal.run import JournalRun
 from s3engine.operations import ObjectHeaders
 from s3engine.pool.messages import Task
 from s3engine.sources import FileSource
+from s3engine.transport import ObjectInfo
 from tests.journal_inputs import files, keys, never
 from tests.journaled import Driver, outcome
 
@@ -182,3 +184,22 @@ def test_damaged_journal_is_an_error_of_its_own(tmp_path: Path, damage: str) -> 
     with pytest.raises(JournalError, match="cannot read the journal"):
         Driver(tmp_path / "j", files(2)).run()
     assert not (tmp_path / "j-lock").exists()
+
+
+def deletes(emit: Any, items: Any) -> DeleteJob:
+    return DeleteJob(items, "b", emit)
+
+
+def test_what_sqlite_cannot_hold_ends_the_job(tmp_path: Path) -> None:
+    """Whatever the writer fails with, the batch ends with JournalError; it does not wait for a thread that is gone."""
+    objects = [ObjectInfo("a", 1), ObjectInfo("b", 1 << 63)]
+    with pytest.raises(JournalError, match="OverflowError"):
+        Driver(tmp_path / "j", objects, make=deletes, identity={"operation": "delete"}).run()
+    assert not (tmp_path / "j-lock").exists()
+
+
+def test_sizes_that_no_number_holds_together_are_counted(tmp_path: Path) -> None:
+    """Nonsense in a table of sizes does not make the journal unreadable."""
+    objects = [ObjectInfo(f"k{n}", 1 << 62) for n in range(8)]
+    Driver(tmp_path / "j", objects, make=deletes, identity={"operation": "delete"}).run()
+    assert Journal(tmp_path / "j").counts().done_bytes == (1 << 63) - 1

@@ -12,10 +12,10 @@ from s3engine.transport import FilePart, GetResult, Sink
 from s3engine_transports.common import Answered, check_etag, most_kept_bytes, with_context
 from s3engine_transports.timers import current_call
 
-__all__ = ["PartReader", "deliver", "expected", "read_whole"]
+__all__ = ["PartReader", "deliver", "expected", "is_length", "read_whole"]
 
 _PIECE_BYTES = 256 * 1024
-_content_range = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.IGNORECASE).fullmatch
+_content_range = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE).fullmatch
 
 
 class PartReader:
@@ -174,6 +174,11 @@ def read_whole(pieces: Iterable[bytes], status: int, operation: str = "") -> byt
     return b"".join(kept)
 
 
+def is_length(text: str) -> bool:
+    """Whether ``text`` is a Content-Length: at most 18 digits, a million times the largest object, which fits 63 bits."""
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
 def _not_s3(answer: Answered, why: str) -> NotS3:
     return NotS3(
         f"{answer.describe()}: {why}. Is the endpoint an S3 endpoint, with the right scheme and port?",
@@ -190,7 +195,7 @@ def expected(answer: Answered, first: int, last: int) -> tuple[GetResult, int]:
     headers = answer.headers
     where = {"status": answer.status, **answer.where()}
     length = headers.get("content-length", "")
-    if length and not (length.isascii() and length.isdigit() and len(length) < 20):
+    if length and not is_length(length):
         raise _not_s3(answer, f"Content-Length is {length[:40]!r}")
     if not length and headers.get("transfer-encoding", "").lower() != "chunked":
         raise TruncatedBody(

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from s3engine.errors import ChecksumMismatch, NotS3, NotSupported, RequestError, ServerFault
 from s3engine.transport import CopyResult, GetResult, HeadResult, PutResult
+from s3engine_transports.bodies import is_length
 from s3engine_transports.common import Answered, failure_of
 from s3engine_transports.raw import xml
 from s3engine_transports.raw.exchange import RawExchange
@@ -70,7 +71,7 @@ def head(answer: Answered, clock: Clock) -> HeadResult:
         raise failure(answer, clock)
     headers = answer.headers
     length = headers.get("content-length", "0")
-    if not (length.isascii() and length.isdigit()):
+    if not is_length(length):
         raise NotS3(f"{answer.describe()}: Content-Length is {length[:40]!r}", status=200, **answer.where())
     return HeadResult(
         int(length), headers.get("etag", "").strip('"'), headers.get("content-type", ""),

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from s3engine.errors import ConnectionLost, NotS3, TruncatedBody
 from s3engine.transport import Body, GetResult, Sink
-from s3engine_transports.bodies import expected
+from s3engine_transports.bodies import expected, is_length
 from s3engine_transports.common import UNHURRIED, check_etag, describe, most_kept_bytes
 
 __all__ = ["RawExchange"]
@@ -181,7 +181,7 @@ class RawExchange(Generic[R]):
             self._remaining = 0
             self._at_body_end = False
         elif length is not None:
-            if not (length.isascii() and length.isdigit() and len(length) < 20):
+            if not is_length(length):
                 raise self._not_s3(f"Content-Length is {length[:40]!r}")
             self._state = _LENGTH
             self._remaining = int(length)

@@ -40,8 +40,8 @@ def read_list_page(body: bytes) -> ListPage:
             continue
         when = one.last_modified
         stamp = f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03}Z" if when else ""
-        if one.size is not None and one.size < 0:
-            raise BadXml(f"{one.size} is no size of an object")
+        if one.size is not None and not 0 <= one.size < 1 << 63:
+            raise BadXml(f"{str(one.size)[:24]} is no size of an object")
         objects.append(ObjectInfo(name, one.size or 0, one.etag or "", stamp, one.storage_class or ""))
     if truncated and b"NextContinuationToken" not in body:  # minio takes the last key for one, as for ListObjects
         raise BadXml("the page says that more follows, but has no NextContinuationToken")
