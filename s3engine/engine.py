@@ -90,7 +90,7 @@ class Engine:
                 items if policy is None else policy.uploads(self, bucket, items), bucket, emit,
                 template=template, threshold_bytes=threshold_bytes,
                 part_bytes=self.config.part_size_bytes, remove_source=remove_sources,
-                guess_content_type=guess_content_type, checks=checks,
+                guess_content_type=guess_content_type, checks=checks, ask_checksums=self.capabilities.checksums,
             ),
             progress, sources, journal,
             operation="move" if remove_sources else "upload", bucket=bucket, headers=template,

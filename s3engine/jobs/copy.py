@@ -17,6 +17,7 @@ from s3engine.jobs.copy_parts import CopyInParts, replacing
 from s3engine.jobs.copy_proof import CopyProof
 from s3engine.jobs.delete import DeleteConditions, KeyDeleter, move_error
 from s3engine.jobs.key_guard import KeyGuard, duplicate
+from s3engine.jobs.own_target import OwnCopy, etag_of
 from s3engine.jobs.upload import check_key
 from s3engine.operations import ObjectHeaders, Template
 from s3engine.overlaps import Overlap, with_overlaps
@@ -81,8 +82,7 @@ class CopyJob(Job):
         condition: Headers = ()
         if type(item) is Decided:
             if item.skip:
-                target = f"s3://{self.context.bucket}/{self._key(item.item)}"
-                self.report_skipped(seq, item.item.key, item.skip, item.item.size_bytes, target)
+                self._left_out(seq, item)
                 return
             if item.error is not None:
                 self._refused(seq, item.item.key, item.error)
@@ -106,6 +106,29 @@ class CopyJob(Job):
             self._request_source(Kind.HEAD, info.key, 0, self._known, one)
         else:
             self._copy(one)
+
+    def _left_out(self, seq: int, decided: Decided) -> None:
+        """Skipped, unless an earlier run of a move may have made the copy that is there: then that is found out."""
+        info, target, ledger = decided.item, self._key(decided.item), self.ledger
+
+        recalled = ledger.recall(seq) if ledger is not None else None
+
+        def then(outcome: tuple[Any, ...], same: bool) -> None:
+            if recalled is not None and outcome[11] is None:  # it was completed, or never will be
+                self.abort_upload(target, recalled.name, recalled.id)
+            one = Copied(seq, info.key, info.size_bytes, info.etag, target, ())
+            if same:
+                one.size_bytes, one.etag, one.outcome = outcome[10].size_bytes, outcome[10].etag, outcome
+                self._delete_source(one)
+            elif outcome[11] is not None:
+                self._copied(one, (), outcome)
+            else:
+                self.report_skipped(seq, info.key, decided.skip, info.size_bytes, f"s3://{self.context.bucket}/{target}")
+
+        if self._move and ledger is not None and ledger.again(seq):
+            OwnCopy(self, info.key, target, self._request_source, then, etag_of(recalled)).look()
+        else:
+            self.report_skipped(seq, info.key, decided.skip, info.size_bytes, f"s3://{self.context.bucket}/{target}")
 
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report an object that was not begun."""

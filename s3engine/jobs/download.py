@@ -16,6 +16,7 @@ from s3engine.jobs.base import Job
 from s3engine.jobs.delete import DeleteConditions, KeyDeleter, move_error
 from s3engine.jobs.key_guard import KeyGuard, duplicate
 from s3engine.jobs.ledger import passes
+from s3engine.jobs.own_target import OwnFile
 from s3engine.jobs.ranges import FileFromRanges
 from s3engine.parts import plan_parts
 from s3engine.paths import FolderGuard, safe_relative
@@ -74,6 +75,8 @@ class DownloadJob(Job):
     def admit(self, seq: int, item: Any) -> None:
         """GetObject, or ranges when it is known to be large."""
         if type(item) is Decided:
+            if item.skip and self._perhaps_own(seq, item):
+                return
             if item.skip:
                 self.report_skipped(seq, item.item.key, item.skip, item.item.size_bytes)
                 return
@@ -96,6 +99,23 @@ class DownloadJob(Job):
             # worker writes over what that one left.
             arg = (relative, info.etag, wanted.temporary)
             self.request(Kind.GET_FILE, info.key, info.size_bytes, arg, self._got, wanted)
+
+    def _perhaps_own(self, seq: int, decided: Decided) -> bool:
+        """An earlier run may have written the file that is there: look, and go on with the move if it did."""
+        if self._deleter is None or self.ledger is None or not self.ledger.again(seq):
+            return False
+        info = ObjectInfo(decided.item, -1) if isinstance(decided.item, str) else decided.item
+        wanted = _Wanted(seq, info, safe_relative(self._path(info)), "")
+        path = os.path.join(self.context.root, wanted.relative)
+
+        def then(outcome: tuple[Any, ...], same: bool) -> None:
+            if same or outcome[11] is not None:
+                self._over(wanted, outcome)
+            else:
+                self.report_skipped(seq, info.key, decided.skip, info.size_bytes)
+
+        OwnFile(self, info.key, path, repr(path), self._part_bytes, then).look()
+        return True
 
     def _taken(self, relative: str) -> DuplicateKey:
         assert self._fold is not None

@@ -15,7 +15,8 @@ from s3engine.integrity.choice import Checking
 from s3engine.jobs.base import Job
 from s3engine.jobs.delete import move_error
 from s3engine.jobs.key_guard import KeyGuard, duplicate
-from s3engine.jobs.ledger import passes
+from s3engine.jobs.ledger import Recalled, passes
+from s3engine.jobs.own_target import OwnFile, etag_of
 from s3engine.jobs.upload_parts import FileInParts
 from s3engine.operations import ObjectHeaders, Template
 from s3engine.parts import plan_parts
@@ -52,7 +53,7 @@ class UploadJob(Job):
     def __init__(
         self, items: Iterable[Any], bucket: str, emit: Callable[[RequestReport], None], *, template: Template,
         threshold_bytes: int, part_bytes: int, remove_source: bool = False, guess_content_type: bool = True,
-        checks: Checks | None = None,
+        checks: Checks | None = None, ask_checksums: bool = False,
     ) -> None:  # fmt: skip
         fixed = template.as_headers() if isinstance(template, ObjectHeaders) else ()
         known = checks.known() if checks is not None else None
@@ -60,6 +61,8 @@ class UploadJob(Job):
         values = {
             "bucket": bucket, "headers": fixed, "guess_content_type": guess_content_type,
             "threshold_bytes": threshold_bytes, "checking": self._checking,
+            # A move may have to be compared with what is there.
+            "verify": remove_source, "ask_checksums": ask_checksums,
         }  # fmt: skip
         self._asking = checks if known is None else None
         super().__init__(items if self._asking is None else self._ask_in_time(items), values, emit)
@@ -136,6 +139,33 @@ class UploadJob(Job):
             self.request(Kind.PUT_FILE, key, -1, (path, headers), self._put, (seq, source))
 
     def _left_out(self, seq: int, decided: Decided) -> None:
+        source = decided.item
+        ledger = self.ledger
+        if decided.skip and self._remove and type(source) is FileSource and ledger is not None and ledger.again(seq):
+            path, target = os.fspath(source.path), f"s3://{self.context.bucket}/{source.key}"
+            recalled = ledger.recall(seq)
+            then = partial(self._perhaps_own, seq, decided, recalled)
+            OwnFile(self, source.key, path, target, self._part_bytes, then, etag_of(recalled)).look()
+            return
+        self._skip(seq, decided)
+
+    def _perhaps_own(
+        self, seq: int, decided: Decided, recalled: Recalled | None, outcome: tuple[Any, ...], same: bool
+    ) -> None:
+        """What is there was looked at: an earlier run may have written it, and then the move goes on."""
+        if recalled is not None and outcome[11] is None:  # it was completed, or never will be
+            self.abort_upload(decided.item.key, recalled.name, recalled.id)
+        before = self.ledger.was_stored(seq) if self.ledger is not None and not same and outcome[11] is None else None
+        if before is not None and before == (outcome[10].size_bytes, outcome[10].etag):
+            path = decided.item.path
+            text = f"{path!r} was written to after it was sent; it was uploaded as it was, and kept"
+            self._end(seq, decided.item, outcome, SourceChanged(text, path=path))
+        elif same or outcome[11] is not None:
+            self._over(seq, decided.item, outcome)
+        else:
+            self._skip(seq, decided)
+
+    def _skip(self, seq: int, decided: Decided) -> None:
         source = decided.item
         size_bytes = self.body_bytes(source)
         self.reader.release_bytes(size_bytes)

@@ -87,8 +87,9 @@ class Journal:
         """How far the job is."""
         with closing(self._open()) as connection:
             found = dict.fromkeys((PLANNED, DONE, FAILED), (0, 0))
+            sizes = "CAST(total(max(size, 0)) AS INTEGER)"  # sum() fails where tables tell nonsense
             for state, count, size_bytes in _rows(
-                connection, self.path, "SELECT state, count(*), CAST(total(max(size, 0)) AS INTEGER) FROM objects GROUP BY state", ()
+                connection, self.path, f"SELECT state, count(*), {sizes} FROM objects GROUP BY state", ()
             ):
                 found[state] = (count, size_bytes)
             by_error = dict(

@@ -175,7 +175,7 @@ def read_whole(pieces: Iterable[bytes], status: int, operation: str = "") -> byt
 
 
 def is_length(text: str) -> bool:
-    """Whether ``text`` is a Content-Length: at most 18 digits, a million times the largest object, which fits 63 bits."""
+    """Whether ``text`` is a Content-Length; at most 18 digits: many times the largest object, and it fits 63 bits."""
     return text.isascii() and text.isdigit() and len(text) < 19
 
 
