@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # So that `from tests.helpers import ...` works under `python -I` too. At the end of the path: an installed s3engine
 # must win over the checkout.
@@ -23,6 +24,11 @@ from tests.relays import Relay, behind_tls
 from tests.servers import Ministack, RcloneServer, ServerUnavailable
 
 _numbers = itertools.count(1)
+
+# No limit of 200 ms for an example: other processes may have the processor. And no memory of earlier runs: a run tells
+# the same as the next.
+settings.register_profile("s3engine", deadline=None, database=None)
+settings.load_profile("s3engine")
 
 
 @pytest.fixture(scope="session", autouse=True)
