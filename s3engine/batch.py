@@ -126,6 +126,7 @@ class Batch:
     def cancel(self) -> None:
         """Begin nothing more; what is in flight has ``Config.shutdown_grace_s`` to end. Returns at once.
 
+        Deletes have 6 s more, since it should be known what is gone.
         Everything taken from the input so far gets its report, undone objects with the error ``Cancelled``.
         """
         self._cancel()

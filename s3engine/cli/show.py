@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import math
 import re
 import sys
 import time
@@ -30,6 +31,7 @@ __all__ = ["Failures", "Show"]
 _ALIKE = 20  # failures of one kind that get a line each
 _KINDS = 1000  # kinds of failures told apart
 _PAUSE_S = 0.05
+_MARGIN_S = 0.5  # beyond the grace after Ctrl-C: then somebody may wonder
 
 Describe = Callable[["RequestReport"], str]
 
@@ -144,6 +146,7 @@ class Show:
         reports = iter(batch)
         pause_s = 0.001  # a small batch is over soon
         done = size_bytes = 0
+        patient_until_s = 0.0
         while True:
             over = batch.over  # asked first: whatever it emitted before is then counted
             count = self._emitted - self._taken
@@ -157,6 +160,11 @@ class Show:
                 break
             if bar is not None:
                 bar.update(done, size_bytes)
+            if interrupts.number and not over and not self._output.quiet:
+                patient_until_s = patient_until_s or time.monotonic() + interrupts.grace_s + _MARGIN_S
+                if time.monotonic() > patient_until_s:
+                    patient_until_s = math.inf
+                    complain("interrupted; waiting some seconds for what is under way (Ctrl-C again: leave at once)")
             if not over:
                 time.sleep(pause_s)
                 pause_s = min(pause_s * 1.5, _PAUSE_S)

@@ -8,7 +8,7 @@ from s3engine.pool.messages import CANCEL, Task
 
 __all__ = ["Cancels"]
 
-_HARD_AGAIN_S = 6.0  # after the hard cancel: what was begun since, to clean up, is ended too
+_HARD_AGAIN_S = 6.0  # after the hard cancel: deletes, and what was begun since to clean up, are ended too
 _HARD_KILL_S = 2.0  # after that: whoever still has something of the batch is killed
 
 
@@ -27,7 +27,7 @@ class Cancels:
             return
         job.cancel()
         self._jobs.cancel_waiting(job)
-        self._send(job, hard=False)
+        self._send(job, hard=0)
         self._hard.append((now + self._grace_s, 0, job))
 
     def tick(self, now: float) -> None:
@@ -38,7 +38,7 @@ class Cancels:
         due = [entry for entry in self._hard if entry[0] <= now and entry[2] in jobs.order]
         self._hard = [entry for entry in self._hard if entry[0] > now]
         for _, stage, job in due:
-            self._send(job, hard=True)
+            self._send(job, hard=2 if stage else 1)
             if stage > 1:
                 # A call that nothing can wake (obstore's), a worker that is stopped, a disk that does not answer.
                 for worker in self._fleet.workers:
@@ -53,7 +53,7 @@ class Cancels:
         job = self._jobs.by_context[task[1]]
         return any(entry[1] and entry[2] is job for entry in self._hard)
 
-    def _send(self, job: Job, *, hard: bool) -> None:
+    def _send(self, job: Job, *, hard: int) -> None:
         for context in job.contexts:
             for worker in self._fleet.workers:
                 if context.id in worker.contexts:

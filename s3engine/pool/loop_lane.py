@@ -19,7 +19,7 @@ from s3engine.pool.core import Core
 from s3engine.pool.item import Item
 from s3engine.pool.lateness import Lateness
 from s3engine.pool.local_work import LocalWork
-from s3engine.pool.messages import LOCAL_KINDS, Task
+from s3engine.pool.messages import LOCAL_KINDS, Task, is_given_up
 from s3engine.pool.room import NoRoom
 from s3engine.pool.waiting import Waiting
 from s3engine.wire import RECEIVE_BYTES, Wire
@@ -315,8 +315,8 @@ class LoopLane:
 
     # ---- ends
 
-    def cancel(self, context_id: int, hard: bool, now: float) -> None:
-        """Drop what has not begun; ``hard``: what is in flight as well."""
+    def cancel(self, context_id: int, hard: int, now: float) -> None:
+        """Drop what has not begun; ``hard``: what is in flight as well (see CANCEL in messages)."""
         for item in self._waiting.take_all(context_id):
             self._core.cancelled(item, now)
         if not hard:
@@ -324,7 +324,7 @@ class LoopLane:
         self._local.cancel(context_id)
         for wire in list(self._wires.values()):
             busy: Item | None = wire.item
-            if busy is not None and busy.context.id == context_id:
+            if busy is not None and busy.context.id == context_id and is_given_up(busy.kind, hard):
                 self._in_flight -= 1
                 self._connections.drop(wire)
                 self._core.cancelled(busy, now)

@@ -2,7 +2,8 @@
 
 Parent to worker: ``(TASKS, [task, ...])``, ``(CONTEXT, Context)``, ``(FORGET, context_id)``,
 ``(CREDENTIALS, Credentials | None)``, ``(CANCEL, context_id, hard)``, ``(STOP,)``, ``(DOUBTFUL, [task id, ...])``:
-these, which follow, were begun by a worker that died.
+these, which follow, were begun by a worker that died. ``hard`` 0: what has not begun; 1: what is in flight as well, but
+for deletes; 2: these too.
 Worker to parent: ``(READY,)``, ``(OUTCOMES, [outcome, ...])``, ``(NEED_CREDENTIALS,)``, ``(BROKEN, error)``.
 """
 
@@ -18,7 +19,7 @@ from s3engine.transport import Headers
 __all__ = [
     "BROKEN", "CANCEL", "CHANGES", "CONTEXT", "CREDENTIALS", "DOUBTFUL", "FORGET", "LARGE_KINDS", "LOCAL_KINDS",
     "NEED_CREDENTIALS", "OUTCOMES", "READY", "STOP", "TASKS", "Context", "Kind", "NeedsParts", "Outcome",
-    "StoreIsWell", "Task", "cancelled_error",
+    "StoreIsWell", "Task", "cancelled_error", "is_given_up",
 ]  # fmt: skip
 
 TASKS, CONTEXT, FORGET, CREDENTIALS, CANCEL, STOP, READY, OUTCOMES, NEED_CREDENTIALS, BROKEN, DOUBTFUL = range(11)
@@ -80,6 +81,14 @@ class Outcome(NamedTuple):
     """Of the bytes that were sent or received: ``"crc32:" + base64``; "" when none was computed."""
     verified: str = ""
     """See RequestReport.verified."""
+
+
+def is_given_up(kind: int, hard: int) -> bool:
+    """Whether a cancel of this hardness ends a request of this kind that is in flight.
+
+    A delete has longer than others: what is gone should be known.
+    """
+    return hard > 1 or (hard == 1 and kind != Kind.DELETE)
 
 
 def cancelled_error(kind: int, key: str, *, begun: bool) -> Cancelled:

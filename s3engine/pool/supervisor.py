@@ -88,7 +88,7 @@ class Supervisor:
             self._call(lambda: self._jobs.begin(job, ended))
 
     def cancel(self, job: Job) -> None:
-        """End a job: nothing new is begun, what is in flight has ``grace_s`` to end."""
+        """End a job: nothing new is begun, what is in flight has ``grace_s`` to end, deletes 6 s more."""
         self._call(lambda: self._cancel(job))
 
     def stop(self) -> None:

@@ -17,7 +17,7 @@ from s3engine.pool.actions import ACTIONS
 from s3engine.pool.core import Core
 from s3engine.pool.item import Item
 from s3engine.pool.local_work import LocalWork
-from s3engine.pool.messages import LOCAL_KINDS, Task
+from s3engine.pool.messages import LOCAL_KINDS, Task, is_given_up
 from s3engine.pool.room import NoRoom
 
 __all__ = ["ThreadLane"]
@@ -42,7 +42,7 @@ class ThreadLane:
         self._closing = threading.Event()
         self._woken = threading.Condition(self._lock)  # credentials came, or a cancel
         self._generation = 0
-        self._in_call: dict[int, int] = {}  # by thread: the context of the call that it is making
+        self._in_call: dict[int, tuple[int, int]] = {}  # by thread: context and Kind of the call that it is making
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         poller.register(self._wake_read, select.POLLIN)
 
@@ -103,8 +103,8 @@ class ThreadLane:
             self._generation += 1
             self._woken.notify_all()
 
-    def cancel(self, context_id: int, hard: bool, now: float) -> None:
-        """Drop what has not begun; ``hard``: wake the calls under way as well.
+    def cancel(self, context_id: int, hard: int, now: float) -> None:
+        """Drop what has not begun; ``hard``: wake the calls under way as well (see CANCEL in messages).
 
         A call of a transport that is not ``interruptible`` ends by its timeouts.
         """
@@ -113,7 +113,10 @@ class ThreadLane:
             self._cancelled[context_id] = self._submits
             self._woken.notify_all()
             if hard:
-                interrupt(thread for thread, context in self._in_call.items() if context == context_id)
+                interrupt(
+                    thread for thread, (context, kind) in self._in_call.items()
+                    if context == context_id and is_given_up(kind, hard)
+                )  # fmt: skip
         if hard:
             self._local.cancel(context_id)
 
@@ -167,7 +170,7 @@ class ThreadLane:
                     action.prepare(item)
                 with self._lock:
                     item.timeouts = timeouts = core.deadlines.timeouts(action.op, item.size_bytes, item.failed)
-                    self._in_call[me] = item.context.id
+                    self._in_call[me] = (item.context.id, item.kind)
                 item.attempts += 1
                 item.bytes_per_s = core.deadlines.bytes_per_s[action.op]
                 result = action.begin(item, core.transport, timeouts)

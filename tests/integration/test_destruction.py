@@ -15,8 +15,8 @@ from s3engine.cli.app import run
 from s3engine.embedded import EmbeddedServer
 from s3engine.errors import Cancelled, DeleteLimitExceeded, PreconditionFailed, S3EngineError, ServerFault
 from s3engine.transport import ListPage
-from tests.faults import Fault, FaultProxy, Plan, Respond
-from tests.helpers import S3Probe, point_at
+from tests.faults import Fault, FaultProxy, Latency, Plan, Respond, StallAnswer, always, matching
+from tests.helpers import S3Probe, eventually, point_at
 from tests.integration.through import Through
 from tests.servers import Ministack, RcloneServer
 
@@ -275,3 +275,38 @@ def test_store_that_ignores_the_prefix_costs_nobody_an_object(through: Through, 
     assert isinstance(error, ServerFault)
     assert "q/b" in str(error)
     assert probe.list_keys(bucket) == ["p/a", "q/b"]
+
+
+# ---- a cancel in the middle
+
+
+@pytest.mark.parametrize("transport", ["raw", "boto3"])
+def test_deletes_under_way_are_waited_for(through: Through, bucket: str, probe: S3Probe, transport: str) -> None:
+    """A delete that is answered seconds after the grace of a cancel is reported as what it is: done."""
+    fill(probe, bucket, KEYS[:3])
+    slow = matching(b"POST /", always(Latency(1.5)))
+    engine, proxy = through(slow, transport=transport, shutdown_grace_s=0.1)
+    batch = engine.delete(bucket, KEYS[:3])
+    eventually(lambda: proxy.log.faults["Latency"] > 0)
+    batch.cancel()
+    reports = list(batch)
+    kept = {report.key for report in reports if report.error is not None}  # not begun: of another request
+    assert not any("not known" in str(report.error) for report in reports)
+    assert kept == set(probe.list_keys(bucket))
+    assert len(kept) < 3
+
+
+def test_deletes_never_answered_are_not_known(through: Through, bucket: str, probe: S3Probe, tmp_path: Path) -> None:
+    """A cancel waits no more than 10 s for a delete; its report says what is not known, the next run settles it."""
+    fill(probe, bucket, KEYS[:3])
+    engine, proxy = through(matching(b"POST /", always(StallAnswer())), transport="raw", shutdown_grace_s=0.0)
+    batch = engine.delete(bucket, KEYS[:3], journal=tmp_path / "j")
+    eventually(lambda: proxy.log.faults["StallAnswer"] > 0)
+    batch.cancel()
+    errors = [report.error for report in batch]
+    assert {type(error) for error in errors} == {Cancelled}
+    assert any("not known" in str(error) for error in errors)
+    assert len(probe.list_keys(bucket)) < 3  # the store did it
+    proxy.plan = lambda *_: None
+    summary = engine.delete(bucket, KEYS[:3], journal=tmp_path / "j").wait()
+    assert (summary.objects, summary.failed) == (3, 0)
