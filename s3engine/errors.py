@@ -82,7 +82,7 @@ class NoCredentials(ConfigError):
 
 
 class DeleteLimitExceeded(S3EngineError):
-    """More would be deleted than ``max_delete`` allows. Nothing was deleted.
+    """More would be deleted than ``max_delete`` allows. Nothing was deleted (by this run, of a job with a journal).
 
     ``limit`` is the limit as it was given, ``count`` how many would be deleted, ``total`` how many there are below the
     prefix, before filters (-1: not known).

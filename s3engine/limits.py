@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s3engine.errors import ConfigError, DeleteLimitExceeded
 from s3engine.listing import ObjectListing
 from s3engine.sources import Rejected
 from s3engine.spool import Spool, complete, item_of, row_of
-from s3engine.transport import ObjectInfo
 
-__all__ = ["DeleteLimit", "within"]
+if TYPE_CHECKING:
+    from s3engine.journal.earlier import Earlier
+
+__all__ = ["DeleteLimit", "Within", "within"]
 
 _number = re.compile(r"(\d{1,18})(?:\.(\d{1,6}))?(%?)", re.ASCII).fullmatch
 _MILLIONTHS = 1_000_000
@@ -48,24 +50,65 @@ class DeleteLimit:
         return count * 100 * _MILLIONTHS <= self.millionths * total
 
 
-def within(objects: Iterable[Any], limit: DeleteLimit) -> Iterator[str | ObjectInfo | Rejected]:
-    """``objects``, after all of them were counted; nothing comes out when they are too many.
+def within(objects: Iterable[Any], limit: DeleteLimit) -> Within:
+    """``objects``, after all of them were counted; nothing comes out when they are too many."""
+    return Within(objects, limit)
 
-    A percentage is of all objects below the prefix of a listing, before its filters. Raises DeleteLimitExceeded, what
-    the listing raises, and ConfigError for a percentage of what is no listing.
+
+class Within:
+    """Objects that come out after all of them were counted, if they are not too many.
+
+    A percentage is of all objects below the prefix of a listing, before its filters. Iterating raises
+    DeleteLimitExceeded, what the listing raises, and ConfigError for a percentage of what is no listing.
     """
-    spool, total, rejected = counted(objects, limit)
-    count = len(spool) - rejected
-    try:
-        if not limit.allows(count, total):
-            of = f" of {total}" if total >= 0 else ""
-            raise DeleteLimitExceeded(
-                f"{count}{of} objects would be deleted, more than the limit of {limit.text}; nothing was deleted",
-                limit=limit.text, count=count, total=total,
-            )  # fmt: skip
+
+    def __init__(self, objects: Iterable[Any], limit: DeleteLimit) -> None:
+        self._objects = objects
+        self._limit = limit
+
+    def __iter__(self) -> Iterator[Any]:
+        spool, total, rejected = counted(self._objects, self._limit)
+        try:
+            self._check(len(spool) - rejected, total, 0)
+            yield from map(item_of, spool)
+        finally:
+            spool.close()
+
+    def all_of_job(self, earlier: Earlier) -> tuple[Iterator[Any], int]:
+        """The objects, and how many there are for a percentage (-1: not known). The limit is one for all runs of a job.
+
+        Everything is counted by this call, which raises what iterating does.
+        """
+        total, fresh, items = earlier.total, 0, iter(())
+        if earlier.input_goes_on:
+            spool, found, _ = counted(self._objects, self._limit)
+            items = _closing(spool)
+            total = max(total, found + earlier.done if found >= 0 else -1)
+            fresh = sum(1 for item in map(item_of, spool) if type(item) is not Rejected and not earlier.has(item))
+        if total < 0 and self._limit.count is None:
+            raise ConfigError(
+                f"a limit of {self._limit.text} is a part of a listing, and no run of this journal has counted one; "
+                "give a number of objects"
+            )
+        self._check(earlier.done + earlier.waiting + fresh, total, earlier.done)
+        return items, total
+
+    def _check(self, count: int, total: int, done: int) -> None:
+        limit = self._limit
+        if limit.allows(count, total):
+            return
+        of = f" of {total}" if total >= 0 else ""
+        end = f"earlier runs of its journal have done {done}, nothing more" if done else "nothing"
+        raise DeleteLimitExceeded(
+            f"{count}{of} objects would be deleted{' by this job' if done else ''}, more than the limit of "
+            f"{limit.text}; {end} was deleted",
+            limit=limit.text, count=count, total=total,
+        )  # fmt: skip
+
+
+def _closing(spool: Spool) -> Iterator[Any]:
+    with spool:
         yield from map(item_of, spool)
-    finally:
-        spool.close()
 
 
 def counted(objects: Iterable[Any], limit: DeleteLimit) -> tuple[Spool, int, int]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from s3engine.errors import JournalError, JournalMismatch
 from s3engine.jobs.base import Job
+from s3engine.journal.earlier import Earlier
 from s3engine.journal.identity import Identity, check_identity
 from s3engine.journal.ledger import JournalLedger
 from s3engine.journal.lock import JournalLock
@@ -97,6 +98,7 @@ class JournalRun:
         self._next_row = self._last_row + 1
         self._exhausted = get_meta(connection, "exhausted") == "1"
         self._mark = get_meta(connection, "mark")
+        self._counted = int(get_meta(connection, "counted", "-1"))
         killed = connection.execute("SELECT token FROM runs WHERE id < ? AND ended IS NULL", (self._run_id,))
         self._tokens = [row[0] for row in killed]
 
@@ -135,13 +137,18 @@ class JournalRun:
 
     def items(self) -> Iterator[Any]:
         """What is to be done; number n that is given out has seq n."""
+        all_of_job = getattr(self._source, "all_of_job", None)  # a limit: see s3engine.limits
+        if all_of_job is not None:
+            self._source, counted = all_of_job(self._earlier())
+            if counted != self._counted:
+                self._writer.meta("counted", str(counted))
         yield from self._undone()
         unmade = bool(self._read("SELECT 1 FROM objects WHERE state != 1 AND kind = ? LIMIT 1", (BYTES,)))
         if self._journal.failed_only:
             if unmade:
                 yield from self._known_again(new=False)
             return
-        if unmade or (not self._exhausted and not self._mark and self._last_row):
+        if unmade or (not self._exhausted and self._last_row and not (self._mark and self._is_positionable)):
             yield from self._known_again(new=True)
         elif not self._exhausted:
             yield from self._onward()
@@ -149,14 +156,30 @@ class JournalRun:
             self._exhausted = True
             self._writer.meta("exhausted", "1")
 
+    def _earlier(self) -> Earlier:
+        def count(which: str) -> int:
+            rows = self._read(f"SELECT count(*) FROM objects WHERE id <= ? AND {which}", (self._last_row,))
+            return rows[0][0] if rows else 0
+
+        if self._last_row:
+            self._index()
+        return Earlier(
+            count("state = 1"), count(f"{self._wanted} AND kind != {REJECTED} AND error IS NOT 'DuplicateKey'"),
+            self._counted, not (self._journal.failed_only or self._exhausted),
+            lambda item: bool(self._last_row) and self._known(self._row(item)) is not None,
+        )  # fmt: skip
+
+    @property
+    def _wanted(self) -> str:
+        """The rows that this run does, as SQL."""
+        only = self._journal.error_classes
+        if not self._journal.failed_only:
+            return "state != 1"
+        return "state = 2" + (" AND error IN ({})".format(", ".join(f"'{name}'" for name in only)) if only else "")
+
     def _undone(self) -> Iterator[Any]:
         """From the journal: what was planned or has failed."""
-        wanted = "state != 1"
-        only = self._journal.error_classes
-        if self._journal.failed_only:
-            wanted = "state = 2"
-            if only:
-                wanted += " AND error IN ({})".format(", ".join(f"'{name}'" for name in only))
+        wanted = self._wanted
         after = 0
         while True:
             rows = self._read(
@@ -178,17 +201,20 @@ class JournalRun:
             if len(rows) < _PAGE:
                 return
 
+    @property
+    def _is_positionable(self) -> bool:
+        return hasattr(self._source, "marked") and bool(getattr(self._source, "positionable", True))
+
     def _onward(self) -> Iterator[Any]:
         """The input, from where it was."""
-        marked = getattr(self._source, "marked", None)
-        if marked is None or not getattr(self._source, "positionable", True):
+        if not self._is_positionable:
             for item in self._source:
                 yield self._plan(item)
             return
         may_repeat = _MAY_REPEAT if self._mark else 0
         if may_repeat:
             self._index()
-        for item, mark in marked(self._mark):
+        for item, mark in self._source.marked(self._mark):  # type: ignore[attr-defined]
             if may_repeat:
                 may_repeat -= 1
                 if self._known(self._row(item)) is not None:

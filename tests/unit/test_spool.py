@@ -68,13 +68,13 @@ def test_bad_limits_are_named(value: int | str) -> None:
 def test_input_is_counted_before_any_of_it_comes_out() -> None:
     """Above the limit nothing comes out, and the error tells limit and count."""
     with pytest.raises(DeleteLimitExceeded, match="3 objects would be deleted, more than the limit of 2;") as caught:
-        next(within(iter("abc"), DeleteLimit.parse(2)))
+        next(iter(within("abc", DeleteLimit.parse(2))))
     assert (caught.value.limit, caught.value.count, caught.value.total) == ("2", 3, -1)
     mixed: list[str | ObjectInfo] = ["a", ObjectInfo("b", 1, "e")]
-    assert list(within(iter(mixed), DeleteLimit.parse(2))) == mixed
+    assert list(within(mixed, DeleteLimit.parse(2))) == mixed
 
 
 def test_part_of_what_is_no_listing() -> None:
     """A percentage of an iterator of unknown extent is refused."""
     with pytest.raises(ConfigError, match="part of a listing"):
-        next(within(iter("abc"), DeleteLimit.parse("50%")))
+        next(iter(within("abc", DeleteLimit.parse("50%"))))
