@@ -33,7 +33,7 @@ class Listed(ObjectListing):
 
     def pages(self) -> Iterator[ListPage]:
         """One page."""
-        yield ListPage(tuple(ObjectInfo(key, 1) for key in sorted(self.store)), (), "")
+        yield ListPage([ObjectInfo(key, 1) for key in sorted(self.store)], [], "")
 
 
 def deletes(emit: Callable[[RequestReport], None], items: Iterable[Any]) -> Job:
