@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from s3engine.errors import ConfigError, DeleteLimitExceeded
 from s3engine.listing import ObjectListing
+from s3engine.plain import number_of
 from s3engine.sources import Rejected
 from s3engine.spool import Spool, complete, item_of, row_of
 
@@ -97,11 +98,10 @@ class Within:
         limit = self._limit
         if limit.allows(count, total):
             return
-        of = f" of {total}" if total >= 0 else ""
         end = f"earlier runs of its journal have done {done}, nothing more" if done else "nothing"
         raise DeleteLimitExceeded(
-            f"{count}{of} objects would be deleted{' by this job' if done else ''}, more than the limit of "
-            f"{limit.text}; {end} was deleted",
+            f"{f'{count} of {total} objects' if total >= 0 else number_of(count)} would be deleted"
+            f"{' by this job' if done else ''}, more than the limit of {limit.text}; {end} was deleted",
             limit=limit.text, count=count, total=total,
         )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["brief", "one_line"]
+__all__ = ["brief", "number_of", "one_line"]
 
 # What moves the cursor, breaks a line or gives orders to a terminal (C0, C1); what turns the text that follows around
 # or cannot be seen at all (bidirectional controls, zero width, tags), so that a name looks like another; and what no
@@ -25,6 +25,11 @@ def _escape(found: re.Match[str]) -> str:
     if "\udc80" <= character <= "\udcff":  # a byte that os.fsdecode could not decode
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
+
+
+def number_of(count: int, what: str = "object") -> str:
+    """``1 object``, ``2 objects``."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def brief(text: str, limit: int) -> str:

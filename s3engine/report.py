@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from s3engine.errors import S3EngineError
+from s3engine.plain import number_of
 
 __all__ = ["LENGTH_ONLY", "BatchSummary", "RequestReport", "SummaryBuilder", "perf_header", "perf_row"]
 
@@ -109,7 +110,7 @@ class BatchSummary:
         unproven = f"; {self.length_only} of {self.objects} by length only" if self.length_only else ""
         failed += f", {self.skipped} skipped" if self.skipped else ""
         return (
-            f"{self.objects} objects, {self.size_bytes} bytes in {self.elapsed_s:.2f} s{failed}: "
+            f"{number_of(self.objects)}, {number_of(self.size_bytes, 'byte')} in {self.elapsed_s:.2f} s{failed}: "
             f"{self.objects_per_s:.0f} objects/s, {self.bytes_per_s / 1e6:.2f} MB/s, {self.retries} retries, "
             f"p50 {self.p50_s * 1e3:.0f} ms, p95 {self.p95_s * 1e3:.0f} ms, p99 {self.p99_s * 1e3:.0f} ms{unproven}"
         )

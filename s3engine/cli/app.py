@@ -103,13 +103,26 @@ def app(ctx: click.Context) -> int:
     return 0
 
 
+def _verb_of(arguments: list[str]) -> str:
+    """The verb of a command line, and its own verb where it has some: options stand behind them."""
+    known: click.Command | None = app
+    names: list[str] = []
+    for name in arguments:
+        known = known.get_command(click.Context(known), name) if isinstance(known, click.Group) else None
+        if known is None:
+            break
+        names.append(name)
+    return " ".join(names)
+
+
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     try:
         code: Any = app.main(arguments, prog_name="s3engine", standalone_mode=False)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
-        verb = context.command_path.removeprefix("s3engine").strip() if context is not None else ""
+        # click gives none for an option that lacks its value, or has one too many
+        verb = context.command_path.removeprefix("s3engine").strip() if context is not None else _verb_of(arguments)
         hint = f" (see s3engine {verb} --help)".replace("  ", " ")
         complain(f"{verb + ': ' if verb else ''}{' '.join(error.format_message().split())}{hint}")
         return error.exit_code

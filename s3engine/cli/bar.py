@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from s3engine.cli.text import human_bytes
+from s3engine.plain import number_of
 
 __all__ = ["Bar", "Totals"]
 
@@ -97,7 +98,7 @@ class Bar:
         then, objects_then, bytes_then = past[0]
         span_s = max(now - then, 1e-3)
         counts = (
-            f"{objects} objects, {human_bytes(size_bytes)}, {(objects - objects_then) / span_s:.0f}/s, "
+            f"{number_of(objects)}, {human_bytes(size_bytes)}, {(objects - objects_then) / span_s:.0f}/s, "
             f"{human_bytes((size_bytes - bytes_then) / span_s)}/s"
         )
         totals = self._totals

@@ -16,6 +16,7 @@ from s3engine.cli.options import Output, settings_from
 from s3engine.cli.show import Show
 from s3engine.cli.text import complain, write
 from s3engine.errors import S3EngineError, SourceError
+from s3engine.plain import number_of
 
 if TYPE_CHECKING:
     from s3engine.batch import Batch
@@ -121,13 +122,13 @@ class _Tour:
 
         show = Show(Output(False, False), "upload", perf_row, lambda report: f"upload {report.target}", table=True)
         batch = self._engine.upload(BUCKET, self._sources, progress=show.count)
-        write(f"upload: {len(self._sources)} files -> s3://{BUCKET}/demo/\n{perf_header()}\n")
+        write(f"upload: {number_of(len(self._sources), 'file')} -> s3://{BUCKET}/demo/\n{perf_header()}\n")
         return show.follow(batch) == 0
 
     def _count(self, prefix: str, expected: int | None = None) -> bool:
         wanted = len(self._sources) if expected is None else expected
         found = self._engine.list(BUCKET, prefix).count()
-        write(f"list: {found} objects below {prefix}\n")
+        write(f"list: {number_of(found)} below {prefix}\n")
         return self._equal(found, wanted, f"objects below {prefix}")
 
     def _done(self, verb: str, batch: Batch, what: str, expected: int | None = None) -> bool:
@@ -147,7 +148,7 @@ class _Tour:
                 complain(f"demo: {file.path!r} did not come back as it was")
                 return False
             size_bytes += os.path.getsize(got)
-        write(f"compare: {len(self._sources)} files, {size_bytes} bytes: all equal\n")
+        write(f"compare: {number_of(len(self._sources), 'file')}, {number_of(size_bytes, 'byte')}: all equal\n")
         return True
 
     def _empty(self) -> bool:

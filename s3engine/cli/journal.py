@@ -14,6 +14,7 @@ from s3engine.cli.options import engine_options, output_options
 from s3engine.cli.route import is_uri
 from s3engine.cli.text import human_bytes, json_line, one_line, write
 from s3engine.errors import ConfigError
+from s3engine.plain import number_of
 
 if TYPE_CHECKING:
     from s3engine.journal import Journal, JournalCounts
@@ -46,10 +47,10 @@ def show_command(path: str, as_json: bool) -> int:
     lines = [f"{name}: {value}" for name, value in about["identity"].items() if value]
     for begin, end in about["runs"]:
         lines.append(f"run: {_when(begin)} to {_when(end) if end else '(killed, or under way)'}")
-    lines.append(f"done: {counts.done} objects, {human_bytes(counts.done_bytes)}")
-    lines.append(f"failed: {counts.failed} objects")
+    lines.append(f"done: {number_of(counts.done)}, {human_bytes(counts.done_bytes)}")
+    lines.append(f"failed: {number_of(counts.failed)}")
     lines.extend(f"    {name}: {count}" for name, count in counts.by_error.items())
-    lines.append(f"planned, not done: {counts.planned} objects")
+    lines.append(f"planned, not done: {number_of(counts.planned)}")
     lines.append(f"input: {'read to its end' if counts.input_read else 'not read to its end'}")
     lines.append(f"next: {_next(counts, path)}")
     write("\n".join(map(one_line, lines)) + "\n")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from s3engine.cli.route import is_uri
+from s3engine.plain import number_of
 
 if TYPE_CHECKING:
     from s3engine.journal import Journal
@@ -85,10 +86,11 @@ def standing(journal: Journal | None) -> str:
             kind = " with such an error" if wanted else ""
             return f"journal {journal.path}: nothing has failed{kind}; nothing is tried again"
         return f"journal {journal.path}: trying again {failed} that failed"
+    are = "is" if counts.done == 1 else "are"
     if counts.finished and not counts.failed:
-        return f"journal {journal.path}: all {counts.done} objects of this job are done; nothing is left to do"
+        return f"journal {journal.path}: all {number_of(counts.done)} of this job {are} done; nothing is left to do"
     more = "" if counts.input_read else ", and what was not read yet"
     return (
-        f"journal {journal.path}: {counts.done} objects are done; going on with {counts.planned} planned, "
-        f"{counts.failed} failed{more}"
+        f"journal {journal.path}: {number_of(counts.done)} {are} done; going on with "
+        f"{counts.planned} planned, {counts.failed} failed{more}"
     )

@@ -21,6 +21,7 @@ from s3engine.cli.interrupts import interrupts
 from s3engine.cli.options import Output
 from s3engine.cli.text import complain, explain, json_line, one_line, write
 from s3engine.errors import Cancelled, ConfigError, S3EngineError
+from s3engine.plain import number_of
 
 if TYPE_CHECKING:
     from s3engine.batch import Batch
@@ -192,7 +193,7 @@ class Show:
             return
         text = str(summary)
         if interrupts.number:
-            text = f"interrupted, {self._failures.cancelled} objects given up: {text}"
+            text = f"interrupted, {number_of(self._failures.cancelled)} given up: {text}"
         if self._table and not self._output.as_json:
             write(text + "\n")
         else:

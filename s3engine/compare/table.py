@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from s3engine.compare.figures import Faults, Figures, Spread, contest, faults, figures, processes
 from s3engine.compare.values import STEPS, Run
+from s3engine.plain import number_of
 
 __all__ = ["AMOUNTS", "dependability", "notes_of", "number", "report", "verdict"]
 
@@ -64,7 +65,7 @@ def _charges(one: Faults) -> str:
     if one.wrong:
         told.append(f"{one.wrong} steps WRONG")
     if one.failed:
-        told.append(f"{one.failed} objects failed")
+        told.append(f"{number_of(one.failed)} failed")
     if one.retries:
         told.append(f"{one.retries} retries")
     if one.cannot:
@@ -138,7 +139,7 @@ def _amount(name: str, runs: Sequence[Run]) -> str:
     if not objects:
         return ""
     size_bytes = max((step.size_bytes for step in steps), default=0) if name in ("upload", "download", "copy") else 0
-    return f"{objects} objects" + (f", {number(size_bytes / 1e6)} MB" if size_bytes else "")
+    return number_of(objects) + (f", {number(size_bytes / 1e6)} MB" if size_bytes else "")
 
 
 def _spread(spread: Spread | None, unit: float = 1.0) -> tuple[str, str]:

@@ -65,7 +65,7 @@ def open_store(path: str, *, create: bool) -> sqlite3.Connection:
         if connection is not None:
             connection.close()
         if "not a database" in str(error):
-            raise _no_journal(path) from None
+            raise _no_journal(path, "it is another kind of file, and was left as it is") from None
         raise JournalError(f"cannot open the journal {path!r}: {error}") from None
     except ConfigError:
         assert connection is not None
@@ -78,22 +78,26 @@ def _check(connection: sqlite3.Connection, path: str, create: bool) -> None:
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application == _APPLICATION_ID:
-        if version != _VERSION:
+        if version > _VERSION:
             raise ConfigError(
                 f"journal {path!r} was written by a newer s3engine (format {version}, this one knows {_VERSION}); "
                 "use that one"
             )
+        if version < _VERSION:
+            raise _no_journal(path, f"it is marked as one, but of format {version}, which no s3engine writes")
         return
-    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] or version or not create:
-        raise _no_journal(path)
+    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] or version or application:
+        raise _no_journal(path, "it is a database of another program, and was left as it is")
+    if not create:
+        raise _no_journal(path, "it is empty, nothing was ever recorded in it")
     # Before the switch to the write-ahead log, so that the schema is in the file itself whatever follows.
     connection.executescript(
         f"BEGIN; PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_VERSION}; {_SCHEMA} COMMIT;"
     )
 
 
-def _no_journal(path: str) -> ConfigError:
-    return ConfigError(f"{path!r} is not a journal of s3engine; name another file")
+def _no_journal(path: str, why: str) -> ConfigError:
+    return ConfigError(f"{path!r} is not a journal of s3engine: {why}; name another file")
 
 
 def get_meta(connection: sqlite3.Connection, name: str, default: str = "") -> str:

@@ -163,7 +163,7 @@ def test_command_tells_what_failed_and_tries_it_again(
     assert finished(*command, "--journal", journal)[0] == 1
     code, out, _ = finished("journal", "show", journal)
     assert code == 0
-    assert "done: 2 objects, 6 B\nfailed: 1 objects\n    SourceError: 1\nplanned, not done: 0 objects\n" in out
+    assert "done: 2 objects, 6 B\nfailed: 1 object\n    SourceError: 1\nplanned, not done: 0 objects\n" in out
     assert f"next: s3engine retry {journal}" in out
     shown = json.loads(finished("journal", "show", "--json", journal)[1])
     assert shown["identity"] == {

@@ -22,6 +22,7 @@ from s3engine.cli.sections import SECTIONS
 from s3engine.cli.show import Failures
 from s3engine.cli.text import human_bytes, one_line
 from s3engine.errors import Cancelled, ConfigError, NotFound, S3EngineError
+from s3engine.plain import number_of
 from s3engine.report import RequestReport
 
 HEAVY = ("click", "rich", "boto3", "botocore", "urllib3", "dask", "multiprocessing")
@@ -356,3 +357,25 @@ def test_signal_loses_no_output() -> None:
         assert process.stdout is not None
         assert process.stdout.read().count(b"\n") == 400_000
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "verb"),
+    [
+        (["cp", "--bogus"], "cp"), (["rm", "s3://bucket/k", "--workers"], "rm"), (["ls", "--quiet=5"], "ls"),
+        (["rm", "s3://bucket/k", "--quiet=5"], "rm"), (["journal", "failed", "j", "--only"], "journal failed"),
+        (["journal", "bogus"], "journal"), (["retry"], "retry"),
+    ],
+)  # fmt: skip
+def test_usage_errors_point_to_the_help_of_their_verb(arguments: list[str], verb: str, capsys: Captured) -> None:
+    """Whatever is wrong with an option of a verb, the error names the verb and where its options are told."""
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"s3engine: {verb}: ")
+    assert told.endswith(f"(see s3engine {verb} --help)\n")
+
+
+def test_counts_are_in_words_that_fit() -> None:
+    """One of a thing is not "1 things"."""
+    assert [number_of(count) for count in (0, 1, 2)] == ["0 objects", "1 object", "2 objects"]
+    assert number_of(1, "byte") == "1 byte"

@@ -62,14 +62,27 @@ def test_what_is_no_journal_is_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(other) as connection:
         connection.execute("CREATE TABLE t (x)")
     connection.close()
-    for path, what in ((text, "not a journal"), (other, "not a journal"), (tmp_path, "cannot open"),
-                       (tmp_path / "no" / "j", "cannot")):  # fmt: skip
+    marked = tmp_path / "marked.db"
+    numbered = tmp_path / "numbered.db"
+    Driver(marked, files(1)).run()
+    for path, pragma in ((marked, "user_version=0"), (numbered, "user_version=7"), (numbered, "application_id=7")):
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(f"PRAGMA {pragma}")
+            connection.execute("PRAGMA journal_mode=DELETE")
+    for path, what in ((text, "not a journal of s3engine: it is another kind of file"),
+                       (other, "not a journal of s3engine: it is a database of another program"),
+                       (numbered, "it is a database of another program"),
+                       (marked, "marked as one, but of format 0, which no s3engine writes"),
+                       (tmp_path, "cannot open"), (tmp_path / "no" / "j", "cannot")):  # fmt: skip
         before = path.read_bytes() if path.is_file() else b""
         with pytest.raises(ConfigError, match=what):
             Driver(path, files(1))
         assert (path.read_bytes() if path.is_file() else b"") == before
     with pytest.raises(ConfigError, match="cannot open"):
         Journal(tmp_path / "absent").counts()
+    (tmp_path / "empty").touch()
+    with pytest.raises(ConfigError, match="it is empty, nothing was ever recorded in it"):
+        Journal(tmp_path / "empty").counts()
 
 
 def test_newer_format_is_refused(tmp_path: Path) -> None:
