@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from s3engine.control.shared import SharedBlock
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     import urllib3
 
     from tests.deadline_server import Server
+
+# Examples have no deadline: on a machine with much to do one of them may take a second.
+settings.register_profile("s3engine", deadline=None)
+settings.load_profile("s3engine")
 
 
 @pytest.fixture
