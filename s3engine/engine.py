@@ -14,11 +14,12 @@ from s3engine.batch import Batch, Progress
 from s3engine.config import Config
 from s3engine.control.estimator import OpClass
 from s3engine.errors import InvalidRequest, NotFound
+from s3engine.given import callable_or, folder_path, sound_objects, sound_sources, template_or, text
 from s3engine.listing import JournalPath, ObjectListing
 from s3engine.operations import Template
 from s3engine.runtime import Runtime
 from s3engine.transport import Capabilities, HeadResult, ObjectInfo, UploadInfo
-from s3engine.uri import check_bucket
+from s3engine.uri import check_bucket, check_key
 
 # The pool and the jobs are imported with the first batch: listing, buckets and `s3engine ls` start in half the time.
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ class Engine:
         from s3engine.jobs.upload import UploadJob
 
         check_bucket(bucket)
+        given = sound_sources(sources)
+        template_or(template)
         checks = self._runtime.upload_checks
         policy = _policy(existing)
         threshold_bytes = self.config.multipart_threshold_bytes if self.capabilities.multipart else _NO_PARTS
@@ -92,7 +95,7 @@ class Engine:
                 part_bytes=self.config.part_size_bytes, remove_source=remove_sources,
                 guess_content_type=guess_content_type, checks=checks, ask_checksums=self.capabilities.checksums,
             ),
-            progress, sources, journal,
+            progress, given, journal,
             operation="move" if remove_sources else "upload", bucket=bucket, headers=template,
             guess_content_type=str(guess_content_type), input=sources, existing=str(policy or ""),
         )  # fmt: skip
@@ -113,19 +116,22 @@ class Engine:
         from s3engine.jobs.download import DownloadJob
 
         check_bucket(bucket)
+        given = sound_objects(objects)
+        folder = folder_path(folder)
+        callable_or("path", path)
         policy = _policy(existing)
         return self._runtime.begin(
             lambda emit, items: DownloadJob(
                 items if policy is None else policy.downloads(self, bucket, items, folder, path or _key),
-                bucket, os.fspath(folder), path or _key, emit,
+                bucket, folder, path or _key, emit,
                 threshold_bytes=self.config.multipart_threshold_bytes, part_bytes=self.config.part_size_bytes,
                 move=remove_objects, conditions=self._conditions(bucket, unconditional) if remove_objects else None,
                 verify=self.config.verify_downloads, ask_checksums=self.capabilities.checksums,
                 fsync=self.config.fsync == "always" or (self.config.fsync == "auto" and remove_objects),
             ),
-            progress, _limited(objects, max_delete if remove_objects else None, policy), journal,
+            progress, _limited(given, max_delete if remove_objects else None, policy), journal,
             operation="move" if remove_objects else "download", bucket=bucket, input=objects,
-            folder=os.path.abspath(os.fspath(folder)), path=path or _key,
+            folder=os.path.abspath(folder), path=path or _key,
         )  # fmt: skip
 
     def copy(
@@ -145,6 +151,9 @@ class Engine:
 
         check_bucket(source_bucket)
         check_bucket(bucket)
+        given = sound_objects(objects)
+        callable_or("key", key)
+        template_or(template)
         able = self.capabilities
         if bucket != source_bucket and not able.copy_between_buckets:
             raise self._runtime.cannot("copy from one bucket to another", "copy_between_buckets")
@@ -160,7 +169,7 @@ class Engine:
                 conditions=self._conditions(source_bucket, unconditional) if move else None,
                 verify=self.config.verify_downloads, ask_checksums=able.checksums,
             ),
-            progress, _limited(objects, max_delete if move else None, policy), journal,
+            progress, _limited(given, max_delete if move else None, policy), journal,
             operation="move" if move else "copy", source_bucket=source_bucket, bucket=bucket, key=key or _key,
             headers=template, input=objects,
         )  # fmt: skip
@@ -182,10 +191,11 @@ class Engine:
         from s3engine.jobs.delete import DeleteJob
 
         check_bucket(bucket)
+        given = sound_objects(objects)
         conditions = self._conditions(bucket, unconditional)
         return self._runtime.begin(
             lambda emit, items: DeleteJob(items, bucket, emit, conditions=conditions), progress,
-            _limited(objects, max_delete), journal, operation="delete", bucket=bucket, input=objects,
+            _limited(given, max_delete), journal, operation="delete", bucket=bucket, input=objects,
         )  # fmt: skip
 
     def _conditions(self, bucket: str, unconditional: bool) -> DeleteConditions | None:
@@ -199,6 +209,7 @@ class Engine:
     def list(self, bucket: str, prefix: str = "", *, delimiter: str = "") -> ObjectListing:
         """A lazy listing of all objects whose keys begin with ``prefix``; nothing is asked until it is iterated."""
         check_bucket(bucket)
+        prefix, delimiter = text("prefix", prefix), text("delimiter", delimiter)
         return ObjectListing(self, self._runtime.call, bucket, prefix, delimiter=delimiter)
 
     # ---- single calls, with retries
@@ -206,6 +217,7 @@ class Engine:
     def head(self, bucket: str, key: str) -> HeadResult:
         """Metadata of one object. Raises NotFound."""
         check_bucket(bucket)
+        check_key(key)
         found: HeadResult = self._runtime.call(
             OpClass.HEAD, bucket, lambda api, t: api.head_object(bucket, key, timeouts=t)
         )
@@ -241,7 +253,7 @@ class Engine:
         """
         from s3engine.uploads import unfinished
 
-        return unfinished(self._runtime.call, check_bucket(bucket), prefix)
+        return unfinished(self._runtime.call, check_bucket(bucket), text("prefix", prefix))
 
     def abort_upload(self, bucket: str, upload: UploadInfo) -> None:
         """Abort one multipart upload. Raises NotFound when there is none of this key and id."""

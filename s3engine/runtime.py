@@ -17,6 +17,7 @@ from s3engine.control.shared import SharedBlock
 from s3engine.control.timeouts import AdaptiveTimeouts
 from s3engine.credentials import CredentialSource, load_settings
 from s3engine.errors import ConfigError, EngineClosed
+from s3engine.given import callable_or
 from s3engine.pool.caller import Caller
 from s3engine.pool.load import capabilities_of, dotted_name, open_transport
 from s3engine.transport import Capabilities
@@ -148,8 +149,9 @@ class Runtime:
         items: Iterable[Any], journal: JournalPath, **identity: Any,
     ) -> Batch:  # fmt: skip
         """Begin the job that ``make`` makes of where its reports go and of the items. ``identity`` is the journal's."""
-        if isinstance(identity["input"], (str, bytes)):  # iterable too, and a delete of its letters is no joke
-            raise ConfigError(f"the input is the one text {identity['input']!r}; give a list: [...]")
+        callable_or("progress", progress)
+        if journal is not None and not isinstance(journal, (str, os.PathLike)) and not hasattr(journal, "failed_only"):
+            raise ConfigError(f"journal must be a path or a Journal, not {type(journal).__name__}")
         with self._lock:
             supervisor = self._started()
             batch = Batch(lambda: supervisor.cancel(job), progress, self._config.max_buffered_reports)

@@ -155,7 +155,7 @@ DIRECTIONS = {"upload": Upload, "download": Download, "copy": Copy}
 
 def _wrong_key(key: str) -> ConfigError | None:
     """What is wrong with a new key."""
-    from s3engine.jobs.upload import check_key
+    from s3engine.uri import check_key
 
     try:
         check_key(key)

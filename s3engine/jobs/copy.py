@@ -18,13 +18,13 @@ from s3engine.jobs.copy_proof import CopyProof
 from s3engine.jobs.delete import DeleteConditions, KeyDeleter, move_error
 from s3engine.jobs.key_guard import KeyGuard, duplicate
 from s3engine.jobs.own_target import OwnCopy, etag_of
-from s3engine.jobs.upload import check_key
 from s3engine.operations import ObjectHeaders, Template
 from s3engine.overlaps import Overlap, with_overlaps
 from s3engine.parts import plan_parts
 from s3engine.pool.messages import Kind, Task
 from s3engine.report import LENGTH_ONLY, RequestReport
 from s3engine.transport import Headers, ObjectInfo
+from s3engine.uri import check_key
 
 __all__ = ["CopyJob"]
 

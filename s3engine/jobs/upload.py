@@ -25,10 +25,10 @@ from s3engine.pool.messages import Context, Kind, NeedsParts, Task
 from s3engine.report import LENGTH_ONLY, RequestReport
 from s3engine.sources import BytesSource, FileSource
 from s3engine.transport import FilePart, Headers
+from s3engine.uri import check_key
 
 __all__ = ["UploadJob"]
 
-MAX_KEY_BYTES = 1024
 _ENOUGH = 100  # so many small objects are worth the dozen requests that asking the store takes
 
 
@@ -293,19 +293,6 @@ def _remove(path: str, outcome: tuple[Any, ...]) -> S3EngineError | None:
     except OSError as reason:
         return SourceError(f"uploaded, but cannot remove {path!r}: {reason.strerror}", path=path)
     return None
-
-
-def check_key(key: str) -> None:
-    """Raises ConfigError for what S3 does not take as a key."""
-    if not isinstance(key, str) or not key:
-        raise ConfigError(f"a key must be text of 1 to {MAX_KEY_BYTES} bytes, not {key!r}")
-    try:
-        size = len(key) if key.isascii() else len(key.encode())
-    except UnicodeEncodeError:
-        text = f"key {key!r} is not Unicode (a file name in another encoding?); give it another key"
-        raise ConfigError(text) from None
-    if size > MAX_KEY_BYTES:
-        raise ConfigError(f"key {key[:40]!r}... has {size} bytes; S3 takes {MAX_KEY_BYTES}")
 
 
 def _good_key(key: str) -> bool:
