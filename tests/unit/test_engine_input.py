@@ -104,8 +104,8 @@ def test_what_is_no_key_is_rejected_by_itself(item: Any, said: str) -> None:
 def test_wrong_items_cost_the_others_nothing(tmp_path: Path, journaled: bool) -> None:
     """Reports of wrong items name them, and all else is done."""
     journal = tmp_path / "j" if journaled else None
-    memory = {"endpoint_url": "http://memory", "transport": "s3engine.testing:MemoryTransport", "anonymous": True}
-    with Engine(**memory, workers=1) as engine:
+    memory: dict[str, Any] = {"endpoint_url": "http://memory", "transport": "s3engine.testing:MemoryTransport"}
+    with Engine(**memory, workers=1, anonymous=True) as engine:
         sources = [BytesSource(b"x", "a"), None, 5, "ab", BytesSource(None, "n"), BytesSource(b"x", "b")]  # type: ignore[arg-type]
         reports = list(engine.upload("bbb", sources, journal=journal))  # type: ignore[arg-type]
         assert [report.error is None for report in sorted(reports)] == [True, False, False, False, False, True]
