@@ -24,11 +24,12 @@ class Completion:
     there under another ETag than it was answered with: then the list of parts tells.
     """
 
-    __slots__ = ("_relisted", "_transfer")
+    __slots__ = ("_relisted", "_sent_again", "_transfer")
 
     def __init__(self, transfer: MultipartTransfer) -> None:
         self._transfer = transfer
         self._relisted = False
+        self._sent_again = False
 
     def ask(self) -> None:
         """Ask the store to put it together."""
@@ -55,6 +56,13 @@ class Completion:
             # An earlier Complete, whose answer was lost, may have done it: then the object is there. (Also that of a
             # worker that was killed, so NoSuchUpload may come to what looks like the first attempt.)
             transfer.job.request(Kind.HEAD, transfer.key, 0, None, self._looked, error)
+        elif getattr(error, "code", "") == "MalformedXML" and not self._sent_again:
+            # The XML is ours and well formed, so it was cut or changed on its way (a proxy whose own connection broke
+            # passes on what the store says of half a body). Nothing was done with it; a store that means it says so
+            # again.
+            self._sent_again = True
+            transfer.attempts += 1
+            self.ask()
         elif getattr(error, "code", "") == "InvalidPart" and not self._relisted:
             # A part that was sent twice may have landed twice, the lost attempt last, under another ETag. Both have the
             # same bytes, so what the store has will do, if it is all there.

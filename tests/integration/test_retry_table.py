@@ -126,6 +126,21 @@ def test_complete_that_says_nothing_good(bad: Say, tmp_path: Path) -> None:
     assert (report.error, report.retries, len(requests)) == (None, 1, 3)
 
 
+def test_complete_that_arrived_damaged(tmp_path: Path) -> None:
+    """MalformedXML in answer to Complete, whose XML is right: sent once more, and the parts are not sent again."""
+    report, requests = _upload_large([error_answer(400, "MalformedXML"), answer(200, COMPLETED), THERE], tmp_path)
+    assert (report.error, report.retries) == (None, 1)
+    assert [request.split(" ")[0] for request in requests] == ["POST", "POST", "HEAD"]
+
+
+def test_complete_that_the_store_does_not_understand(tmp_path: Path) -> None:
+    """MalformedXML twice is final, and the upload is aborted."""
+    refused = error_answer(400, "MalformedXML")
+    report, requests = _upload_large([refused, refused, answer(204)], tmp_path)
+    assert getattr(report.error, "code", "") == "MalformedXML"
+    assert [request.split(" ")[0] for request in requests] == ["POST", "POST", "DELETE"]
+
+
 def test_complete_refused_for_a_part_that_landed_twice(tmp_path: Path) -> None:
     """InvalidPart: the parts are listed, and Complete names those the store has, as they are all there."""
     listed = "".join(
