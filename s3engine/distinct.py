@@ -29,7 +29,7 @@ class SeenBefore:
         self._words = array("Q", bytes(8)) * (2 * _WORDS if double else _WORDS)
         self._last = len(self._words) - 1
 
-    def add(self, key: str) -> bool:
+    def add(self, key: str | int) -> bool:
         """Whether ``key`` perhaps came before; remembers it."""
         mark = hash(key)  # 64 bits, seeded at random in each process
         # Bits 0 to 23 choose the four bits, those from 24 on the word.
@@ -42,7 +42,7 @@ class SeenBefore:
         words[index] = word | bits
         return False
 
-    def has(self, key: str) -> bool:
+    def has(self, key: str | int) -> bool:
         """Whether ``key`` perhaps came before."""
         mark = hash(key)
         bits = _PAIRS[mark & 4095] | _PAIRS[(mark >> 12) & 4095]

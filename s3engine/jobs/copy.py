@@ -16,6 +16,7 @@ from s3engine.jobs.copied import Copied
 from s3engine.jobs.copy_parts import CopyInParts, replacing
 from s3engine.jobs.copy_proof import CopyProof
 from s3engine.jobs.delete import DeleteConditions, KeyDeleter, move_error
+from s3engine.jobs.every_key import EveryKey
 from s3engine.jobs.key_guard import KeyGuard, duplicate
 from s3engine.jobs.own_target import OwnCopy, etag_of
 from s3engine.operations import ObjectHeaders, Template
@@ -56,7 +57,7 @@ class CopyJob(Job):
         self._template = template if callable(template) else None
         self._threshold_bytes = threshold_bytes
         self._part_bytes = part_bytes
-        self._guard = KeyGuard()
+        self._guard = EveryKey() if move else KeyGuard()
         self._pinned = pinned
         self._move = move
         self._source = Job([], {"bucket": source_bucket, **looks}, emit).context

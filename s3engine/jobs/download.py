@@ -14,6 +14,7 @@ from s3engine.disk import fold_of
 from s3engine.errors import DuplicateKey, NotFound, S3EngineError
 from s3engine.jobs.base import Job
 from s3engine.jobs.delete import DeleteConditions, KeyDeleter, move_error
+from s3engine.jobs.every_key import EveryKey
 from s3engine.jobs.key_guard import KeyGuard, duplicate
 from s3engine.jobs.ledger import passes
 from s3engine.jobs.own_target import OwnFile
@@ -62,7 +63,7 @@ class DownloadJob(Job):
         self._path = path
         self._part_bytes = part_bytes
         self._threshold_bytes = threshold_bytes
-        self._guard = KeyGuard()
+        self._guard = EveryKey() if move else KeyGuard()
         self._folders = FolderGuard(root, sync=fsync)
         self._fold_of = fold
         self._fold: Callable[[str], str] | None = None

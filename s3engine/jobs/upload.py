@@ -14,6 +14,7 @@ from s3engine.file_body import has_changed
 from s3engine.integrity.choice import Checking
 from s3engine.jobs.base import Job
 from s3engine.jobs.delete import move_error
+from s3engine.jobs.every_key import EveryKey
 from s3engine.jobs.key_guard import KeyGuard, duplicate
 from s3engine.jobs.ledger import Recalled, passes
 from s3engine.jobs.own_target import OwnFile, etag_of
@@ -72,7 +73,7 @@ class UploadJob(Job):
         self._guess = guess_content_type
         self._part_bytes = part_bytes
         self._remove = remove_source
-        self._guard = KeyGuard()
+        self._guard = EveryKey() if remove_source else KeyGuard()
         self.destroys = remove_source
         self._conditions: dict[int, Headers] = {}  # of uploads under way, by seq
         self._refused_conditions = False

@@ -122,10 +122,20 @@ class JournalRun:
             job.abort_upload(key, upload_id, transfer)
         self._writer.wake = self._wake
         if self._last_row:
+            job.remember(self._targets_before(everything=job.operation == "move"))
+
+    def _targets_before(self, *, everything: bool) -> Iterator[tuple[str, str]]:
+        """Keys and targets of what is done: the newest, and of a move all of them."""
+        before, left = self._last_row + 1, _REMEMBERED
+        while left > 0 or everything:
             rows = self._read(
-                "SELECT key, target FROM objects WHERE state = ? ORDER BY id DESC LIMIT ?", (DONE, _REMEMBERED)
+                "SELECT id, key, target FROM objects WHERE id < ? AND state = ? ORDER BY id DESC LIMIT ?",
+                (before, DONE, _PAGE),
             )
-            job.remember((text_from(key), text_from(target)) for key, target in rows)
+            yield from ((text_from(key), text_from(target)) for _, key, target in rows)
+            if len(rows) < _PAGE:
+                return
+            before, left = rows[-1][0], left - len(rows)
 
     def abandon(self) -> None:
         """The batch is over: let go of the file, whatever happened. A second call does nothing."""
