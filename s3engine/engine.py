@@ -17,6 +17,7 @@ from s3engine.errors import InvalidRequest, NotFound
 from s3engine.given import callable_or, folder_path, sound_objects, sound_sources, template_or, text
 from s3engine.listing import JournalPath, ObjectListing
 from s3engine.operations import Template
+from s3engine.paths import normal_path
 from s3engine.runtime import Runtime
 from s3engine.transport import Capabilities, HeadResult, ObjectInfo, UploadInfo
 from s3engine.uri import check_bucket, check_key
@@ -131,7 +132,7 @@ class Engine:
             ),
             progress, _limited(given, max_delete if remove_objects else None, policy), journal,
             operation="move" if remove_objects else "download", bucket=bucket, input=objects,
-            folder=os.path.abspath(folder), path=path or _key,
+            folder=normal_path(folder), path=path or _key,
         )  # fmt: skip
 
     def copy(

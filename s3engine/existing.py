@@ -81,9 +81,9 @@ class Existing:
         path: Callable[[ObjectInfo], str],
     ) -> Iterator[Decided | Rejected]:  # fmt: skip
         """Objects to download with what is decided about them. Files have no conditions."""
-        from s3engine.paths import safe_relative
+        from s3engine.paths import normal_path, safe_relative
 
-        targets = FileTargets(os.path.abspath(folder))
+        targets = FileTargets(normal_path(os.fspath(folder)))
         for item in objects:
             if isinstance(item, Rejected):
                 yield item

@@ -48,8 +48,8 @@ def template_or(value: Any) -> None:
 def sound_objects(objects: Any) -> Iterable[Any]:
     """Keys and ObjectInfo; what is neither, or no key, comes out as Rejected.
 
-    An input with marks (a listing, names from a file) makes its items itself and is taken as it is. Raises ConfigError
-    for what is no input.
+    An input with marks (a listing, names from a file), or a walk, makes its items itself and is taken as it is. Raises
+    ConfigError for what is no input.
     """
     return objects if _input(objects, "keys") else _Sound(objects, _objects)
 
@@ -71,12 +71,12 @@ class _Sound:
 
 
 def _input(items: Any, what: str) -> bool:
-    """Whether ``items`` has marks. Raises ConfigError."""
+    """Whether ``items`` has marks, or is a walk: then all of it is sound. Raises ConfigError."""
     if isinstance(items, (str, bytes)):  # iterable too, and a delete of its letters is no joke
         raise ConfigError(f"the input is the one text {items!r}; give a list: [...]")
     if not hasattr(items, "__iter__") and not hasattr(items, "__getitem__"):
         raise ConfigError(f"the input must be {what} from any iterable, not {_shown(items)}; give a list: [...]")
-    return hasattr(items, "marked")
+    return hasattr(items, "marked") or hasattr(items, "leave_out")
 
 
 def _objects(items: Iterable[Any]) -> Iterator[Any]:

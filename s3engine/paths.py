@@ -7,7 +7,24 @@ import os
 from s3engine.disk import sink_error, sync_folder
 from s3engine.errors import UnsafeKey
 
-__all__ = ["FolderGuard", "safe_relative"]
+__all__ = ["FolderGuard", "normal_path", "safe_relative"]
+
+
+def normal_path(path: str, folder: str = "") -> str:
+    """The one spelling of a local path: absolute, without ``.``, ``..``, ``//`` or a ``/`` at its end.
+
+    Relative paths are below ``folder`` (default: the working directory). ``..`` leads up from where a symbolic link
+    leads, as it does for the system; other links stay as they are.
+    """
+    path = os.path.join(folder or os.getcwd(), path)
+    segments = path.split("/")
+    if ".." in segments:
+        behind = len(segments) - segments[::-1].index("..")
+        try:
+            path = os.path.join(os.path.realpath("/".join(segments[:behind])), *segments[behind:])
+        except ValueError:  # what no file system can write; who opens it will tell
+            return path
+    return os.path.normpath("/" + path.lstrip("/"))
 
 
 def safe_relative(key: str) -> str:

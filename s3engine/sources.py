@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 from s3engine.errors import ConfigError, S3EngineError
 from s3engine.operations import ObjectHeaders
+from s3engine.paths import normal_path
 
-__all__ = ["BytesSource", "FileSource", "Rejected", "Source", "files_recursive"]
+__all__ = ["BytesSource", "FileSource", "FilesBelow", "Rejected", "Source", "files_recursive"]
 
 
 class FileSource(NamedTuple):
@@ -42,32 +43,41 @@ class Rejected(NamedTuple):
 Source: TypeAlias = "FileSource | BytesSource"
 
 
-class _FilesBelow(Iterator[FileSource]):
+class FilesBelow(Iterator[FileSource]):
     """The walk, and what a journal tells it from other walks by."""
 
     def __init__(self, root: str, prefix: str) -> None:
         self._walk = _walk(root, prefix)
-        self.identity = f"files below {os.path.abspath(root)} as {prefix!r}"
+        self._unwanted: Callable[[str], bool] | None = None
+        self.identity = f"files below {normal_path(root)} as {prefix!r}"
 
     def __next__(self) -> FileSource:
-        return next(self._walk)
+        found = next(self._walk)
+        while self._unwanted is not None and self._unwanted(found.path):
+            found = next(self._walk)
+        return found
+
+    def leave_out(self, unwanted: Callable[[str], bool]) -> None:
+        """Pass over the files whose paths it says of that they are not meant: those of a job's own journal."""
+        self._unwanted = unwanted
 
     def close(self) -> None:
         """Give the walk up: no folder stays open."""
         self._walk.close()
 
 
-def files_recursive(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[FileSource]:
+def files_recursive(folder: str | os.PathLike[str], prefix: str = "") -> FilesBelow:
     """All files below ``folder``; each key is ``prefix`` followed by the path relative to it, with ``/`` between.
 
     ``prefix`` is taken as it is: say ``"logs/"`` for keys like ``logs/a``. Symbolic links are followed, but not in
     circles. What is no regular file, or cannot be read, comes too and fails by name in the report. Flat memory; the
-    order is the file system's. Raises ConfigError when ``folder`` is no folder.
+    order is the file system's. An upload with a journal below ``folder`` leaves that out. Raises ConfigError when
+    ``folder`` is no folder.
     """
     root = os.fspath(folder)
     if not os.path.isdir(root):
         raise ConfigError(f"{root!r} is not a folder")
-    return _FilesBelow(root, prefix)
+    return FilesBelow(root, prefix)
 
 
 class _Open(NamedTuple):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from s3engine.errors import S3EngineError
     from s3engine.inputs import Items
     from s3engine.journal import Journal
+    from s3engine.journal.files import JournalFiles
     from s3engine.listing import ObjectListing
     from s3engine.report import RequestReport
     from s3engine.transport import ObjectInfo
@@ -39,6 +40,8 @@ class Direction:
         self.headers = headers
         self.move = move
         self.journal: Journal | None = None
+        self.own: JournalFiles | None = None
+        """The files of --journal, which are neither sent nor written over."""
         self.values: dict[str, Any] | None = None
         """The options, where --from is among them."""
         self.items: Items[Any] | None = None

@@ -34,7 +34,7 @@ class Upload(Direction):
     def _sources(self) -> Iterable[FileSource | Rejected]:
         if self.items is not None:
             return self.items
-        return upload_sources(self.way.source, self.way.target, self.way.only, self.wanted)
+        return upload_sources(self.way.source, self.way.target, self.way.only, self.wanted, self.own)
 
     def check(self) -> None:
         self._sources()
@@ -64,7 +64,8 @@ class Upload(Direction):
             yield (file.key, "", -1, file.error, "") if isinstance(file, Rejected) else self.planned(file)
 
     def planned(self, info: FileSource) -> Planned:
-        return info.path, f"s3://{self.way.bucket}/{info.key}", file_size(info), _wrong_key(info.key), ""
+        error = self.own.wrong_source(info.path) if self.own is not None else None  # named by --from
+        return info.path, f"s3://{self.way.bucket}/{info.key}", file_size(info), error or _wrong_key(info.key), ""
 
     def decided(self, engine: Engine) -> Iterator[Decided | Rejected]:
         assert self.limits.existing is not None
@@ -98,7 +99,9 @@ class Download(Direction):
             safe_relative(relative)
         except S3EngineError as error:
             return self.source_uri(info.key), "", info.size_bytes, error, ""
-        return self.source_uri(info.key), os.path.join(self.way.target, relative), info.size_bytes, None, ""
+        path = os.path.join(self.way.target, relative)
+        wrong = self.own.wrong_target(path, info.key) if self.own is not None else None
+        return self.source_uri(info.key), path, info.size_bytes, wrong, ""
 
     def decided(self, engine: Engine) -> Iterator[Decided | Rejected]:
         way = self.way

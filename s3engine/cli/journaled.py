@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from s3engine.cli.route import is_uri
+from s3engine.paths import normal_path
 from s3engine.plain import number_of
 
 if TYPE_CHECKING:
     from s3engine.journal import Journal
+    from s3engine.journal.files import JournalFiles
 
-__all__ = ["CONNECTION", "journal_from", "journal_option", "standing"]
+__all__ = ["CONNECTION", "journal_files", "journal_from", "journal_option", "standing"]
 
 journal_option = click.option(
     "--journal", metavar="PATH",
@@ -28,7 +30,7 @@ CONNECTION = (
 )  # fmt: skip
 """Options that say by whom and how fast: another run may have others."""
 _NOT_COMPARED = frozenset((*CONNECTION, "journal", "quiet", "as_json", "dry_run", "max_delete", "unconditional"))
-_PATHS = ("src", "dst", "from_files")
+_PATHS = ("src", "dst", "from_files", "config_file", "ca_bundle")
 
 
 def journal_from(verb: str, arguments: Mapping[str, Any], values: Mapping[str, Any]) -> Journal | None:
@@ -71,7 +73,17 @@ def _absolute(value: Any) -> Any:
 
 
 def _with_slash(path: str) -> str:
-    return os.path.abspath(path) + ("/" if path.endswith("/") else "")
+    return normal_path(path) + ("/" if path.endswith("/") else "")
+
+
+def journal_files(values: Mapping[str, Any]) -> JournalFiles | None:
+    """The files of the journal that ``values`` name, None when they name none."""
+    given = values.get("journal")
+    if given is None:
+        return None
+    from s3engine.journal.files import JournalFiles
+
+    return JournalFiles(given if isinstance(given, str) else given.path)
 
 
 def standing(journal: Journal | None) -> str:

@@ -6,27 +6,37 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from s3engine.errors import SourceError
+from s3engine.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
     from s3engine.cli.options import NameFilter
+    from s3engine.journal.files import JournalFiles
     from s3engine.sources import FileSource
 
 __all__ = ["file_size", "upload_sources"]
 
 
-def upload_sources(source: str, prefix: str, only: str, wanted: NameFilter | None) -> Iterator[FileSource]:
-    """The files that ``source`` means. Raises SourceError when it does not exist."""
+def upload_sources(
+    source: str, prefix: str, only: str, wanted: NameFilter | None, own: JournalFiles | None = None
+) -> Iterator[FileSource]:
+    """The files that ``source`` means, without those of the job's journal.
+
+    Raises SourceError when it does not exist, ConfigError when it is the journal itself.
+    """
     from s3engine.sources import FileSource, files_recursive
 
     if not os.path.lexists(source):
         raise SourceError(f"{source!r} does not exist; check the path", path=source)
     if only:
+        if own is not None and own.holds(source):
+            raise ConfigError(f"{source!r} belongs to the journal of this job; name another file for --journal")
         found: Iterable[FileSource] = [FileSource(source, prefix + only)]
         return (file for file in found if wanted is None or wanted(os.path.basename(file.path)))
-    found = files_recursive(source, prefix)
+    walk = files_recursive(source, prefix)
+    if own is not None:
+        walk.leave_out(own.holds)
     cut = len(prefix)
-    return iter(found) if wanted is None else (file for file in found if wanted(file.key[cut:]))
+    return walk if wanted is None else (file for file in walk if wanted(file.key[cut:]))
 
 
 def file_size(file: FileSource) -> int:

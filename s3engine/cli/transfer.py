@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from s3engine.cli.directions import DIRECTIONS
-from s3engine.cli.journaled import journal_from, journal_option, standing
+from s3engine.cli.journaled import journal_files, journal_from, journal_option, standing
 from s3engine.cli.limits import limits_of
 from s3engine.cli.named import is_named, row_or, tell_if_empty
 from s3engine.cli.options import (
@@ -99,6 +99,7 @@ def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
     wanted = name_filter(values["include"], values["exclude"])
     transfer = DIRECTIONS[way.kind](way, wanted, headers, move, limits_of(way, values))
     transfer.values = values if named else None
+    transfer.own = journal_files(values)
     if values["dry_run"]:
         return print_plan(transfer, config, as_json=values["as_json"])
     transfer.journal = journal_from("mv" if move else "cp", {"src": src, "dst": dst}, values)

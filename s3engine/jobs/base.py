@@ -58,6 +58,8 @@ class Job:
         self.paused: Callable[[], bool] = _never
         self.ledger: Ledger | None = None
         """What keeps the parts of large objects for another run; None: nobody does."""
+        self.wrong_target: Callable[[str, str], S3EngineError | None] = _no_error
+        """Why a local path must not be written for a key: it is a file of the job's own journal."""
         self.settled: Callable[[], bool] = _always
         """Asked when all else is done: whether what was done is on record, too (see :mod:`s3engine.journal`)."""
         self.at_most = 0
@@ -291,6 +293,10 @@ def _nothing() -> None:
 
 def _never() -> bool:
     return False
+
+
+def _no_error(path: str, key: str) -> None:
+    """Any path will do."""
 
 
 def _always() -> bool:

@@ -20,7 +20,7 @@ from s3engine.jobs.ledger import passes
 from s3engine.jobs.own_target import OwnFile
 from s3engine.jobs.ranges import FileFromRanges
 from s3engine.parts import plan_parts
-from s3engine.paths import FolderGuard, safe_relative
+from s3engine.paths import FolderGuard, normal_path, safe_relative
 from s3engine.pool.messages import Kind, NeedsParts, Task
 from s3engine.report import LENGTH_ONLY, RequestReport
 from s3engine.sinks import temporary_path
@@ -54,7 +54,7 @@ class DownloadJob(Job):
         fsync: bool = False, fold: Callable[[str], Callable[[str], str]] = fold_of,
         conditions: DeleteConditions | None = None, verify: bool = False, ask_checksums: bool = False,
     ) -> None:  # fmt: skip
-        root = os.path.abspath(root)
+        root = normal_path(root)
         values = {
             "bucket": bucket, "root": root, "threshold_bytes": threshold_bytes, "fsync": fsync, "verify": verify,
             "ask_checksums": ask_checksums,
@@ -89,6 +89,9 @@ class DownloadJob(Job):
                 self._fold = self._fold_of(self.context.root)
             if self._guard.seen(self._fold(relative)):
                 raise self._taken(relative)
+            error = self.wrong_target(os.path.join(self.context.root, relative), info.key)
+            if error is not None:
+                raise error
         except S3EngineError as error:
             self.report_refused(seq, info.key, error)
             return

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 from s3engine import errors
@@ -41,8 +42,8 @@ def _hash(name: str) -> int:
     return zlib.crc32(name.encode("utf-8", "surrogatepass"))
 
 
-def row_of(item: Any, folder: str) -> Row:
-    """The row of an item. ``folder`` is what relative paths are relative to."""
+def row_of(item: Any, normal: Callable[[str], str]) -> Row:
+    """The row of an item. ``normal`` gives the one spelling of a path, by which a later run knows the item."""
     kind = type(item)
     if kind is ObjectInfo:
         extra = json.dumps([item.last_modified, item.storage_class]) if item.last_modified else ""
@@ -54,9 +55,7 @@ def row_of(item: Any, folder: str) -> Row:
         kind = FileSource
     if kind is FileSource:
         headers = item.headers
-        path = os.fspath(item.path)
-        if path[:1] != "/":
-            path = os.path.join(folder, path)
+        path = normal(os.fspath(item.path))
         if isinstance(item.key, str) and (headers is None or not _secret(headers)):
             extra = "" if headers is None else json.dumps(_fields(headers))
             return FILE, sql_text(item.key), sql_text(path), -1, "", extra, _hash(f"{item.key}\0{path}")

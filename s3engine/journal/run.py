@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from s3engine.errors import JournalError, JournalMismatch
 from s3engine.jobs.base import Job
 from s3engine.journal.earlier import Earlier
+from s3engine.journal.files import JournalFiles, RowPaths
 from s3engine.journal.identity import Identity, check_identity
 from s3engine.journal.ledger import JournalLedger
 from s3engine.journal.lock import JournalLock
@@ -24,7 +25,7 @@ from s3engine.journal.records import Row, error_from, item_from, rejected_row, r
 from s3engine.journal.store import BYTES, DONE, FAILED, INFO, REJECTED, get_meta, open_store
 from s3engine.journal.writer import Writer
 from s3engine.report import RequestReport
-from s3engine.sources import Rejected
+from s3engine.sources import FileSource, Rejected
 from s3engine.transport import ObjectInfo
 
 if TYPE_CHECKING:
@@ -50,7 +51,11 @@ class JournalRun:
         self._source = source
         self._emit = emit
         self._clock = clock
-        self._folder = os.getcwd()
+        self._normal = RowPaths(os.getcwd())
+        self._files = JournalFiles(journal.path)
+        leave_out = getattr(source, "leave_out", None)
+        if leave_out is not None:  # a walk: nobody named the journal
+            leave_out(self._files.holds)
         self._rows: dict[int, int] = {}  # of the items under way: row by seq
         self._seq = 0
         self._unrecorded = 0  # reports that the writer has
@@ -115,6 +120,7 @@ class JournalRun:
         job.turned = self._turned
         job.settled = self._settled
         job.ledger = self._ledger
+        job.wrong_target = self._files.wrong_target
         if job.operation != "delete":
             job.at_most = at_most
         job.unrecorded = self._count_unrecorded
@@ -259,7 +265,7 @@ class JournalRun:
         return found[0] if found else None
 
     def _row(self, item: Any) -> Row:
-        return rejected_row(item.key) if type(item) is Rejected else row_of(item, self._folder)
+        return rejected_row(item.key) if type(item) is Rejected else row_of(item, self._normal)
 
     def _plan(self, item: Any, mark: str | None = None) -> Any:
         row_id = self._next_row
@@ -274,6 +280,11 @@ class JournalRun:
         if row_id <= self._last_row:
             self._ledger.load(self._seq, row_id)
         self._seq += 1
+        kind = type(item)
+        if kind is FileSource or (kind is tuple and len(item) in (2, 3)):
+            error = self._files.wrong_source(os.fspath(item[0]))
+            if error is not None:
+                return Rejected(item[1], error)
         return item
 
     def _read(self, sql: str, values: tuple[Any, ...]) -> list[Any]:

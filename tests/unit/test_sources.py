@@ -140,5 +140,5 @@ def test_an_abandoned_walk_closes_its_folders(tmp_path: Path) -> None:
     walk = files_recursive(tmp_path)
     next(walk)
     before = len(os.listdir("/proc/self/fd"))
-    walk.close()  # type: ignore[attr-defined]
+    walk.close()
     assert len(os.listdir("/proc/self/fd")) == before - 4
