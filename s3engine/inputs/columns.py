@@ -63,6 +63,13 @@ class Columns:
         needed = "path" if local else "key"
         if needed not in fields:
             raise ConfigError(f"{label!r} has no column {needed!r}; its columns are {', '.join(map(repr, names))}")
+        for field in FIELDS:
+            if fields.count(field) > 1:
+                twice = [name for name in names if field_of(name) == field]
+                raise ConfigError(
+                    f"{label!r} has two columns of one name for {field!r}: {', '.join(map(repr, twice))}; leave one of "
+                    "them, and give the other another name"
+                )
         self.count = len(fields)
         self.local = local
         self._at = {field: index for index, field in reversed(list(enumerate(fields))) if field}

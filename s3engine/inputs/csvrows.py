@@ -17,6 +17,10 @@ __all__ = ["CsvReader"]
 _BLOCK_BYTES = 64 * 1024
 _BLOCK_ROWS = 1000
 _LINE_BYTES = 256 * 1024
+# Of a row over several lines: what is longer is an open quote. Where one bad row follows another the limit is halved
+# each time, down to the least, or each of them would read so much again.
+_ROW_BYTES = 256 * 1024
+_LEAST_ROW_BYTES = 2 * 1024
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -26,7 +30,8 @@ class CsvReader:
     A first row that names a column ``key``, ``path`` or ``bucket`` is a header, and keys are plain text; but one that
     begins with the name of ``bucket`` is of an object that happens to be called so. Without a header the table is as
     Amazon writes it: see ``without_header``; keys with a bucket beside them are percent-encoded. A row that goes over
-    several lines is told by the last of them.
+    several lines is told by the last of them. Where an open quote swallows lines, the one that opens it is bad, and
+    reading goes on with the next.
     """
 
     def __init__(
@@ -58,16 +63,24 @@ class CsvReader:
         begun = start
         try:
             while True:
-                first = lines.line + 1
+                first = lines.begin_row()
                 try:
                     cells = next(table, None)
                 except csv.Error as error:
                     last = lines.line
-                    where = f"lines {first} to {last}: " if last > first else ""
-                    rows.append(("", last, lines.place, Bad(f"{where}no CSV: {error}")))
+                    text = lines.back_to_second()
+                    why = f"no CSV: {error}"
+                    if last > first:
+                        why = f"no CSV: a quote opens in it, not closed by line {last} ({error}); read on below it"
+                    if self._columns is None:
+                        self._refuse_separator(text)
+                        raise ConfigError(f"{label!r}:{first}: it should tell what the columns are: {why}") from None
+                    rows.append(("", first, lines.place, Bad(why)))
                     cells = []
                 if cells is None:
                     break
+                if cells:
+                    lines.row_bytes = _ROW_BYTES
                 if cells and self._is_data(cells, first):
                     rows.append(self._row(cells, lines.line, lines.place))
                 if rows and (len(rows) >= _BLOCK_ROWS or lines.dry):
@@ -82,6 +95,8 @@ class CsvReader:
     def _is_data(self, cells: list[str], line: int) -> bool:
         """Finds the columns in the first row; False when it is a header."""
         if self._columns is None:
+            if len(cells) == 1:
+                self._refuse_separator(cells[0])
             fields = [field_of(cell) for cell in cells]
             label = self._file.label
             if {"key", "path", "bucket"} & set(fields) and not (self._bucket and cells[0] == self._bucket):
@@ -97,6 +112,17 @@ class CsvReader:
                 self._columns = Columns(fields, cells, label, local=False)
                 self._encoded = "bucket" in fields
         return line != self._header_line
+
+    def _refuse_separator(self, first: str) -> None:
+        """Raises ConfigError for a first row that other characters than commas part into columns known to us."""
+        for separator, name, command in ((";", "semicolons", "';'"), ("\t", "tabs", "'\\t'")):
+            names = [piece.strip().strip('"') for piece in first.split(separator)]
+            if len(names) > 1 and ({"key", "path", "bucket"} & set(map(field_of, names)) or names[0] == self._bucket):
+                raise ConfigError(
+                    f"the first row of {self._file.label!r} is parted by {name}, and a table is read with commas: it "
+                    f"would be one column. Write it with commas (tr {command} ',' where no key holds either), or, "
+                    "where its lines are keys, say --from-format lines (file_format=\"lines\")"
+                )
 
     def _row(self, cells: list[str], line: int, place: int) -> Row:
         assert self._columns is not None
@@ -123,6 +149,9 @@ class _Lines:
         self._next = 0
         self._begun = start.offset > 0
         self._over = False
+        self._row: list[bytes] = []
+        self._taken_bytes = 0
+        self.row_bytes = _ROW_BYTES
         self.place = start.offset
         self.line = start.line
 
@@ -130,6 +159,23 @@ class _Lines:
     def dry(self) -> bool:
         """The next line has to be waited for."""
         return self._next >= len(self._pieces)
+
+    def begin_row(self) -> int:
+        """A row begins with the next line; its number."""
+        self._row.clear()
+        self._taken_bytes = 0
+        return self.line + 1
+
+    def back_to_second(self) -> str:
+        """Give all lines of this row but the first again; the first."""
+        first, *others = self._row
+        if others:
+            self.row_bytes = max(self.row_bytes // 2, _LEAST_ROW_BYTES)
+        self._pieces = others + self._pieces[self._next :]
+        self._next = 0
+        self.place -= sum(map(len, others))
+        self.line -= len(others)
+        return first.decode("utf-8", "surrogateescape").rstrip("\r\n")
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -140,6 +186,11 @@ class _Lines:
                 raise StopIteration
             self._fill()
         raw = self._pieces[self._next]
+        if self._row:
+            self._taken_bytes += len(raw)
+            if self._taken_bytes > self.row_bytes:
+                raise csv.Error(f"a row of more than {self.row_bytes} bytes over {len(self._row)} lines")
+        self._row.append(raw)
         self._next += 1
         self.place += len(raw)
         self.line += 1

@@ -40,8 +40,6 @@ class ParquetReader:
         try:
             table = self._open(pyarrow, stream)
             names = [name for name in table.schema_arrow.names if field_of(name)]
-            if len(set(names)) < len(names):
-                raise ConfigError(f"{label!r} has two columns of one name; its columns are {', '.join(names)}")
             columns = Columns([field_of(name) for name in names], table.schema_arrow.names, label, local=self._local)
             done = 0
             for group in range(table.num_row_groups):

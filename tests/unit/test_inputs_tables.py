@@ -60,10 +60,12 @@ def test_bad_rows_are_told_by_line_and_the_rest_goes_on(tmp_path: Path) -> None:
     """Another bucket, another prefix, a version, a size that is none, too few columns, an open quote: by its line."""
     text = (
         "bucket,key,size,version_id\nother,p/a,1,\nbbb,q/a,1,\nbbb,p/v,1,v17\nbbb,p/s,many,\nbbb,p/n,-1,\nbbb\nbbb,,1,\n"
-        'bbb,"x"y,1,\nbbb,p/ok,1,\nbbb,"open,1,\nbbb,p/lost,1,\n'
+        'bbb,"x"y,1,\nbbb,p/ok,1,\nbbb,"open,1,\nbbb,p/kept,1,\n'
     )
     found = list(objects_from(table(tmp_path, text), "bbb", "p/"))
-    assert [item for item in found if not isinstance(item, Rejected)] == [ObjectInfo("p/ok", 1)]
+    assert [item for item in found if not isinstance(item, Rejected)] == [
+        ObjectInfo("p/ok", 1), ObjectInfo("p/kept", 1)
+    ]  # fmt: skip
     assert why(found) == [
         "names.csv:2: it is of the bucket 'other', not 'bbb'",
         *why([item for item in found if "begin with" in str(getattr(item, "error", ""))]),
@@ -73,9 +75,61 @@ def test_bad_rows_are_told_by_line_and_the_rest_goes_on(tmp_path: Path) -> None:
         "names.csv:7: it has 1 columns, and the table 4",
         "names.csv:8: its key is empty",
         "names.csv:9: no CSV: ',' expected after '\"'",
-        "names.csv:12: lines 11 to 12: no CSV: unexpected end of data",
+        "names.csv:11: no CSV: a quote opens in it, not closed by line 12 (unexpected end of data); "
+        "read on below it",
     ]
     assert "names.csv:3: its key does not begin with 'p/'" in str(found[1].error)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("count", [6, 2000])
+def test_stray_quote_costs_its_own_line(tmp_path: Path, count: int, packed: bool) -> None:
+    """However many lines an open quote would swallow, it is one bad row; keys with newlines are as they were."""
+    rows = [f"p/{'x' * 150}{number:05},{number}\n" for number in range(count)]  # 2000: more than the csv module takes
+    rows[count // 2] = '"p/new\nline",7\n'
+    data = ("key,size\n" + '"p/bad,1\n' + "".join(rows) + '"p/bad2,1\n' + "".join(rows[:9]) + '"p/bad3,1\n').encode()
+    path = table(tmp_path, gzip.compress(data) if packed else data, "names.csv.gz" if packed else "names.csv")
+    pairs = list(objects_from(path, "bbb").marked())
+    found = [item for item, _ in pairs]
+    lines = [int(text.split(":")[1]) for item in found if "no CSV" in (text := str(getattr(item, "error", "")))]
+    assert lines == [number for number, line in enumerate(data.split(b"\n"), 1) if line.startswith(b'"p/bad')]
+    keys = [item.key for item in found if isinstance(item, ObjectInfo)]
+    assert sorted(keys) == sorted({row.rpartition(",")[0].strip('"') for row in rows})
+    rest = [item for item, _ in objects_from(path, "bbb").marked(pairs[0][1])]
+    assert sorted(map(str, rest)) == sorted(map(str, found[1:]))
+
+
+def test_row_of_very_many_lines_is_an_open_quote(tmp_path: Path) -> None:
+    """Lines that open and close quotes so that the row never ends are bad one by one, with a bound to what is kept."""
+    found = list(objects_from(table(tmp_path, "key,size\n" + f'a",",{"c" * 400}\n' * 1500 + "ok,1\n"), "bbb"))
+    assert found[-1] == ObjectInfo("ok", 1)
+    assert "a row of more than 2048 bytes over" in str(found[20].error)  # type: ignore[union-attr]
+
+
+def test_first_row_that_is_no_csv(tmp_path: Path) -> None:
+    """Nothing tells what the columns are: the table is refused."""
+    with pytest.raises(ConfigError, match=r"names.csv':1: it should tell what the columns are: no CSV"):
+        list(objects_from(table(tmp_path, '"key,size\na,1\nb,2\n'), "bbb"))
+
+
+@pytest.mark.parametrize(
+    "text", ["bucket;key\nbbb;p/b\n", '"bucket";"key"\nbbb;p/b\n', "bbb;p/b\n", "Size\tObject Key\n5\tp/b\n"]
+)
+def test_other_separators_are_refused(tmp_path: Path, text: str) -> None:
+    """Semicolons and tabs would make whole lines keys; the error says the way out, which works."""
+    path = table(tmp_path, text)
+    with pytest.raises(ConfigError, match=r"is parted by (semicolons|tabs), .* --from-format lines"):
+        objects_from(path, "bbb").check()
+    with pytest.raises(ConfigError, match="is parted by"):
+        list(objects_from(path, "bbb"))
+    assert next(iter(objects_from(path, "bbb", file_format="lines"))) == text.splitlines()[0]
+    with pytest.raises(ConfigError, match=r"is parted by semicolons"):
+        files_from(table(tmp_path, "path;key\na;b\n"), "/d").check()
+
+
+def test_keys_with_semicolons_are_keys(tmp_path: Path) -> None:
+    """One column without a header whose first key holds a semicolon is no table of another kind."""
+    assert list(objects_from(table(tmp_path, "a;b\nc\n"), "bbb")) == ["a;b", "c"]
 
 
 def test_keys_that_are_no_utf8(tmp_path: Path) -> None:
@@ -178,6 +232,14 @@ def test_parquet_keys_that_are_no_text(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["key", "key"]), path)
     with pytest.raises(ConfigError, match="two columns of one name"):
         list(objects_from(path, "bbb"))
+
+
+def test_two_columns_that_mean_one(tmp_path: Path) -> None:
+    """Names that differ only in how they are written are one name: which one is meant is not guessed."""
+    columns: dict[str, list[Any]] = {"Key": ["a"], "size": [1], "key": ["b"]}
+    for path in (parquet(tmp_path, columns), table(tmp_path, "Key,size,key\na,1,b\n")):
+        with pytest.raises(ConfigError, match="two columns of one name for 'key': 'Key', 'key'"):
+            list(objects_from(path, "bbb"))
 
 
 def test_parquet_of_all_versions(tmp_path: Path) -> None:
