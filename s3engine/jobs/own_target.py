@@ -47,7 +47,7 @@ def _with_error(outcome: tuple[Any, ...], error: S3EngineError) -> tuple[Any, ..
 class OwnFile:
     """Object ``key`` of the job's bucket and file ``path``, whichever of them is the target.
 
-    The good outcome has size and ETag of the object, the file's time of the last write in ns as its detail, and by what
+    The good outcome has size and ETag of the object, what tells whether the file changes as its detail, and by what
     both are known to be the same. ``combined``: the ETag that an earlier upload of this file in parts would have got.
     """
 
@@ -108,9 +108,9 @@ class OwnFile:
             self._then(described, False)
 
     def _same(self, outcome: tuple[Any, ...], verified: str) -> None:
-        found = self._found
-        seen = (found.size_bytes, found.etag, self._status.st_mtime_ns)
-        self._then((*outcome[:8], *seen, None, "", verified), True)
+        found, status = self._found, self._status
+        seen = (status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+        self._then((*outcome[:8], found.size_bytes, found.etag, seen, None, "", verified), True)
 
 
 def _cut_into(expected: Stored, size_bytes: int, part_bytes: int) -> int:

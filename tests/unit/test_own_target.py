@@ -137,7 +137,9 @@ def test_file_that_was_written_to_after_it_was_sent_stays_and_is_told(tmp_path: 
     """The target is one's own, of the file as it was: neither skipped nor removed."""
 
     def sent(task: Task) -> tuple[Any, ...]:
-        return outcome(task, size_bytes=5, etag=MD5, detail=file.stat().st_mtime_ns - 1)
+        status = file.stat()
+        seen = (status.st_mtime_ns - 1, status.st_ino, status.st_ctime_ns)
+        return outcome(task, size_bytes=5, etag=MD5, detail=seen)
 
     source = [FileSource(str(file), "t")]
     for answer, exists in ((sent, False), (Store(t=head()), True)):
