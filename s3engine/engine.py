@@ -132,7 +132,7 @@ class Engine:
             ),
             progress, _limited(given, max_delete if remove_objects else None, policy), journal,
             operation="move" if remove_objects else "download", bucket=bucket, input=objects,
-            folder=normal_path(folder), path=path or _key,
+            folder=normal_path(folder), path=path or _key, existing=str(policy or ""),
         )  # fmt: skip
 
     def copy(
@@ -172,7 +172,7 @@ class Engine:
             ),
             progress, _limited(given, max_delete if move else None, policy), journal,
             operation="move" if move else "copy", source_bucket=source_bucket, bucket=bucket, key=key or _key,
-            headers=template, input=objects,
+            headers=template, input=objects, existing=str(policy or ""),
         )  # fmt: skip
 
     def delete(

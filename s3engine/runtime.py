@@ -205,7 +205,14 @@ def _journal_run(
     texts |= journal.command
     if not journal.command or isinstance(getattr(source, "identity", None), str):
         texts["input"] = described(source)  # else a command says it better than the class of an iterator
-    return JournalRun(journal, {name: text for name, text in texts.items() if text}, items, emit)
+    # What neither it nor a command says must be seen from the items.
+    own = getattr(source, "identity", None)
+    told = isinstance(source, (list, tuple)) or (own is None and journal.command) or own
+    untold = None if told else source if hasattr(items, "all_of_job") else items
+    return JournalRun(
+        journal, {name: text for name, text in texts.items() if text}, items, emit, untold=untold,
+        below=getattr(source, "below", None),
+    )  # fmt: skip
 
 
 def transport_settings(config: Config, source: CredentialSource | None = None) -> TransportSettings:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 from s3engine.errors import ConfigError, S3EngineError
@@ -47,6 +48,8 @@ class FilesBelow(Iterator[FileSource]):
     """The walk, and what a journal tells it from other walks by."""
 
     def __init__(self, root: str, prefix: str) -> None:
+        self._root = root
+        self._prefix = prefix
         self._walk = _walk(root, prefix)
         self._unwanted: Callable[[str], bool] | None = None
         self.identity = f"files below {normal_path(root)} as {prefix!r}"
@@ -60,6 +63,20 @@ class FilesBelow(Iterator[FileSource]):
     def leave_out(self, unwanted: Callable[[str], bool]) -> None:
         """Pass over the files whose paths it says of that they are not meant: those of a job's own journal."""
         self._unwanted = unwanted
+
+    def below(self, folder: str, key: str) -> Iterator[FileSource]:
+        """What this walk would give of ``folder``, which an earlier one could not list and gave as ``key``."""
+        root = normal_path(self._root)
+        above: set[tuple[int, int]] = set()
+        upper = folder
+        while upper != root and len(upper) > len(root):
+            upper = os.path.dirname(upper)
+            with contextlib.suppress(OSError):
+                status = os.stat(upper)
+                above.add((status.st_dev, status.st_ino))
+        found = _walk(folder, self._prefix if folder == root else f"{key}/", above)
+        unwanted = self._unwanted
+        return found if unwanted is None else (file for file in found if not unwanted(file.path))
 
     def close(self) -> None:
         """Give the walk up: no folder stays open."""
@@ -89,10 +106,12 @@ class _Open(NamedTuple):
     identity: tuple[int, int]
 
 
-def _walk(root: str, prefix: str) -> Generator[FileSource, None, None]:
+def _walk(
+    root: str, prefix: str, above: Iterable[tuple[int, int]] = ()
+) -> Generator[FileSource, None, None]:  # fmt: skip
     # A stack instead of recursion: folders may lie deeper than Python can call.
     stack: list[_Open] = []
-    above: set[tuple[int, int]] = set()
+    above = set(above)
     folder, key = root, prefix
     try:
         while True:

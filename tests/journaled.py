@@ -46,13 +46,16 @@ class Driver:
 
     def __init__(
         self, path: Path | Journal, source: Iterable[Any], answer: Answer = outcome, *, make: Make = uploads,
-        identity: dict[str, str] | None = None, at_most: int = 0,
+        identity: dict[str, str] | None = None, at_most: int = 0, untold: bool = False,
     ) -> None:  # fmt: skip
         self.reports: list[RequestReport] = []
         self.tasks: list[Task] = []
         self.answer = answer
         journal = path if isinstance(path, Journal) else Journal(path)
-        self.run_ = JournalRun(journal, identity or {"operation": "upload"}, source, self.reports.append)
+        self.run_ = JournalRun(
+            journal, identity or {"operation": "upload"}, source, self.reports.append,
+            untold=source if untold else None, below=getattr(source, "below", None),
+        )  # fmt: skip
         self.job = make(self.run_.emit, self.run_.items())
         self.run_.attach(self.job, lambda: None, at_most)
 

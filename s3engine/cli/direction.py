@@ -85,14 +85,15 @@ class Direction:
 
         if self.way.only:
             infos: Iterable[ObjectInfo] = [ObjectInfo(self.way.source, -1)] if self.single_wanted else []
-            yield from map(self.planned, self.limits.within(infos))
+            yield from map(self.planned, self.limits.within(infos, self.journal))
             return
         from s3engine.engine import Engine
         from s3engine.overlaps import Overlap
 
         with Engine(config) as engine:
             self.open(engine)
-            for item in self.in_order(self.limits.within(self.objects(engine) if self.items is None else self.items)):
+            objects = self.objects(engine) if self.items is None else self.items
+            for item in self.in_order(self.limits.within(objects, self.journal)):
                 if isinstance(item, Rejected):
                     yield item.key, "", -1, item.error, ""
                 elif type(item) is Overlap:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from s3engine.cli.direction import Direction, Planned
+from s3engine.cli.limits import left_of
 from s3engine.cli.local import file_size, upload_sources
 from s3engine.cli.named import named_files, sizes_of
 from s3engine.errors import ConfigError, S3EngineError
@@ -60,7 +61,7 @@ class Upload(Direction):
             return
         if self.values is not None:
             self.items = self.named(None, self.values)
-        for file in self._sources():
+        for file in left_of(self._sources(), self.journal):
             yield (file.key, "", -1, file.error, "") if isinstance(file, Rejected) else self.planned(file)
 
     def planned(self, info: FileSource) -> Planned:
@@ -69,7 +70,7 @@ class Upload(Direction):
 
     def decided(self, engine: Engine) -> Iterator[Decided | Rejected]:
         assert self.limits.existing is not None
-        return self.limits.existing.uploads(engine, self.way.bucket, self._sources())
+        return self.limits.existing.uploads(engine, self.way.bucket, left_of(self._sources(), self.journal))
 
 
 class Download(Direction):
@@ -106,7 +107,7 @@ class Download(Direction):
     def decided(self, engine: Engine) -> Iterator[Decided | Rejected]:
         way = self.way
         assert self.limits.existing is not None
-        objects = self.limits.compared(self.items or (self.keys() if way.only else self.objects(engine)))
+        objects = self.limits.compared(self.items or (self.keys() if way.only else self.objects(engine)), self.journal)
         return self.limits.existing.downloads(engine, way.source_bucket, objects, way.target or ".", self.relative)
 
 
@@ -148,7 +149,7 @@ class Copy(Direction):
     def decided(self, engine: Engine) -> Iterator[Decided | Rejected]:
         way = self.way
         assert self.limits.existing is not None
-        objects = self.limits.compared(self.items or (self.keys() if way.only else self.objects(engine)))
+        objects = self.limits.compared(self.items or (self.keys() if way.only else self.objects(engine)), self.journal)
         return self.limits.existing.copies(engine, way.source_bucket, objects, way.bucket, self._key)
 
 

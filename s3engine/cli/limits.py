@@ -10,9 +10,10 @@ from s3engine.errors import ConfigError
 if TYPE_CHECKING:
     from s3engine.cli.route import Route
     from s3engine.existing import Existing
+    from s3engine.journal import Journal
     from s3engine.limits import DeleteLimit
 
-__all__ = ["Limits", "limits_of"]
+__all__ = ["Limits", "left_of", "limits_of"]
 
 
 class Limits(NamedTuple):
@@ -30,23 +31,40 @@ class Limits(NamedTuple):
             named["unconditional"] = self.unconditional
         return named
 
-    def within(self, objects: Iterable[Any]) -> Iterable[Any]:
-        """For a plan: the same objects, or DeleteLimitExceeded before the first."""
+    def within(self, objects: Iterable[Any], journal: Journal | None = None) -> Iterable[Any]:
+        """For a plan: the same objects, or DeleteLimitExceeded before the first.
+
+        With ``journal`` those of them that a run would take up, and what it has left from earlier ones.
+        """
         if self.limit is None:
-            return objects
+            return left_of(objects, journal)
         from s3engine.limits import within
 
-        return within(objects, self.limit)
+        found = within(objects, self.limit)
+        if journal is None:
+            return found
+        from s3engine.journal.rest import Rest
 
+        rest = Rest(journal)
+        return rest.of(found.all_of_job(rest.earlier())[0])
 
-    def compared(self, objects: Iterable[Any]) -> Iterable[Any]:
+    def compared(self, objects: Iterable[Any], journal: Journal | None = None) -> Iterable[Any]:
         """As within, and all of a listing before any of it."""
         from s3engine.listing import ObjectListing
         from s3engine.spool import all_or_nothing
 
         if self.limit is None and isinstance(objects, ObjectListing):
-            return all_or_nothing(objects)
-        return self.within(objects)
+            return left_of(all_or_nothing(objects), journal)
+        return self.within(objects, journal)
+
+
+def left_of(objects: Iterable[Any], journal: Journal | None) -> Iterable[Any]:
+    """For a plan: what a run with ``journal`` would take up; all without one. Raises ConfigError, JournalError."""
+    if journal is None:
+        return objects
+    from s3engine.journal.rest import Rest
+
+    return Rest(journal).of(objects)
 
 
 def limits_of(way: Route | None, values: Mapping[str, Any]) -> Limits:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from s3engine.errors import ConfigError, SourceError
 
@@ -36,7 +36,25 @@ def upload_sources(
     if own is not None:
         walk.leave_out(own.holds)
     cut = len(prefix)
-    return walk if wanted is None else (file for file in walk if wanted(file.key[cut:]))
+    return walk if wanted is None else _Wanted(walk, lambda file: wanted(file.key[cut:]))
+
+
+class _Wanted(Iterator["FileSource"]):
+    """The files of a walk that are wanted."""
+
+    def __init__(self, walk: Any, is_wanted: Callable[[FileSource], bool]) -> None:
+        self._walk = walk
+        self._is_wanted = is_wanted
+
+    def __next__(self) -> FileSource:
+        for file in self._walk:
+            if self._is_wanted(file):
+                return file  # type: ignore[no-any-return]  # the walk gives FileSource
+        raise StopIteration
+
+    def below(self, folder: str, key: str) -> Iterator[FileSource]:
+        """As the walk has it."""
+        return filter(self._is_wanted, self._walk.below(folder, key))
 
 
 def file_size(file: FileSource) -> int:

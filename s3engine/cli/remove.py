@@ -63,7 +63,7 @@ def rm_command(uri: str, recursive: bool, **values: Any) -> int:
     wanted = name_filter(values["include"], values["exclude"])
     config = config_from(values)
     hint = glob_hint(where.bucket, where.key)
-    journal = None if values["dry_run"] else journal_from("rm", {"uri": uri, "recursive": recursive}, values)
+    journal = journal_from("rm", {"uri": uri, "recursive": recursive}, values)
     stands = standing(journal)
     nothing = f"nothing below s3://{where.bucket}/{prefix}{' that --include and --exclude leave' if wanted else ''}"
     show = Show(
@@ -88,7 +88,7 @@ def rm_command(uri: str, recursive: bool, **values: Any) -> int:
             cut = len(prefix)
             objects = listing if wanted is None else listing.filter(lambda info: wanted(info.key[cut:]))
         if values["dry_run"]:
-            return _plan(where.bucket, limits.within(objects), values["as_json"])
+            return _plan(where.bucket, limits.within(objects, journal), values["as_json"])
         batch = engine.delete(where.bucket, objects, progress=show.count, journal=journal, **limits.of(deletes=True))
         if stands and not values["quiet"]:
             complain(stands)

@@ -100,9 +100,9 @@ def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
     transfer = DIRECTIONS[way.kind](way, wanted, headers, move, limits_of(way, values))
     transfer.values = values if named else None
     transfer.own = journal_files(values)
+    transfer.journal = journal_from("mv" if move else "cp", {"src": src, "dst": dst}, values)
     if values["dry_run"]:
         return print_plan(transfer, config, as_json=values["as_json"])
-    transfer.journal = journal_from("mv" if move else "cp", {"src": src, "dst": dst}, values)
     verb = "move" if move else way.kind
     transfer.check()
     stands = standing(transfer.journal)

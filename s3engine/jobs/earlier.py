@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from s3engine.errors import NotFound
+from s3engine.errors import AccessDenied, NotFound, NotSupported
 from s3engine.jobs.ledger import Recalled
 from s3engine.pool.messages import Kind, Task
 from s3engine.stored import combined_etag
@@ -42,6 +42,10 @@ class EarlierUpload:
         error = outcome[11]
         if isinstance(error, NotFound):
             self._gone()
+            return
+        if isinstance(error, (AccessDenied, NotSupported)):
+            # Not for us to see, in no later run either. Complete names each part by its ETag, so the store compares.
+            transfer.go_on(recalled)
             return
         if error is not None:
             transfer.note(outcome)

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from s3engine.errors import JournalMismatch
+from s3engine.journal.files import RowPaths
 from s3engine.operations import ObjectHeaders
 
-__all__ = ["Identity", "check_identity", "described", "endpoint_name"]
+__all__ = ["ENGINES_OWN", "Identity", "check_identity", "described", "endpoint_name"]
 
 Identity = Mapping[str, str]
+ENGINES_OWN = frozenset((
+    "endpoint", "operation", "bucket", "source_bucket", "headers", "guess_content_type", "input", "existing", "folder",
+    "path", "key",
+))  # fmt: skip
+"""Names that the engine gives; all others are a command's."""
 
 
 def endpoint_name(url: str, region: str) -> str:
@@ -40,11 +47,27 @@ def described(value: Any) -> str:
     known = getattr(value, "identity", None)
     if isinstance(known, str):
         return known
+    if isinstance(value, (list, tuple)):
+        return _items(value)
     if isinstance(value, functools.partial):
         return described(value.func)
     if callable(value):
         return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
     return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _items(items: Sequence[Any]) -> str:
+    """A list by what tells its items apart, in their order: keys, and paths of files."""
+    digest = hashlib.blake2b(digest_size=16)
+    normal = RowPaths(os.getcwd())
+    for item in items:
+        path: Any = getattr(item, "path", "")
+        name = item if isinstance(item, str) else getattr(item, "key", "")
+        if type(item) is tuple and len(item) > 1:
+            path, name = item[:2]
+        where = normal(os.fspath(path)) if path and isinstance(path, (str, os.PathLike)) else ""
+        digest.update(f"{name}\0{where}\0".encode("utf-8", "surrogatepass"))
+    return f"{len(items)} items, {digest.hexdigest()}"
 
 
 def _open(name: str, value: str) -> str:

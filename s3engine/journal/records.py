@@ -13,10 +13,10 @@ from s3engine import errors
 from s3engine.errors import S3EngineError, TransferError
 from s3engine.journal.store import BYTES, FILE, INFO, KEY, REJECTED
 from s3engine.operations import ObjectHeaders
-from s3engine.sources import BytesSource, FileSource
+from s3engine.sources import BytesSource, FileSource, Rejected
 from s3engine.transport import ObjectInfo
 
-__all__ = ["Row", "error_from", "item_from", "row_of", "sql_text", "text_from"]
+__all__ = ["Row", "error_from", "item_again", "item_from", "row_of", "sql_text", "text_from"]
 
 Row = tuple[int, Any, Any, int, str, str, int]
 """kind, key, path, size in bytes (-1: not known), etag, extra (JSON), hash of what tells items apart."""
@@ -75,6 +75,20 @@ def item_from(kind: int, key: Any, path: Any, size: int, etag: str, extra: str) 
     if extra:
         headers = ObjectHeaders(**json.loads(extra))
     return FileSource(text_from(path), name, headers)
+
+
+def item_again(
+    kind: int, key: Any, path: Any, size: int, etag: str, extra: str, error: str | None, message: Any, *,
+    taken_as_it_is: bool,
+) -> Any:  # fmt: skip
+    """The item for another run of a row that is not done. ``taken_as_it_is``: what is there by now will do."""
+    # Of two with one target the first one stands, in this run too.
+    if kind == REJECTED or error == "DuplicateKey":
+        text = text_from(message or "rejected when the input was read")
+        return Rejected(text_from(key), error_from(error or "TransferError", text))
+    if kind == INFO and error == "PreconditionFailed" and taken_as_it_is:
+        return ObjectInfo(text_from(key), -1)
+    return item_from(kind, key, path, size, etag, extra)
 
 
 def rejected_row(key: str) -> Row:

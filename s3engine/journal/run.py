@@ -21,12 +21,12 @@ from s3engine.journal.files import JournalFiles, RowPaths
 from s3engine.journal.identity import Identity, check_identity
 from s3engine.journal.ledger import JournalLedger
 from s3engine.journal.lock import JournalLock
-from s3engine.journal.records import Row, error_from, item_from, rejected_row, row_of, sql_text, text_from
-from s3engine.journal.store import BYTES, DONE, FAILED, INFO, REJECTED, get_meta, open_store
+from s3engine.journal.records import Row, item_again, rejected_row, row_of, sql_text, text_from
+from s3engine.journal.same_input import can_be_read_twice, check_same_input
+from s3engine.journal.store import BYTES, DONE, FAILED, FILE, REJECTED, get_meta, open_store
 from s3engine.journal.writer import Writer
 from s3engine.report import RequestReport
 from s3engine.sources import FileSource, Rejected
-from s3engine.transport import ObjectInfo
 
 if TYPE_CHECKING:
     from s3engine.journal.book import Journal
@@ -37,17 +37,25 @@ _PAGE = 500
 _REMEMBERED = 131_072  # as many as a KeyGuard knows for certain
 _MAY_REPEAT = 5000  # items that an input may give again after it was positioned
 _REJECT = "UPDATE objects SET error = ?, message = ? WHERE id = ?"
+_FORGET = "DELETE FROM objects WHERE id = ?"
 _ROW = "id, kind, key, path, size, etag, extra, error, message, stored"
 
 
 class JournalRun:
-    """Opens, checks and locks the journal. Raises JournalMismatch, JournalInUse, ConfigError, JournalError."""
+    """Opens, checks and locks the journal.
+
+    ``untold``: the input, where its identity does not tell it from another. ``below``: of a walk, what is in a folder
+    that an earlier one could not list. Raises JournalMismatch, JournalInUse, ConfigError, JournalError.
+    """
 
     def __init__(
         self, journal: Journal, identity: Identity, source: Iterable[Any], emit: Callable[[RequestReport], None], *,
+        untold: Iterable[Any] | None = None, below: Callable[[str, str], Iterable[Any]] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self._journal = journal
+        self._untold = untold
+        self._below = below
         self._source = source
         self._emit = emit
         self._clock = clock
@@ -82,6 +90,9 @@ class JournalRun:
         self._ledger = JournalLedger(self._writer, lambda seq: self._rows.get(seq, 0), self._last_row, tokens)
 
     def _begin(self, connection: Any, identity: Identity) -> None:
+        if identity.get("operation") == "move":
+            # What has gone from here must be on record after a power cut, too: a sync for each transaction.
+            connection.execute("PRAGMA synchronous=FULL")
         recorded = json.loads(get_meta(connection, "identity", "{}"))
         if recorded:
             check_identity(self._journal.path, recorded, identity)
@@ -143,11 +154,14 @@ class JournalRun:
                 return
             before, left = rows[-1][0], left - len(rows)
 
-    def abandon(self) -> None:
-        """The batch is over: let go of the file, whatever happened. A second call does nothing."""
-        self._writer.close(self._finish)
-        self._writer.join(10.0)
-        self._lock.release()
+    def abandon(self, wait_s: float = 10.0) -> None:
+        """The batch is over: let go of the file, whatever happened. A second call does nothing.
+
+        A writer that is not done after ``wait_s`` (on a disk that hangs) keeps the lock until it is: another run would
+        read what it is about to change.
+        """
+        self._writer.close(self._finish, self._lock.release)
+        self._writer.join(wait_s)
 
     # ---- the reader's thread
 
@@ -158,8 +172,9 @@ class JournalRun:
             self._source, counted = all_of_job(self._earlier())
             if counted != self._counted:
                 self._writer.meta("counted", str(counted))
-        yield from self._undone()
         unmade = bool(self._read("SELECT 1 FROM objects WHERE state != 1 AND kind = ? LIMIT 1", (BYTES,)))
+        self._check_input(unmade)
+        yield from self._undone()
         if self._journal.failed_only:
             if unmade:
                 yield from self._known_again(new=False)
@@ -171,6 +186,19 @@ class JournalRun:
         if not self._exhausted:
             self._exhausted = True
             self._writer.meta("exhausted", "1")
+
+    def _check_input(self, unmade: bool) -> None:
+        """Before anything is done: that another input is not taken for done, and its journal's rest not for its own."""
+        source = self._untold
+        if source is None or not self._last_row or self._journal.failed_only:
+            return
+        # What can be read once is read where it is needed, and what is new in it is done.
+        if can_be_read_twice(source) or (self._exhausted and not unmade):
+            self._index()
+            check_same_input(
+                self._journal.path, source, lambda item: self._known(self._row(item)) is not None, self._last_row,
+                finished=self._exhausted,
+            )  # fmt: skip
 
     def _earlier(self) -> Earlier:
         def count(which: str) -> int:
@@ -206,16 +234,26 @@ class JournalRun:
                 after = row_id
                 if stored:
                     self._ledger.stored_before(self._seq, size, etag)
-                # Of two with one target the first one stands, in this run too.
-                if kind == REJECTED or error == "DuplicateKey":
-                    text = text_from(message or "rejected when the input was read")
-                    yield self._out(row_id, Rejected(text_from(key), error_from(error or "TransferError", text)))
-                elif kind == INFO and error == "PreconditionFailed" and self._takes_what_is_there:
-                    yield self._out(row_id, ObjectInfo(text_from(key), -1))
+                item = item_again(
+                    kind, key, path, size, etag, extra, error, message, taken_as_it_is=self._takes_what_is_there
+                )
+                if kind == FILE and self._below is not None and os.path.isdir(text_from(path)):
+                    yield from self._walked(row_id, item, self._below(item.path, item.key))
                 else:
-                    yield self._out(row_id, item_from(kind, key, path, size, etag, extra))
+                    yield self._out(row_id, item)
             if len(rows) < _PAGE:
                 return
+
+    def _walked(self, row_id: int, folder: FileSource, found: Iterable[Any]) -> Iterator[Any]:
+        """What is in a folder that a walk could not list: its files take its place."""
+        self._index()
+        for item in found:
+            if (item.path, item.key) == (folder.path, folder.key):
+                yield self._out(row_id, item)  # as before
+                return
+            if self._known(self._row(item)) is None:
+                yield self._plan(item)
+        self._writer.execute(_FORGET, (row_id,))
 
     @property
     def _is_positionable(self) -> bool:
@@ -248,7 +286,7 @@ class JournalRun:
             if known is None:
                 if new:
                     yield self._plan(item)
-            elif row[0] == BYTES and (known[1] == FAILED or (known[1] != DONE and new)):
+            elif row[0] == BYTES and (self._is_wanted(known) if known[1] == FAILED else known[1] != DONE and new):
                 yield self._out(known[0], item)
 
     def _index(self) -> None:
@@ -256,10 +294,15 @@ class JournalRun:
             if not self._writer.closed:
                 self._writer.connection.execute("CREATE INDEX IF NOT EXISTS known ON objects (hash)")
 
-    def _known(self, row: Row) -> tuple[int, int] | None:
-        """Row id and state of what an earlier run knew of this item."""
+    def _is_wanted(self, known: tuple[int, int, str | None]) -> bool:
+        """Whether this run tries again what has failed like that."""
+        only = self._journal.error_classes
+        return not (self._journal.failed_only and only) or known[2] in only
+
+    def _known(self, row: Row) -> tuple[int, int, str | None] | None:
+        """Row id, state and class of error of what an earlier run knew of this item."""
         found = self._read(
-            "SELECT id, state FROM objects WHERE hash = ? AND key = ? AND path = ? AND id <= ? LIMIT 1",
+            "SELECT id, state, error FROM objects WHERE hash = ? AND key = ? AND path = ? AND id <= ? LIMIT 1",
             (row[6], row[1], row[2], self._last_row),
         )
         return found[0] if found else None
@@ -333,7 +376,7 @@ class JournalRun:
     def _settled(self) -> bool:
         if self._writer.pending:
             return False
-        self._writer.close(self._finish)
+        self._writer.close(self._finish, self._lock.release)
         return self._writer.closed
 
     # ---- the writer's thread

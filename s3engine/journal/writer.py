@@ -58,6 +58,7 @@ class Writer:
         self._something = threading.Event()
         self._closing = threading.Event()
         self._at_end: Callable[[], None] = _nothing
+        self._after_end: Callable[[], None] = _nothing
         self._thread = threading.Thread(target=self._run, name="s3engine-journal", daemon=True)
         self._thread.start()
 
@@ -86,12 +87,16 @@ class Writer:
     @property
     def pending(self) -> bool:
         """Something is not written, or not taken from ``released``."""
-        return bool(self._entries or self._in_hand or self.released)
+        return bool(self.released or (not self.closed and (self._entries or self._in_hand)))
 
-    def close(self, at_end: Callable[[], None]) -> None:
-        """Write what is left, call ``at_end`` in the thread, close. Returns at once; ``closed`` and ``wake`` tell."""
+    def close(self, at_end: Callable[[], None], after_end: Callable[[], None]) -> None:
+        """Write what is left, call ``at_end``, close the file, call ``after_end``, all in the thread.
+
+        Returns at once; ``closed`` and ``wake`` tell when it is done. A second call does nothing.
+        """
         if not self._closing.is_set():
             self._at_end = at_end
+            self._after_end = after_end
             self._closing.set()
             self._something.set()
 
@@ -108,6 +113,12 @@ class Writer:
     # ---- the thread
 
     def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._end()
+
+    def _work(self) -> None:
         entries = self._entries
         while True:
             self._idle = True
@@ -122,7 +133,6 @@ class Writer:
                 self.wake()
             if self._closing.is_set() and not entries:
                 break
-        self._end()
 
     def _write(self, chunk: list[tuple[Any, ...]]) -> None:
         if self.failure is None:
@@ -176,6 +186,7 @@ class Writer:
             except Exception as error:  # noqa: BLE001  (as above)
                 self.failure = self._failed(error)
             self.closed = True
+        self._after_end()
         self.wake()
 
     def _failed(self, error: Exception) -> JournalError:

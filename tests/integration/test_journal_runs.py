@@ -233,6 +233,44 @@ def test_command_with_the_journal_of_another_is_refused(tmp_path: Path, bucket: 
     assert source.exists()
 
 
+def test_another_input_or_policy_is_refused(tmp_path: Path, probe: S3Probe, bucket: str) -> None:
+    """A journal of one list is not that of another, nor one that keeps what exists that of one that replaces it."""
+    for key in "abcd":
+        probe.put(bucket, key, b"x")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_text("mine")
+    with Engine(workers=1) as engine:
+        engine.delete(bucket, ["b", "c"], journal=tmp_path / "j").wait()
+        with pytest.raises(JournalMismatch, match="input"):
+            engine.delete(bucket, ["a", "d"], journal=tmp_path / "j")
+        engine.delete(bucket, ["b", "c"], journal=tmp_path / "j").wait()
+        engine.delete(bucket, iter(["c"]), journal=tmp_path / "i").wait()
+        with pytest.raises(JournalMismatch, match="no 'a' in that"):
+            engine.delete(bucket, iter(["a"]), journal=tmp_path / "i").wait()
+        engine.list(bucket).download(tmp_path / "out", existing="keep", journal=tmp_path / "k").wait()
+        with pytest.raises(JournalMismatch, match="existing"):
+            engine.list(bucket).download(tmp_path / "out", journal=tmp_path / "k")
+    assert (tmp_path / "out" / "a").read_text() == "mine"
+    assert probe.list_keys(bucket) == ["a", "d"]
+
+
+def test_dry_run_leaves_out_what_is_done(tmp_path: Path, probe: S3Probe, bucket: str) -> None:
+    """With a journal it tells what the next run would do: nothing, once all is done; and the job is not begun by it."""
+    for key in ("p/a", "p/b"):
+        probe.put(bucket, key, b"x")
+    journal = tmp_path / "j"
+    for command in (["rm", "-r", f"s3://{bucket}/p/"], ["cp", f"s3://{bucket}/p/", f"{tmp_path}/out"]):
+        told = finished(*command, "--journal", str(journal), "--dry-run")
+        assert told[0] == 0
+        assert told[1].count("would") == 2
+        assert not journal.exists()
+    assert finished(*command, "--journal", str(journal))[0] == 0
+    assert finished(*command, "--journal", str(journal), "--dry-run")[:2] == (0, "")
+    code, _, err = finished("rm", "-r", f"s3://{bucket}/p/", "--journal", str(journal), "--dry-run")
+    assert code == 2
+    assert "belongs to another job" in err
+
+
 @pytest.mark.parametrize("operation", ["download", "copy", "delete", "move"])
 def test_job_from_a_listing_is_done_once(
     tmp_path: Path, counting: Counting, probe: S3Probe, bucket: str, operation: str

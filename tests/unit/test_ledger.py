@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 
 from s3engine.checksums import compute
-from s3engine.errors import ConnectionLost, InvalidRequest, NotFound, PreconditionFailed, S3EngineError, SourceError
+from s3engine.errors import (
+    AccessDenied,
+    ConnectionLost,
+    InvalidRequest,
+    NotFound,
+    NotSupported,
+    PreconditionFailed,
+    S3EngineError,
+    SourceError,
+)
 from s3engine.jobs.download import DownloadJob
 from s3engine.jobs.upload import UploadJob
 from s3engine.journal import Journal
@@ -119,6 +128,20 @@ def test_upload_begins_anew_where_something_differs(tmp_path: Path, change: str)
     assert report.ok
     assert len(store.sent) == 3 + 5
     assert not store.uploads
+
+
+@pytest.mark.parametrize("error", [AccessDenied("no right to list"), NotSupported("no such request")])
+def test_upload_goes_on_where_its_parts_cannot_be_listed(tmp_path: Path, error: S3EngineError) -> None:
+    """It is not stuck for ever: the parts on record count, and Complete names each by its ETag."""
+    store = Store()
+    crashed(tmp_path / "j", store)
+
+    def answer(task: Task) -> tuple[Any, ...] | None:
+        return outcome(task, error=error) if task[2] == Kind.LIST_PARTS else store(task)
+
+    (report,) = Driver(tmp_path / "j", SOURCE, answer).run()
+    assert report.ok
+    assert sorted(store.sent) == [1, 2, 3, 4, 5]
 
 
 def test_upload_that_somebody_aborted_begins_anew(tmp_path: Path) -> None:
