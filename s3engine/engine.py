@@ -14,7 +14,7 @@ from s3engine.batch import Batch, Progress
 from s3engine.config import Config
 from s3engine.control.estimator import OpClass
 from s3engine.errors import InvalidRequest, NotFound
-from s3engine.given import callable_or, folder_path, sound_objects, sound_sources, template_or, text
+from s3engine.given import callable_or, flag, folder_path, seconds, sound_objects, sound_sources, template_or, text
 from s3engine.listing import JournalPath, ObjectListing
 from s3engine.operations import Template
 from s3engine.paths import normal_path
@@ -85,6 +85,7 @@ class Engine:
 
         check_bucket(bucket)
         given = sound_sources(sources)
+        flag("remove_sources", remove_sources)
         template_or(template)
         checks = self._runtime.upload_checks
         policy = _policy(existing)
@@ -120,6 +121,8 @@ class Engine:
         given = sound_objects(objects)
         folder = folder_path(folder)
         callable_or("path", path)
+        flag("remove_objects", remove_objects)
+        flag("unconditional", unconditional)
         policy = _policy(existing)
         return self._runtime.begin(
             lambda emit, items: DownloadJob(
@@ -154,6 +157,8 @@ class Engine:
         check_bucket(bucket)
         given = sound_objects(objects)
         callable_or("key", key)
+        flag("move", move)
+        flag("unconditional", unconditional)
         template_or(template)
         able = self.capabilities
         if bucket != source_bucket and not able.copy_between_buckets:
@@ -193,6 +198,7 @@ class Engine:
 
         check_bucket(bucket)
         given = sound_objects(objects)
+        flag("unconditional", unconditional)
         conditions = self._conditions(bucket, unconditional)
         return self._runtime.begin(
             lambda emit, items: DeleteJob(items, bucket, emit, conditions=conditions), progress,
@@ -268,6 +274,7 @@ class Engine:
         """
         from s3engine.uploads import age_of
 
+        seconds("older_than_s", older_than_s)
         aborted = 0
         for upload in self.uploads(bucket, prefix):
             age_s = age_of(upload, self.now_s())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -13,7 +14,7 @@ from s3engine.sources import BytesSource, FileSource, Rejected
 from s3engine.transport import ObjectInfo
 from s3engine.uri import check_key
 
-__all__ = ["callable_or", "folder_path", "sound_objects", "sound_sources", "template_or", "text"]
+__all__ = ["callable_or", "flag", "folder_path", "seconds", "sound_objects", "sound_sources", "template_or", "text"]
 
 _SURE_CHARACTERS = 256  # whatever they are, they have no more bytes than a key may have
 
@@ -22,6 +23,19 @@ def text(name: str, value: Any) -> str:
     """``value``, a str. Raises ConfigError."""
     if not isinstance(value, str):
         raise ConfigError(f"{name} must be text, not {_shown(value)}")
+    return value
+
+
+def flag(name: str, value: Any) -> None:
+    """Raises ConfigError for what is neither True nor False: the text "no" would count as true."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} must be True or False, not {_shown(value)}")
+
+
+def seconds(name: str, value: Any) -> float:
+    """A time of 0 or more. Raises ConfigError, also for NaN, which is below no other number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ConfigError(f"{name} must be a number of seconds, 0 or more, not {_shown(value)}")
     return value
 
 

@@ -35,6 +35,13 @@ def test_one_text_is_no_list_of_its_letters(call: Callable[[Engine, Any], object
 
 
 WRONG: list[tuple[Callable[[Engine, Any], object], Any, str]] = [
+    (lambda engine, wrong: engine.abort_uploads("bucket", "", older_than_s=wrong), float("nan"), "number of seconds"),
+    (lambda engine, wrong: engine.abort_uploads("bucket", "", older_than_s=wrong), -1, "0 or more, not -1"),
+    (lambda engine, wrong: engine.abort_uploads("bucket", "", older_than_s=wrong), "7d", "0 or more, not '7d'"),
+    (lambda engine, wrong: engine.delete("bucket", [], unconditional=wrong), "no", "unconditional must be True"),
+    (lambda engine, wrong: engine.upload("bucket", [], remove_sources=wrong), "no", "remove_sources must be True or"),
+    (lambda engine, wrong: engine.download("bucket", [], "o", remove_objects=wrong), 1, "remove_objects must be True"),
+    (lambda engine, wrong: engine.copy("bucket", [], "other", move=wrong), None, "move must be True or False"),
     (lambda engine, wrong: engine.list(wrong), 5, "5 is no bucket name"),
     (lambda engine, wrong: engine.list("bucket", wrong), Path("p"), "prefix must be text, not PosixPath"),
     (lambda engine, wrong: engine.uploads("bucket", wrong), None, "prefix must be text, not None"),
