@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from s3engine.credentials import Credentials
 from s3engine.errors import ConfigError
 
-__all__ = ["Config", "TransportSettings", "usable_cores"]
+__all__ = ["Config", "TransportSettings", "check_place", "usable_cores"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -62,6 +64,26 @@ def _number(name: str, value: object, low: float, high: float, *, whole: bool) -
 def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ConfigError(f"{name} must be one of {', '.join(filter(None, choices))}, not {value!r}")
+
+
+def check_place(endpoint_url: str, region: str) -> None:
+    """Raises ConfigError for a URL or a region that no request could be sent to. "" is none."""
+    if region and re.fullmatch(r"[A-Za-z0-9._-]{1,64}", region) is None:
+        raise ConfigError(f"region must be a name such as us-east-1, not {region!r}")
+    if not endpoint_url:
+        return
+    if not endpoint_url.startswith(("http://", "https://")):
+        raise ConfigError(f"endpoint_url must begin with http:// or https://, not {endpoint_url!r}")
+    try:
+        parts = urlsplit(endpoint_url)
+        why = "" if parts.hostname and parts.port != 0 else "it has no host, or the port 0"
+    except ValueError as error:
+        why = str(error)
+    if re.search(r"[\s\x00-\x1f\x7f]", endpoint_url):
+        why = "it holds white space"
+    if why:
+        shown = "(not shown, it may hold a password)" if "@" in endpoint_url else repr(endpoint_url)
+        raise ConfigError(f"endpoint_url must be a URL such as http://127.0.0.1:9000, not {shown}: {why}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,8 +180,10 @@ class Config:
         for name in ("anonymous", "verify_tls", "verify_downloads"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, not {getattr(self, name)!r}")
-        if self.endpoint_url and not self.endpoint_url.startswith(("http://", "https://")):
-            raise ConfigError(f"endpoint_url must begin with http:// or https://, not {self.endpoint_url!r}")
+        check_place(self.endpoint_url, self.region)
+        policy = self.timeout_policy
+        if policy is not None and (isinstance(policy, type) or not callable(getattr(policy, "timeouts", None))):
+            raise ConfigError(f"timeout_policy must be a TimeoutPolicy, as AdaptiveTimeouts() is, not {policy!r}")
 
     def replace(self, **changes: Any) -> Config:
         """A copy with some settings changed. Raises ConfigError."""

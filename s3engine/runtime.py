@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from s3engine._version import __version__
 from s3engine.batch import Batch, Progress
-from s3engine.config import Config, TransportSettings
+from s3engine.config import Config, TransportSettings, check_place
 from s3engine.control.estimator import OpClass
 from s3engine.control.retry import RetryPolicy
 from s3engine.control.shared import SharedBlock
@@ -222,6 +222,7 @@ def transport_settings(config: Config, source: CredentialSource | None = None) -
     """
     source = source or CredentialSource(profile=config.profile, anonymous=config.anonymous)
     aws = load_settings(source, profile=config.profile)
+    check_place(aws.endpoint_url, aws.region)
     return TransportSettings(
         endpoint_url=config.endpoint_url or aws.endpoint_url,
         region=config.region or aws.region or "us-east-1",

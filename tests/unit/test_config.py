@@ -21,7 +21,10 @@ BAD: list[tuple[str, Any]] = [
     ("retry_base_s", float("nan")), ("retry_throttle_base_s", float("inf")), ("shutdown_grace_s", -1),
     ("max_buffered_reports", 0), ("addressing_style", "virtul"), ("addressing_style", None), ("payload_signing", "yes"),
     ("payload_signing", ""), ("lane", "fast"), ("start_method", "thread"), ("endpoint_url", "127.0.0.1:9000"),
-    ("endpoint_url", 5), ("region", None), ("profile", 1), ("ca_bundle", b"x"), ("transport", None),
+    ("endpoint_url", 5), ("endpoint_url", "http://h:99999"), ("endpoint_url", "http://"),
+    ("endpoint_url", "http://a b"), ("endpoint_url", "http://[::1"), ("region", "a b/../"),
+    ("timeout_policy", 3), ("timeout_policy", int),
+    ("region", None), ("profile", 1), ("ca_bundle", b"x"), ("transport", None),
     ("anonymous", "yes"), ("checksum", "crc16"),
     ("verify_tls", 0),
 ]  # fmt: skip
