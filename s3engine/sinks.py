@@ -241,6 +241,7 @@ class PartSink:
                 f"the object changed while {self._path!r} was read: it has {info.total_bytes} bytes now, not "
                 f"{self._size_bytes}"
             )
+        self._etag = self._etag or info.etag  # a further attempt must go on with the same object
         if info.offset != self._next:
             raise ServerFault(f"byte {info.offset} of an object came where byte {self._next} was asked for")
         if self._fd < 0:

@@ -12,7 +12,7 @@ __all__ = ["Copied"]
 class Copied:
     """What is known of it; ``outcome`` is that of the copy, once it was tried."""
 
-    __slots__ = ("condition", "etag", "headers", "key", "outcome", "seq", "size_bytes", "target")
+    __slots__ = ("condition", "etag", "headers", "in_parts", "key", "outcome", "seq", "size_bytes", "target")
 
     def __init__(self, seq: int, key: str, size_bytes: int, etag: str, target: str, condition: Headers) -> None:
         self.condition = condition
@@ -22,4 +22,5 @@ class Copied:
         self.etag = etag
         self.target = target
         self.headers: Headers = ()  # of the source, from a HEAD that was needed anyway
+        self.in_parts = False
         self.outcome: tuple[Any, ...] = ()

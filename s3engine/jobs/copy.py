@@ -76,7 +76,7 @@ class CopyJob(Job):
         return (self.context, self._source)
 
     def admit(self, seq: int, item: Any) -> None:
-        """Copy, in parts when it is known to be large; HEAD tells what is not known."""
+        """Copy, in parts when it is known to be large; HEAD tells what is not known and is needed."""
         if type(item) is Overlap:
             self._refused(seq, item.key, item.error())
             return
@@ -103,7 +103,9 @@ class CopyJob(Job):
         if self._refused_conditions:
             condition = ()
         one = Copied(seq, info.key, info.size_bytes, info.etag, target, condition)
-        if info.size_bytes < 0:
+        # What is copied by several requests, or deleted after it, must be one and the same object for all of them.
+        pinless = not info.etag and (self._move or info.size_bytes > self._threshold_bytes)
+        if info.size_bytes < 0 or pinless:
             self._request_source(Kind.HEAD, info.key, 0, self._known, one)
         else:
             self._copy(one)
@@ -175,7 +177,7 @@ class CopyJob(Job):
 
     def _known(self, one: Copied, task: Task, outcome: tuple[Any, ...]) -> None:
         if outcome[11] is not None:
-            self._finish(one, outcome, outcome[11])
+            self._copied(one, task, outcome)  # as if the copy had met it
             return
         one.size_bytes, one.etag, one.headers = outcome[10].size_bytes, outcome[10].etag, outcome[10].headers
         self._copy(one)
@@ -199,6 +201,7 @@ class CopyJob(Job):
             )
             parts.conditions = one.condition
             parts.asked_for = only_conditions(headers)
+            one.in_parts = True
             self.add_composite(parts)
         else:
             if one.condition:
@@ -239,7 +242,7 @@ class CopyJob(Job):
         """The source is gone: an earlier run may have moved it, and could not say so any more."""
         found, failed = outcome[10], one.outcome
         if outcome[11] is None and found.size_bytes == one.size_bytes:
-            verified = "etag" if found.etag == one.etag else LENGTH_ONLY
+            verified = "etag" if one.etag and found.etag == one.etag else LENGTH_ONLY
             self._finish(one, (*failed[:9], found.etag, None, None, "", verified), None)
         else:
             self._finish(one, failed, failed[11])

@@ -44,7 +44,10 @@ class CopyInParts(MultipartTransfer):
 
     def begin(self) -> None:
         self.started_at = self.job.clock()
-        self._request_source(Kind.HEAD, self.one.key, 0, self._described, None)
+        if self.one.headers:  # of the object that the parts are pinned to
+            self._create(self.one.headers)
+        else:
+            self._request_source(Kind.HEAD, self.one.key, 0, self._described, None)
 
     def _described(self, state: Any, task: Task, outcome: tuple[Any, ...]) -> None:
         if outcome[11] is not None:
@@ -54,6 +57,10 @@ class CopyInParts(MultipartTransfer):
         found = outcome[10].headers
         if outcome[10].etag == self.one.etag:
             self.one.headers = found
+        self._create(found)
+
+    def _create(self, found: Headers) -> None:
+        """With the metadata of the source."""
         if any(name == "x-amz-metadata-directive" for name, _ in self._headers):
             self.create(tuple(pair for pair in self._headers if not pair[0].endswith("-directive")))
             return

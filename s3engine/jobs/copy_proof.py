@@ -50,11 +50,12 @@ class CopyProof:
             self._proven(one, "")  # the store has said that it was copied, and more is not to be had
             return
         if outcome[11] is None and found.size_bytes == one.size_bytes:
-            if not any(name.startswith("x-amz-checksum-") for name, _ in found.headers):
+            summed = any(name.startswith("x-amz-checksum-") for name, _ in found.headers)
+            if not summed and not one.in_parts:
                 self._proven(one, LENGTH_ONLY)
-            elif one.headers:
+            elif one.headers and not one.in_parts:
                 self._compare(one, one.headers, found.headers)
-            else:
+            else:  # stores take the condition of a part in silence, so its parts may be of two objects
                 compare = partial(self._described, found.headers)
                 self._request_source(Kind.HEAD, one.key, 0, compare, one)
             return
@@ -68,13 +69,17 @@ class CopyProof:
 
     def _described(self, copied: Headers, one: Copied, task: Task, outcome: tuple[Any, ...]) -> None:
         """HEAD of the source came, after that of the copy."""
-        found = outcome[10]
-        if outcome[11] is not None:
+        found, error = outcome[10], outcome[11]
+        if error is not None and one.in_parts and self._move:
+            target = f"s3://{self._job.context.bucket}/{one.target}"
+            self._failed(one, one.outcome, move_error(f"copied to {target}, the source could not be looked at", error))
+        elif error is not None:
             self._proven(one, LENGTH_ONLY)
         elif found.etag == one.etag:
             self._compare(one, found.headers, copied)
-        elif self._move:
-            text = f"s3://{self._source_bucket}/{one.key} was written again while it was copied; it was kept"
+        elif self._move or one.in_parts:
+            text = f"s3://{self._source_bucket}/{one.key} was written again while it was copied"
+            text += "; it was kept" if self._move else ", and the copy may have parts of both; copy it again"
             self._failed(one, one.outcome, PreconditionFailed(text, bucket=self._source_bucket, key=one.key))
         else:
             self._proven(one, LENGTH_ONLY)

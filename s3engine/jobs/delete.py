@@ -28,6 +28,10 @@ __all__ = ["MAX_KEYS", "DeleteConditions", "DeleteJob", "KeyDeleter", "move_erro
 
 MAX_KEYS = 1000  # of one DeleteObjects
 _IN_FLIGHT = 16  # requests of a job; more only wait in the store, until their timers end them
+_PINLESS = (
+    "the store tells no ETag of it, so nothing can hold the delete to what was moved. To delete whatever is there: "
+    "--unconditional, unconditional=True"
+)
 _NO_OUTCOME = (0, 0, 0.0, 0.0, 0.0, 0.0, 0, "", 0, "", None, None, "", "")
 
 Pair = tuple[str, str]
@@ -49,7 +53,8 @@ class KeyDeleter:
     """Collects keys and sends them together; ``deleted(state, outcome, error)`` is called once for each.
 
     ``conditions`` None: ETags are not sent. ``request`` queues a task for the bucket (default: the job's own).
-    ``finishes``: keys that are added after a cancel are still deleted, unless the job was stopped.
+    ``finishes``: they are the sources of a move. Those that are added after a cancel are still deleted, unless the job
+    was stopped; one whose ETag is not known is kept, where ETags are sent at all.
     """
 
     __slots__ = ("_conditions", "_deleted", "_finishes", "_job", "_pairs", "_request", "_states")
@@ -73,6 +78,9 @@ class KeyDeleter:
 
     def add(self, key: str, state: Any, etag: str = "") -> None:
         """Delete ``key``, soon; with ``etag`` only the object that has it."""
+        if self._finishes and not etag and self._conditions is not None:
+            self._deleted(state, _NO_OUTCOME, PreconditionFailed(_PINLESS, key=key))
+            return
         if not_in_xml(key):
             self._send([(key, etag)], [state])
             return

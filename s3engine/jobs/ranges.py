@@ -10,7 +10,15 @@ from typing import Any
 
 from s3engine.checksums import COMBINABLE, combine, parse, text
 from s3engine.disk import check_target, preallocate, sink_error, sync_folder
-from s3engine.errors import AccessDenied, Cancelled, InvalidRequest, NotSupported, S3EngineError, SinkError
+from s3engine.errors import (
+    AccessDenied,
+    Cancelled,
+    InvalidRequest,
+    NotSupported,
+    PreconditionFailed,
+    S3EngineError,
+    SinkError,
+)
 from s3engine.jobs.base import Job
 from s3engine.jobs.ledger import Recalled, passes
 from s3engine.jobs.transfer import PartsTransfer
@@ -181,8 +189,16 @@ class FileFromRanges(PartsTransfer):
         arg = (self._temporary, first, last, self._etag, self.plan.size_bytes, algorithm)
         return self.job.task(Kind.GET_PART, self.key, last + 1 - first, arg, self.part_done, index)
 
+    def objection(self, outcome: tuple[Any, ...]) -> PreconditionFailed | None:
+        """Ranges that were asked for before the first answer came were asked for without an ETag."""
+        if not self.etag or not outcome[9] or outcome[9] == self.etag:
+            return None
+        text = f"s3://{self.job.context.bucket}/{self.key} was written again while it was read: the ETag of a range is "
+        text += f"{outcome[9]}, that of the first one {self.etag}"
+        return PreconditionFailed(text, bucket=self.job.context.bucket, key=self.key)
+
     def keep(self, index: int, outcome: tuple[Any, ...]) -> None:
-        self.etag = outcome[9]
+        self.etag = self.etag or outcome[9]
         # The first answer pins the object; the parts that follow must come from the same one.
         self._etag = self._etag or self.etag
         if self._algorithm:

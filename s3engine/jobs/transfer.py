@@ -59,6 +59,10 @@ class PartsTransfer:
         """Every part is there; ends in ``over``."""
         raise NotImplementedError
 
+    def objection(self, outcome: tuple[Any, ...]) -> S3EngineError | None:
+        """Why a part that came well does not belong to the others; it is not kept then."""
+        return None
+
     def undo(self) -> None:
         """It failed: remove what was made."""
 
@@ -146,7 +150,7 @@ class PartsTransfer:
         """A part came back."""
         self._in_flight -= 1
         self.note(outcome)
-        error = outcome[11]
+        error = outcome[11] or self.objection(outcome)
         if error is None:
             self._record(index, outcome)
         if error is None and self.job.cancelled and self._more():

@@ -27,7 +27,7 @@ from s3engine.jobs.upload import UploadJob
 from s3engine.pool.messages import Kind, Task, cancelled_error
 from s3engine.report import RequestReport
 from s3engine.sources import FileSource
-from s3engine.transport import HeadResult, ObjectInfo
+from s3engine.transport import Headers, HeadResult, ObjectInfo
 
 Answer = Callable[[Task], tuple[Any, ...]]
 
@@ -313,3 +313,88 @@ def test_plain_keys_are_deleted_as_they_are() -> None:
     assert delete(store, ["a", "b"], conditions) == dict.fromkeys("ab")
     assert not conditions.refused
     assert all(etag == "" for pairs in store.deletes for _, etag in pairs)
+
+
+# ---- moves of what was given without an ETag
+
+
+class CopyingStore:
+    """Sources ``s/...`` and copies. ``etags``: what HEAD says of the source, one after the other."""
+
+    def __init__(self, *etags: str, size_bytes: int = 1, headers: Headers = ()) -> None:
+        self.etags = list(etags)
+        self.size_bytes = size_bytes
+        self.headers = headers
+        self.tasks: list[Task] = []
+
+    def __call__(self, task: Task) -> tuple[Any, ...]:
+        self.tasks.append(task)
+        if task[2] == Kind.HEAD and task[3].startswith("s/"):
+            etag = self.etags.pop(0) if len(self.etags) > 1 else self.etags[0]
+            return outcome(task, detail=HeadResult(self.size_bytes, etag, headers=self.headers))
+        if task[2] == Kind.HEAD:
+            return outcome(task, detail=HeadResult(self.size_bytes, "copied", headers=self.headers))
+        if task[2] == Kind.CREATE:
+            return outcome(task, detail="upload")
+        return outcome(task, etag="copied", detail=() if task[2] == Kind.DELETE else None)
+
+    def of(self, kind: int) -> list[Any]:
+        """Arguments of the tasks of this kind."""
+        return [task[5] for task in self.tasks if task[2] == kind]
+
+
+def move(store: CopyingStore, given: ObjectInfo, *, moving: bool = True) -> S3EngineError | None:
+    reports: list[RequestReport] = []
+    job = CopyJob(
+        [given], "b", "c", lambda info: "to/" + info.key, reports.append, template=None, threshold_bytes=100,
+        part_bytes=100, move=moving, conditions=DeleteConditions() if moving else None, verify=True,
+        ask_checksums=True,
+    )  # fmt: skip
+    return run(job, store, reports)[given.key]
+
+
+@pytest.mark.parametrize("headers", [(), (("x-amz-checksum-crc32", "AAAAAA=="),)])
+def test_move_asks_for_an_etag_that_is_not_known(headers: Headers) -> None:
+    """The copy and the delete are held to the object that HEAD found, whether the store shows checksums or not."""
+    store = CopyingStore("tag", headers=headers)
+    assert move(store, ObjectInfo("s/k", 1)) is None
+    assert store.of(Kind.COPY) == [("s/k", "tag", None)]
+    assert store.of(Kind.DELETE) == [[("s/k", "tag")]]
+
+
+def test_move_of_a_listed_object_asks_nothing() -> None:
+    """Where the input tells the ETag no HEAD goes ahead of the copy."""
+    store = CopyingStore("tag")
+    assert move(store, ObjectInfo("s/k", 1, "tag")) is None
+    assert store.tasks[0][2] == Kind.COPY
+
+
+def test_source_without_any_etag_is_kept() -> None:
+    """Where even the store does not tell it nothing is deleted, and the report names the way out."""
+    store = CopyingStore("")
+    error = move(store, ObjectInfo("s/k", 1))
+    assert isinstance(error, PreconditionFailed)
+    assert "copied to s3://c/to/s/k; its source was not deleted" in str(error)
+    assert "--unconditional" in str(error)
+    assert store.of(Kind.DELETE) == []
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_parts_of_a_copy_are_of_one_object(moving: bool) -> None:
+    """Each part asks for the ETag that HEAD found; metadata come from the same HEAD."""
+    store = CopyingStore("tag", size_bytes=250, headers=(("content-type", "text/x"),))
+    assert move(store, ObjectInfo("s/k", 250), moving=moving) is None
+    assert [arg[5] for arg in store.of(Kind.PART_COPY)] == ["tag"] * 3
+    assert store.of(Kind.CREATE) == [(("content-type", "text/x"),)]
+    assert store.of(Kind.DELETE) == ([[("s/k", "tag")]] if moving else [])
+
+
+@pytest.mark.parametrize("moving", [False, True])
+@pytest.mark.parametrize("etag", ["", "tag"])
+def test_parts_from_a_store_that_heeds_no_condition_are_looked_after(moving: bool, etag: str) -> None:
+    """A source that is another one once its parts are copied fails, and a move keeps it."""
+    store = CopyingStore("tag", "newer", size_bytes=250, headers=(("content-type", "text/x"),))
+    error = move(store, ObjectInfo("s/k", 250, etag), moving=moving)
+    assert isinstance(error, PreconditionFailed)
+    assert "written again" in str(error)
+    assert store.of(Kind.DELETE) == []

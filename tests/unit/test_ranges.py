@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 
 from s3engine import checksums
-from s3engine.errors import AccessDenied, Cancelled, ChecksumMismatch, NotFound, S3EngineError, SinkError
+from s3engine.errors import (
+    AccessDenied,
+    Cancelled,
+    ChecksumMismatch,
+    NotFound,
+    PreconditionFailed,
+    S3EngineError,
+    SinkError,
+)
 from s3engine.pool.messages import Kind, NeedsParts, Task
 from s3engine.reading import checksum_of_file
 from s3engine.stored import composite
@@ -208,3 +216,17 @@ def test_reading_back_ends_when_told(tmp_path: Path) -> None:
         checksum_of_file(str(tmp_path / "f"), "md5", 0, lambda: True)
     with pytest.raises(SinkError, match="gone"):
         checksum_of_file(str(tmp_path / "gone"), "md5", 0, lambda: False)
+
+
+@pytest.mark.parametrize("known", ["", "listed"])
+def test_ranges_of_two_objects_are_not_joined(known: str, tmp_path: Path) -> None:
+    """Ranges that were asked for together and come with two ETags are no file, also where nothing is verified."""
+    store = Store("old")
+
+    def answer(task: Task) -> tuple[Any, ...]:
+        store.etag = "new" if task[2] == Kind.GET_PART and task[5][1] else "old"
+        return store(task)
+
+    _, report = run(answer, tmp_path, known, verify=False)
+    assert isinstance(report.error, PreconditionFailed)
+    assert os.listdir(tmp_path) == []

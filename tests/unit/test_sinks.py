@@ -268,3 +268,13 @@ def test_part_of_what_is_no_longer_the_object(tmp_path: Path) -> None:
     with pytest.raises(ServerFault, match="byte 3"):
         PartSink(str(tmp_path / "f"), 2, 9, "", 20).begin(_info(20, offset=3))
     assert os.listdir(tmp_path) == []
+
+
+def test_part_goes_on_with_the_object_it_began_with(tmp_path: Path) -> None:
+    """Where no ETag is asked for, that of the first answer holds: another one in a second attempt is refused."""
+    sink = PartSink(str(tmp_path / "f"), 0, 9, "")
+    sink.begin(_info(10, etag="first"))
+    sink.write(memoryview(b"12345"))
+    with pytest.raises(PreconditionFailed, match="its ETag is now other"):
+        sink.begin(_info(10, etag="other"))
+    sink.close()
