@@ -108,6 +108,23 @@ class ObjectListing:
                 f"{able.reason('complete_listings')}. Use another one: transport='raw', --transport raw"
             )
 
+    def proven_pages(self) -> Iterator[ListPage]:
+        """As :meth:`pages`, for what follows from objects that are not there.
+
+        Raises ConfigError as :meth:`provable` does, ServerFault when the last page does not say that it is the last.
+        """
+        self.provable()
+        says_end = True
+        for page in self.pages():
+            yield page
+            says_end = page.says_end
+        if not says_end:
+            raise ServerFault(
+                f"the listing of s3://{self.bucket}/{self.prefix} ends without the store saying that it is complete "
+                "(no IsTruncated on the last page), and this needs a complete one",
+                operation="ListObjectsV2", bucket=self.bucket,
+            )  # fmt: skip
+
     def marked(self, after: str = "") -> Iterator[tuple[ObjectInfo, str]]:
         """The objects, each with a mark: a text to go on behind it with, here or in another process.
 

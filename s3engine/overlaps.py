@@ -7,7 +7,7 @@ It waits in a spool (in memory while small, then in a file without a name), so m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from s3engine.decided import Decided
@@ -47,11 +47,14 @@ def same_object(source: str, target: str) -> ConfigError | None:
 
 
 def with_overlaps(
-    items: Iterable[Any], key: Key, *, memory_rows: int = 50_000, at_once: int = _AT_ONCE
-) -> Iterator[Any]:
+    items: Iterable[Any], key: Key, *, also: Callable[[], Iterable[str]] = tuple, memory_rows: int = 50_000,
+    at_once: int = _AT_ONCE,
+) -> Iterator[Any]:  # fmt: skip
     """The items in their order, with an Overlap in the place of each whose target is a source too.
 
-    What is left out anyway (rejected, to be skipped, not to be decided) comes as it is.
+    What is left out anyway (rejected, to be skipped, not to be decided) comes as it is. ``also`` gives keys that are
+    sources of the same job and none of the items: an earlier run has done them. It may be called again and again.
+
     Of more than ``memory_rows`` sources a filter of 32 MiB says of nearly every target that it is none. The few others
     are looked for in the spool, ``at_once`` of them in one reading. Raises OSError when the disk is full.
     """
@@ -62,6 +65,10 @@ def with_overlaps(
             spool.append(row_of(item))
             if len(spool) == memory_rows + 1:
                 sources = _filter(map(_source, _items(spool)))
+        for name in also():
+            sources.add(name)
+            if isinstance(sources, set) and len(sources) > memory_rows + 1:
+                sources = _filter(sources)
         perhaps = sources.has if isinstance(sources, SeenBefore) else sources.__contains__
         ahead, behind = _items(spool), _items(spool)
         while True:
@@ -69,7 +76,7 @@ def with_overlaps(
             if not count:
                 return
             if targets:
-                targets = {name for name in map(_source, _items(spool)) if name in targets}
+                targets = {name for name in chain(map(_source, _items(spool)), also()) if name in targets}
             for item in islice(behind, count):
                 yield _marked(item, targets, key) if targets and _is_written(item) else item
 

@@ -99,12 +99,11 @@ def complete(listing: ObjectListing, *, memory_rows: int = 50_000) -> tuple[Spoo
     Raises what the listing raises, and ConfigError when the transport cannot tell the end of a listing from a listing
     that was broken off: then nothing is known, so nothing should be done.
     """
-    listing.provable()
     predicate = listing.predicate
     spool = Spool(memory_rows)
     total = 0
     try:
-        for page in listing.pages():
+        for page in listing.proven_pages():
             total += len(page.objects)
             for info in page.objects:
                 if predicate is None or predicate(info):

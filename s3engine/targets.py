@@ -71,7 +71,6 @@ class ListedTargets:
     """
 
     def __init__(self, listing: ObjectListing) -> None:
-        listing.provable()
         self._prefix = listing.prefix
         self._bucket = listing.bucket
         self._rows = sqlite3.connect("", isolation_level=None, check_same_thread=False)
@@ -80,7 +79,7 @@ class ListedTargets:
                 self._rows.execute(f"pragma {pragma}")
             self._rows.execute(_TABLE)
             self._rows.execute("begin")
-            for page in listing.pages():
+            for page in listing.proven_pages():
                 self._rows.executemany(
                     "insert or replace into targets values (?, ?, ?, ?)",
                     [(_blob(one.key), one.size_bytes, one.etag, one.last_modified) for one in page.objects],

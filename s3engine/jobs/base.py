@@ -64,6 +64,8 @@ class Job:
         """Asked when all else is done: whether what was done is on record, too (see :mod:`s3engine.journal`)."""
         self.at_most = 0
         """Tasks that workers have and what is done without being on record: never more than so many. 0: any number."""
+        self.earlier_keys: Callable[[], Iterable[str]] = tuple
+        """Gives the keys that earlier runs took from the input, done or not; asked by the reader's thread."""
         self.unrecorded: Callable[[], int] = _none
         """How much is done and not on record."""
         self.seq = 0

@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from s3engine.errors import NotSupported, PreconditionFailed, S3EngineError
-from s3engine.pool.messages import Kind, Task
-from s3engine.stored import combined_etag
+from s3engine.pool.messages import WITH_CHECKSUMS, Kind, Task
+from s3engine.report import LENGTH_ONLY
 
 if TYPE_CHECKING:
     from s3engine.jobs.multipart import MultipartTransfer
@@ -24,10 +24,11 @@ class Completion:
     there under another ETag than it was answered with: then the list of parts tells.
     """
 
-    __slots__ = ("_relisted", "_sent_again", "_transfer")
+    __slots__ = ("_doubtful", "_relisted", "_sent_again", "_transfer")
 
     def __init__(self, transfer: MultipartTransfer) -> None:
         self._transfer = transfer
+        self._doubtful = False  # an attempt failed that may have done it
         self._relisted = False
         self._sent_again = False
 
@@ -43,6 +44,7 @@ class Completion:
         transfer = self._transfer
         transfer.status, transfer.request_id = outcome[6], outcome[7]
         transfer.attempts += max(0, outcome[1] - 1)
+        self._doubtful = self._doubtful or outcome[1] > 1
         error = outcome[11]
         if error is None:
             transfer.etag = outcome[9]
@@ -54,8 +56,8 @@ class Completion:
             outcome[1] > 1 and isinstance(error, PreconditionFailed)
         ):
             # An earlier Complete, whose answer was lost, may have done it: then the object is there. (Also that of a
-            # worker that was killed, so NoSuchUpload may come to what looks like the first attempt.)
-            transfer.job.request(Kind.HEAD, transfer.key, 0, None, self._looked, error)
+            # worker that was killed, which counts as an attempt.)
+            transfer.job.request(Kind.HEAD, transfer.key, 0, WITH_CHECKSUMS, self._looked, error)
         elif getattr(error, "code", "") == "MalformedXML" and not self._sent_again:
             # The XML is ours and well formed, so it was cut or changed on its way (a proxy whose own connection broke
             # passes on what the store says of half a body). Nothing was done with it; a store that means it says so
@@ -105,7 +107,12 @@ class Completion:
 
     def _looked(self, error: S3EngineError, task: Task, outcome: tuple[Any, ...]) -> None:
         transfer, found = self._transfer, outcome[10]
-        if found is not None and self._is_ours(found):
+        ours = self._is_ours(found) if found is not None else False
+        if ours is None and self._doubtful and self._looks_like_ours(found):
+            transfer.unproven = error
+            transfer.verified = LENGTH_ONLY
+            ours = True
+        if ours:
             transfer.etag = found.etag
             transfer.status = 200
             transfer.over(None)
@@ -115,17 +122,22 @@ class Completion:
                 transfer.forget_kept()
             transfer.fail(error)
 
-    def _is_ours(self, found: Any) -> bool:
-        """Whether the object is the one that was put together of these parts.
+    def _is_ours(self, found: Any) -> bool | None:
+        """Whether the object is the one that was put together of these parts; None when that cannot be proven.
 
-        Its ETag says so: the MD5 of the parts' MD5s. Where a store makes ETags in another way: an object of the same
-        size and number of parts that was written since this transfer began.
+        Its ETag says so, the MD5 of the parts' MD5s, or a checksum that the store keeps of it.
         """
         transfer = self._transfer
         if found.size_bytes != transfer.plan.size_bytes:
             return False
-        if found.etag == combined_etag(transfer.etags):
-            return True
+        return transfer.is_made_of_these(found) or transfer.same_bytes(found.headers)
+
+    def _looks_like_ours(self, found: Any) -> bool:
+        """Written since this transfer began, in as many parts: what is left where a store makes ETags in another way.
+
+        Enough only where an attempt may have done it, and never to delete a source.
+        """
+        transfer = self._transfer
         if not found.etag.endswith(f"-{transfer.plan.count}"):
             return False
         written_at = _http_time(found.last_modified)

@@ -52,7 +52,9 @@ class CopyJob(Job):
         looks = {"verify": verify, "ask_checksums": ask_checksums}
         values = {"bucket": bucket, "source_bucket": source_bucket, "headers": headers, **looks}
         overlapping = source_bucket == bucket
-        super().__init__(with_overlaps(items, key) if overlapping else items, values, emit)
+        if overlapping:
+            items = with_overlaps(items, key, also=self._keys_before)
+        super().__init__(items, values, emit)
         self._key = key
         self._template = template if callable(template) else None
         self._threshold_bytes = threshold_bytes
@@ -145,6 +147,9 @@ class CopyJob(Job):
         for _, target in done:
             self._guard.seen(target[cut:])
 
+    def _keys_before(self) -> Iterable[str]:
+        return self.earlier_keys()  # looked up when the input is read: a journal comes after the job was made
+
     def flush(self) -> None:
         """Delete the sources that wait."""
         self._deleter.flush()
@@ -213,6 +218,7 @@ class CopyJob(Job):
         return one.etag if self._pinned else ""
 
     def _parted(self, transfer: Any, outcome: tuple[Any, ...]) -> None:
+        transfer.one.unproven = transfer.unproven
         self._copied(transfer.one, (), outcome)
 
     def _copied(self, one: Copied, task: Any, outcome: tuple[Any, ...]) -> None:
@@ -250,7 +256,11 @@ class CopyJob(Job):
     def _proven(self, one: Copied, verified: str) -> None:
         """The copy is there; ``verified`` says by what that is known."""
         one.outcome = (*one.outcome[:13], verified)
-        if self._move:
+        if self._move and one.unproven is not None and verified == LENGTH_ONLY:
+            target = f"s3://{self.context.bucket}/{one.target}"
+            text = f"an object of its size is at {target}, and nothing proves that it is this one"
+            self._finish(one, one.outcome, move_error(text, one.unproven))
+        elif self._move:
             self._delete_source(one)
         else:
             self._finish(one, one.outcome, None)

@@ -11,6 +11,7 @@ from s3engine.jobs.multipart import MultipartTransfer
 from s3engine.operations import ObjectHeaders
 from s3engine.parts import PartPlan
 from s3engine.pool.messages import Kind, Task
+from s3engine.stored import same_bytes
 from s3engine.transport import Headers
 
 __all__ = ["CopyInParts", "SourceRequest", "replacing"]
@@ -66,6 +67,11 @@ class CopyInParts(MultipartTransfer):
             return
         kept = [pair for pair in found if pair[0] in _KEPT_HEADERS or pair[0].startswith("x-amz-meta-")]
         self.create((*kept, *self._headers))
+
+    def same_bytes(self, headers: Headers) -> bool | None:
+        """By a checksum that the store has of source and copy."""
+        same, algorithm = same_bytes(self.one.headers, headers)
+        return same if algorithm else None
 
     @property
     def busy(self) -> bool:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from s3engine.errors import AccessDenied, NotFound, NotSupported
 from s3engine.jobs.ledger import Recalled
 from s3engine.pool.messages import Kind, Task
-from s3engine.stored import combined_etag
 
 if TYPE_CHECKING:
     from s3engine.jobs.multipart import MultipartTransfer
@@ -74,9 +73,7 @@ class EarlierUpload:
         transfer, found = self._transfer, outcome[10]
         if outcome[11] is not None and not isinstance(outcome[11], NotFound):
             transfer.fail(outcome[11])
-        elif outcome[11] is None and (found.etag, found.size_bytes) == (
-            combined_etag(transfer.etags), transfer.plan.size_bytes
-        ):  # fmt: skip
+        elif outcome[11] is None and transfer.is_made_of_these(found):
             transfer.completing()  # for what it notes of how the parts were verified
             transfer.etag, transfer.status = found.etag, 200
             transfer.over(None)

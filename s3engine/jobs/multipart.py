@@ -17,7 +17,8 @@ from s3engine.jobs.orphans import LostCreates
 from s3engine.jobs.transfer import PartsTransfer
 from s3engine.parts import PartPlan
 from s3engine.pool.messages import Kind, Task
-from s3engine.transport import Headers
+from s3engine.stored import combined_etag
+from s3engine.transport import Headers, HeadResult
 
 __all__ = ["MultipartTransfer"]
 
@@ -26,7 +27,8 @@ class MultipartTransfer(PartsTransfer):
     """CreateMultipartUpload, parts, CompleteMultipartUpload; AbortMultipartUpload when it fails."""
 
     __slots__ = (
-        "_began_anew", "_finished", "_lost_creates", "_wanted_headers", "asked_for", "conditions", "etags", "upload_id",
+        "_began_anew", "_finished", "_lost_creates", "_wanted_headers", "asked_for", "conditions", "etags", "unproven",
+        "upload_id",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +46,8 @@ class MultipartTransfer(PartsTransfer):
         self.asked_for: Headers = ()
         """The same from the caller, who wants no write without them."""
         self.upload_id = ""
+        self.unproven: S3EngineError | None = None
+        """What Complete said of an object taken for ours by size and time alone: no source is deleted for it."""
 
     # ---- for subclasses
 
@@ -75,6 +79,15 @@ class MultipartTransfer(PartsTransfer):
     def disproves(self, index: int, etag: str) -> S3EngineError | None:
         """Why a part that is listed with another ETag than it was answered with cannot be the one that was sent."""
         return None
+
+    def same_bytes(self, headers: Headers) -> bool | None:
+        """Whether an object with these headers has the bytes that were sent, by a checksum; None: there is none."""
+        return None
+
+    def is_made_of_these(self, found: HeadResult) -> bool:
+        """Whether an object has the size, and the ETag that the ETags of the parts make."""
+        made = combined_etag(self.etags)
+        return bool(made) and (found.etag, found.size_bytes) == (made, self.plan.size_bytes)
 
     # ---- its beginning
 

@@ -1,12 +1,15 @@
 """Multipart uploads that nobody knows: a CreateMultipartUpload whose answer was lost, and which was sent again.
 
-The store may hold an upload for each lost answer. It has no parts yet costs nothing but tidiness; still it is ours, so
-when the object is over it is looked for and aborted. Ours is only what cannot be another's:
+The store may hold an upload for each lost answer. It has no parts, so it costs nothing but tidiness; still it is ours,
+so when the object is over it is looked for and aborted. Ours is only what cannot be another's:
 
 * its key is exactly ours, and it is not the upload that we worked with;
 * it began before that one, by the store's own clock, and no earlier than our first attempt did;
 * it has no parts: nobody has uploaded to it;
 * there are no more of these than answers were lost. Otherwise all of them stay, for ``s3engine cleanup``.
+
+When no CREATE was answered there is no upload of ours whose beginning, by the store's own clock, others could be
+compared with. Nothing is looked for then: it could be another's that is aborted.
 
 Failures in here are nobody's: the object is reported by then, and what stays is what would have stayed without.
 """

@@ -235,15 +235,21 @@ class UploadJob(Job):
 
     def _parted(self, transfer: Any, outcome: tuple[Any, ...]) -> None:
         file_state = (transfer.mtime_ns, *transfer.inode_and_ctime)
-        self._over(transfer.seq, transfer.source, (*outcome[:10], file_state, *outcome[11:]))
+        outcome = (*outcome[:10], file_state, *outcome[11:])
+        self._over(transfer.seq, transfer.source, outcome, transfer.unproven)
 
-    def _over(self, seq: int, source: Any, outcome: tuple[Any, ...]) -> None:
+    def _over(
+        self, seq: int, source: Any, outcome: tuple[Any, ...], unproven: S3EngineError | None = None
+    ) -> None:
         error = outcome[11]
         condition = self._conditions.pop(seq, ()) if self._conditions else ()
         if error is not None and condition:
             error = late_error(source.key, condition, error)
         ledger = self.ledger
-        if error is None and self._remove and type(source) is FileSource:
+        if error is None and self._remove and unproven is not None:
+            where = f"s3://{self.context.bucket}/{source.key}"
+            error = move_error(f"an object of its size is at {where}, and nothing proves that it is this one", unproven)
+        elif error is None and self._remove and type(source) is FileSource:
             if ledger is None:
                 error = self._kept(source) or _remove(source.path, outcome)
             else:  # first on record: another run must know that what is gone has arrived

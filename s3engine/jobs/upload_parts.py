@@ -7,20 +7,22 @@ from binascii import a2b_base64
 from collections.abc import Callable
 from typing import Any
 
-from s3engine.checksums import available
+from s3engine.checksums import COMBINABLE, available, header_name
 from s3engine.errors import ChecksumMismatch, NotFound
 from s3engine.integrity.choice import Checking
 from s3engine.jobs.base import Job
 from s3engine.jobs.multipart import MultipartTransfer
 from s3engine.parts import PartPlan
 from s3engine.pool.messages import Kind, Task
+from s3engine.pool.uploads import checksum_of_parts
 from s3engine.report import LENGTH_ONLY
 from s3engine.sources import FileSource
 from s3engine.stored import combined_etag
-from s3engine.transport import FilePart, Headers
+from s3engine.transport import CompletedPart, FilePart, Headers
 
 __all__ = ["FileInParts"]
 
+_TYPE = "x-amz-checksum-type"
 _NAMING = ("x-amz-checksum-algorithm", "x-amz-checksum-type")  # the caller's own name one that the parts do not have
 
 
@@ -97,13 +99,17 @@ class FileInParts(MultipartTransfer):
 
     def completing(self) -> tuple[Any, ...]:
         """With sizes, which the checksum of the whole is made with."""
+        parts = self._completed_parts()
+        self.verified = self._proofs.pop() if len(self._proofs) == 1 else LENGTH_ONLY
+        self._proofs = {self.verified}
+        return (self.upload_id, parts, self._full_object and all(self._sums))
+
+    def _completed_parts(self) -> list[tuple[int, str, int, str]]:
         parts = []
         for index, (etag, checksum) in enumerate(zip(self.etags, self._sums, strict=True)):
             first, last = self.plan.span(index)
             parts.append((index + 1, etag, last + 1 - first, checksum))
-        self.verified = self._proofs.pop() if len(self._proofs) == 1 else LENGTH_ONLY
-        self._proofs = {self.verified}
-        return (self.upload_id, parts, self._full_object and all(self._sums))
+        return parts
 
     def settle(self, outcome: tuple[Any, ...]) -> None:
         """Where the answer contradicts, or says nothing of the whole, HEAD tells whether all parts are in it."""
@@ -135,6 +141,18 @@ class FileInParts(MultipartTransfer):
         if algorithm != "md5" or etag == before or a2b_base64(value).hex() != before:
             return None
         return self._mismatch(f"part {index + 1} has the ETag {etag} now, the MD5 of what was sent is {before}")
+
+    def same_bytes(self, headers: Headers) -> bool | None:
+        """By the checksum that the parts were sent with, in the form that the store has: of the whole, or of them."""
+        if self._algorithm in ("", "md5") or not all(self._sums):
+            return None
+        kept = dict(headers)
+        value = kept.get(header_name(self._algorithm), "")
+        of_parts = "-" in value
+        if not value or (not of_parts and (self._algorithm not in COMBINABLE or kept.get(_TYPE) == "COMPOSITE")):
+            return None
+        parts = [CompletedPart(*part) for part in self._completed_parts()]
+        return checksum_of_parts(parts, full_object=not of_parts) == f"{self._algorithm}:{value}"
 
     def _mismatch(self, text: str) -> ChecksumMismatch:
         bucket = self.job.context.bucket

@@ -135,6 +135,7 @@ class JournalRun:
         if job.operation != "delete":
             job.at_most = at_most
         job.unrecorded = self._count_unrecorded
+        job.earlier_keys = self._earlier_keys
         for transfer, key, upload_id in self._ledger.orphans():
             job.abort_upload(key, upload_id, transfer)
         self._writer.wake = self._wake
@@ -258,6 +259,19 @@ class JournalRun:
     @property
     def _is_positionable(self) -> bool:
         return hasattr(self._source, "marked") and bool(getattr(self._source, "positionable", True))
+
+    def _earlier_keys(self) -> Iterator[str]:
+        """Of all that earlier runs took from the input, whatever became of it."""
+        after = 0
+        while True:
+            rows = self._read(
+                "SELECT id, key FROM objects WHERE id > ? AND id <= ? AND kind != ? ORDER BY id LIMIT ?",
+                (after, self._last_row, REJECTED, _MAY_REPEAT),
+            )
+            yield from (text_from(key) for _, key in rows)
+            after = rows[-1][0] if rows else 0
+            if len(rows) < _MAY_REPEAT:
+                return
 
     def _onward(self) -> Iterator[Any]:
         """The input, from where it was."""

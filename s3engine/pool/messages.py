@@ -18,8 +18,8 @@ from s3engine.transport import Headers
 
 __all__ = [
     "BROKEN", "CANCEL", "CHANGES", "CONTEXT", "CREDENTIALS", "DOUBTFUL", "FORGET", "LARGE_KINDS", "LOCAL_KINDS",
-    "NEED_CREDENTIALS", "OUTCOMES", "READY", "STOP", "TASKS", "Context", "Kind", "NeedsParts", "Outcome",
-    "StoreIsWell", "Task", "cancelled_error", "is_given_up",
+    "NEED_CREDENTIALS", "OUTCOMES", "READY", "STOP", "TASKS", "WITH_CHECKSUMS", "Context", "Kind", "NeedsParts",
+    "Outcome", "StoreIsWell", "Task", "cancelled_error", "is_given_up",
 ]  # fmt: skip
 
 TASKS, CONTEXT, FORGET, CREDENTIALS, CANCEL, STOP, READY, OUTCOMES, NEED_CREDENTIALS, BROKEN, DOUBTFUL = range(11)
@@ -37,7 +37,7 @@ class Kind:
     GET_PART = 3  # (temporary path, first byte, last byte, ETag, bytes of the object, algorithm or "")
     COPY = 4  # (source key, expected ETag or "", Headers or None)
     DELETE = 5  # [(key, expected ETag or ""), ...]
-    HEAD = 6  # None, or 0: with stored checksums, or the number of a part
+    HEAD = 6  # None; 0: with stored checksums, if the batch verifies; WITH_CHECKSUMS: anyway; or the number of a part
     CREATE = 7  # Headers
     PART = 8  # (upload id, part number, FilePart, algorithm of its checksum or "")
     PART_COPY = 9  # (upload id, part number, source key, first byte, last byte, ETag)
@@ -51,6 +51,8 @@ class Kind:
     LOOK = 15  # what a PUT_FILE, PUT_BYTES or COPY becomes when it may have been done already (pool/own_writes.py)
 
 
+WITH_CHECKSUMS = -1
+"""Argument of a Kind.HEAD."""
 CHANGES = frozenset((Kind.PUT_FILE, Kind.PUT_BYTES, Kind.COPY, Kind.DELETE, Kind.COMPLETE))
 """Tasks after which objects are others than before."""
 LARGE_KINDS = frozenset((Kind.PART, Kind.GET_PART, Kind.PART_COPY))

@@ -74,31 +74,38 @@ def begin_look(item: Any, api: Any, timeouts: Timeouts) -> Any:
     return api.head_object(item.context.bucket, item.key, headers=headers, timeouts=timeouts)
 
 
-def end_look(item: Any, found: HeadResult) -> None:
-    """Back to what the item was. Raises its refusal when the object is another's."""
+def end_look(item: Any, found: HeadResult) -> str:
+    """Back to what the item was; by what the object is known to be ours. Raises its refusal when it is another's."""
     kind, size_bytes, refusal = item.looking
     item.size_bytes = size_bytes
-    source_etag = item.arg[1] if kind == Kind.COPY else ""
-    ours = (bool(source_etag) and found.etag == source_etag) if kind == Kind.COPY else is_ours(item.body, found)
-    if not ours:
+    if kind == Kind.COPY:
+        proof = "etag" if item.arg[1] and found.etag == item.arg[1] else ""
+    else:
+        proof = is_ours(item.body, found)
+    if not proof:
         raise refusal
     item.body = b""
+    return proof
 
 
-def is_ours(body: Body, found: HeadResult) -> bool:
-    """Whether the object has the bytes of ``body``. Raises SourceError, SourceChanged."""
+def is_ours(body: Body, found: HeadResult) -> str:
+    """By which algorithm the object is known to have the bytes of ``body``; "" when by none.
+
+    Raises SourceError, SourceChanged.
+    """
     size_bytes = body.length if isinstance(body, FilePart) else len(body)
     if found.size_bytes != size_bytes:
-        return False
+        return ""
     # An ETag of 32 digits is mostly the MD5; where it is not (SSE-KMS), a checksum may tell.
     if len(found.etag) == _MD5_DIGITS and _digest("md5", body).hex() == found.etag.lower():
-        return True
+        return "md5"
     kept = dict(found.headers)
     for algorithm in checksums.ALGORITHMS:
         value = kept.get(checksums.header_name(algorithm), "")
         if value and "-" not in value and checksums.available(algorithm):
-            return checksums.text(algorithm, _digest(algorithm, body)) == f"{algorithm}:{value}"
-    return False
+            same = checksums.text(algorithm, _digest(algorithm, body)) == f"{algorithm}:{value}"
+            return algorithm if same else ""
+    return ""
 
 
 def _digest(algorithm: str, body: Body) -> bytes:

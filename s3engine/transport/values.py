@@ -114,11 +114,16 @@ class ObjectInfo(NamedTuple):
 
 
 class ListPage(NamedTuple):
-    """One answer of ListObjectsV2. ``next_token`` is "" on the last page."""
+    """One answer of ListObjectsV2. ``next_token`` is "" on the last page.
+
+    ``says_end`` is False for a last page that does not say itself that nothing follows (no ``IsTruncated``): objects
+    can be taken from it, but nothing follows from what is not on it.
+    """
 
     objects: list[ObjectInfo]
     prefixes: list[str]
     next_token: str
+    says_end: bool = True
 
 
 class CompletedPart(NamedTuple):

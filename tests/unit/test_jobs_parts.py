@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from datetime import datetime, timedelta, timezone
-from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -162,36 +160,6 @@ def test_failed_part_aborts_the_upload() -> None:
 
 PART_ETAGS = [hashlib.md5(bytes([number])).hexdigest() for number in (1, 2, 3)]
 COMBINED = combined_etag(PART_ETAGS)
-LATER = format_datetime(datetime.now(timezone.utc) + timedelta(hours=1))
-
-
-@pytest.mark.parametrize(
-    ("found", "good"),
-    [
-        (HeadResult(20 * MIB, COMBINED), True),
-        (HeadResult(20 * MIB, "x-3", last_modified=LATER), True),
-        (HeadResult(20 * MIB, "x-3", last_modified="Fri, 02 Jan 2026 03:04:05 GMT"), False),
-        (HeadResult(20 * MIB, "x-2", last_modified=LATER), False),
-        (HeadResult(20 * MIB - 1, COMBINED), False),
-        (None, False),
-    ],
-    ids=["etag", "written-since", "older", "other-parts", "other-size", "nothing"],
-)
-def test_upload_that_is_gone_at_complete_is_looked_for(found: HeadResult | None, good: bool) -> None:
-    """NoSuchUpload at Complete is a success exactly when the object is there, and is the one of these parts."""
-    gone = NotFound("gone", code="NoSuchUpload")
-
-    def answer(task: Task) -> tuple[Any, ...]:
-        if task[2] == Kind.COMPLETE:
-            return outcome(task, error=gone)
-        if task[2] == Kind.HEAD:
-            return outcome(task, detail=found, error=None if found else NotFound("no key", code="NoSuchKey"))
-        return outcome(task, etag=PART_ETAGS[task[5][1] - 1]) if task[2] == Kind.PART else large_upload(task)
-
-    bench = Bench(answer)
-    (report,) = bench.run(upload(bench, [FileSource("/f", "k")]))
-    assert report.error is (None if good else gone)
-    assert bench.kinds()[Kind.ABORT] == 0
 
 
 @pytest.mark.parametrize(

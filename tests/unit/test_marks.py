@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from s3engine.errors import InvalidRequest
+from s3engine.errors import InvalidRequest, ServerFault
 from s3engine.listing import ObjectListing
-from s3engine.transport import ListPage, ObjectInfo
+from s3engine.spool import complete
+from s3engine.targets import ListedTargets
+from s3engine.transport import Capabilities, ListPage, ObjectInfo
 
 
 class Store:
@@ -93,3 +96,22 @@ def test_filter_counts_for_marks() -> None:
     listing = store.listing().filter(lambda info: int(info.key[2:4]) % 2 == 0)
     pairs = list(listing.marked())
     assert [info.key for info, _ in listing.marked(pairs[1][1])] == [info.key for info, _ in pairs[2:]]
+
+
+@pytest.mark.parametrize("needs", [complete, ListedTargets])
+def test_last_page_must_say_that_it_is_the_last(needs: Callable[[ObjectListing], Any]) -> None:
+    """Where the store does not say so a listing still gives its objects, and what needs all of them is refused."""
+
+    class Able:
+        capabilities = Capabilities()
+
+    class Silent(Store):
+        def list_objects_v2(self, *args: Any, **options: Any) -> ListPage:
+            page = super().list_objects_v2(*args, **options)
+            return page._replace(says_end=bool(page.next_token))
+
+    for store, proven in ((Store(7), True), (Silent(7), False)):
+        listing = ObjectListing(Able(), store.call, "b", "p/")  # type: ignore[arg-type]  # no action is taken
+        assert len(list(listing)) == 7
+        with contextlib.nullcontext() if proven else pytest.raises(ServerFault, match="no IsTruncated"):
+            needs(listing)

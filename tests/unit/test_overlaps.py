@@ -87,3 +87,13 @@ def test_memory_is_flat() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 45_000_000
+
+
+@pytest.mark.parametrize("memory_rows", [3, 100_000])
+def test_keys_of_an_earlier_run_are_sources_too(memory_rows: int) -> None:
+    """What is no item any more because it was done is still not written over."""
+    earlier = [f"to/k{number}" for number in range(0, 40, 2)]
+    items = [ObjectInfo(f"k{number}", 1) for number in range(40)]
+    found = list(with_overlaps(items, below, also=lambda: earlier, memory_rows=memory_rows, at_once=7))
+    assert [item.target for item in found if isinstance(item, Overlap)] == earlier
+    assert [item.key for item in found] == [item.key for item in items]

@@ -48,8 +48,14 @@ def test_order_and_namespace_do_not_matter(namespace: str, backwards: bool) -> N
 def test_what_is_missing_is_empty() -> None:
     """An object with a key alone has size 0 and no ETag; a page with nothing is empty and the last."""
     page = xml.read_list_page(_page("<Contents><Key>k</Key></Contents>"))
-    assert page == ([("k", 0, "", "", "")], [], "")
-    assert xml.read_list_page(b"<ListBucketResult/>") == ([], [], "")
+    assert page == ([("k", 0, "", "", "")], [], "", False)
+    assert xml.read_list_page(b"<ListBucketResult/>") == ([], [], "", False)
+
+
+@pytest.mark.parametrize(("said", "says_end"), [("<IsTruncated>false</IsTruncated>", True), ("", False)])
+def test_page_says_itself_that_nothing_follows(said: str, says_end: bool) -> None:
+    """A last page without IsTruncated is told from one that says that it is the last."""
+    assert xml.read_list_page(_page(said)).says_end is says_end
 
 
 @pytest.mark.parametrize("said", ["True", "TRUE", " true ", None])
@@ -231,7 +237,7 @@ def test_bombs(read: Callable[[bytes], object], body: bytes) -> None:
 def test_deep_nesting() -> None:
     """A hundred thousand elements inside each other are read, and not by recursion."""
     body = b"<ListBucketResult>" + b"<a>" * 100_000 + b"</a>" * 100_000 + b"</ListBucketResult>"
-    assert xml.read_list_page(body) == ([], [], "")
+    assert xml.read_list_page(body)[:3] == ([], [], "")
 
 
 @pytest.mark.parametrize("size", ["-1", "9" * 20, "9" * 5_000_000, str(1 << 63)])

@@ -14,7 +14,7 @@ from s3engine.control.estimator import OpClass
 from s3engine.control.retry import Verdict, classify
 from s3engine.errors import RequestError, ServerFault
 from s3engine.pool.item import Action, Ended, Item
-from s3engine.pool.messages import Kind, StoreIsWell
+from s3engine.pool.messages import WITH_CHECKSUMS, Kind, StoreIsWell
 from s3engine.pool.own_writes import begin_look, end_look
 from s3engine.transport import Timeouts
 
@@ -40,6 +40,8 @@ def end_copy(item: Item, result: Any) -> Ended:
 
 def _begin_head(item: Item, api: Any, timeouts: Timeouts) -> Any:
     context = item.context
+    if item.arg == WITH_CHECKSUMS:
+        return begin_look(item, api, timeouts)
     if item.arg is None:
         return api.head_object(context.bucket, item.key, timeouts=timeouts)
     return api.head_object(context.bucket, item.key, part_number=item.arg, headers=context.ask, timeouts=timeouts)
@@ -50,8 +52,8 @@ def _end_head(item: Item, result: Any) -> Ended:
 
 
 def _end_look(item: Item, result: Any) -> Ended:
-    end_look(item, result)
-    return Ended(result.etag, result.request_id, result.status, item.file_state)
+    proof = end_look(item, result)
+    return Ended(result.etag, result.request_id, result.status, item.file_state, verified=proof)
 
 
 def _begin_ask(item: Item, api: Any, timeouts: Timeouts) -> Any:

@@ -133,7 +133,7 @@ def read_list_page(body: bytes) -> ListPage:
     if truncated not in ("true", "false", ""):
         # Such a page must not pass for the last one: what is missing would be taken for what is not there.
         raise BadXml(f"the page does not say whether more follows: IsTruncated is {truncated[:24]!r}")
-    return ListPage(objects, prefixes, "" if truncated == "false" else token)
+    return ListPage(objects, prefixes, "" if truncated == "false" else token, bool(truncated or token))
 
 
 def _size(text: str) -> int:

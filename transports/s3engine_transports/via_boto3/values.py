@@ -91,7 +91,7 @@ def list_page(parsed: Mapping[str, Any]) -> ListPage | None:
     ]  # fmt: skip
     prefixes = [found.get("Prefix", "") for found in parsed.get("CommonPrefixes", ())]
     if not parsed.get("IsTruncated"):
-        return ListPage(objects, prefixes, "")
+        return ListPage(objects, prefixes, "", "IsTruncated" in parsed)
     token = parsed.get("NextContinuationToken", "")
     return ListPage(objects, prefixes, token) if token else None
 

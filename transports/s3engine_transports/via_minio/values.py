@@ -45,7 +45,7 @@ def read_list_page(body: bytes) -> ListPage:
         objects.append(ObjectInfo(name, one.size or 0, one.etag or "", stamp, one.storage_class or ""))
     if truncated and b"NextContinuationToken" not in body:  # minio takes the last key for one, as for ListObjects
         raise BadXml("the page says that more follows, but has no NextContinuationToken")
-    return ListPage(objects, prefixes, token or "" if truncated else "")
+    return ListPage(objects, prefixes, token or "" if truncated else "", b"IsTruncated>" in body)
 
 
 def read_deleted(body: bytes) -> list[DeleteFailure]:
