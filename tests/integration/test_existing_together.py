@@ -109,12 +109,12 @@ def test_finished_job_is_not_called_empty(
     names.write_text("a\nb\n")
     whole = ["rm", "-r", f"s3://{bucket}/q/", "--journal", str(tmp_path / "whole")]
     named = ["rm", f"s3://{bucket}/p/", "--from", str(names), "--journal", str(tmp_path / "named")]
-    for command, count in ((whole, 1), (named, 2)):
+    for command, told in ((whole, "1 object of this job is"), (named, "2 objects of this job are")):
         assert run(command) == 0
         capfd.readouterr()
         assert run(command) == 0
         err = capfd.readouterr().err
-        assert ("all 1 object of this job is done" if count == 1 else f"all {count} objects of this job are done") in err
+        assert f"all {told} done; nothing is left to do" in err
         assert "nothing below" not in err
         assert "no names in it" not in err
     assert set(bodies(probe, bucket)) == {"p/c", "p/d"}
