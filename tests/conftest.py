@@ -36,9 +36,10 @@ def own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     """What is remembered of endpoints stays with the tests, whose ports mean something else each time."""
     with pytest.MonkeyPatch.context() as patch:
         # SeaweedFS is written in Go, and would keep as garbage what it ever held of large objects: a gigabyte for each
-        # of the processes that run tests. All its servers are started by this process or by what it starts.
+        # of the processes that run tests. All its servers are started by this process or by what it starts. What it
+        # needs is below 200 MiB; with no more than that it would do nothing but collect.
         if "GOMEMLIMIT" not in os.environ:
-            patch.setenv("GOMEMLIMIT", "200MiB")
+            patch.setenv("GOMEMLIMIT", "640MiB")
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
