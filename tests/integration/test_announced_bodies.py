@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -18,6 +19,14 @@ SLOW_DOWN = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n"
 OK = b'HTTP/1.1 200 OK\r\nETag: "%032d"\r\nContent-Length: 0\r\n\r\n' % 0
 EXPECT = b"\r\nexpect: 100-continue\r\n"
 Answer = Callable[[int, bool], bytes]
+
+
+def _head(file: BinaryIO) -> bytes:
+    """The lines of a head; nothing when the connection ends."""
+    lines = []
+    while (line := file.readline()) and line != b"\r\n":
+        lines.append(line)
+    return b"".join(lines)
 
 
 class Store:
@@ -41,7 +50,7 @@ class Store:
 
     def _talk(self, sock: socket.socket) -> None:
         with sock, suppress(OSError), sock.makefile("rb") as file:
-            while head := b"".join(iter(file.readline, b"\r\n")):
+            while head := _head(file):
                 head = b"\r\n" + head.lower()
                 length = int(head.partition(b"\r\ncontent-length:")[2].split(b"\r\n")[0] or b"0")
                 announced = EXPECT in head
