@@ -79,7 +79,8 @@ def check_place(endpoint_url: str, region: str) -> None:
         why = "" if parts.hostname and parts.port != 0 else "it has no host, or the port 0"
     except ValueError as error:
         why = str(error)
-    if re.search(r"[\s\x00-\x1f\x7f]", endpoint_url):
+    # A transport of somebody else may take what it likes behind the host.
+    if re.search(r"[\x00-\x1f\x7f]", endpoint_url) or re.search(r"\s", endpoint_url.split("/")[2]):
         why = "it holds white space"
     if why:
         shown = "(not shown, it may hold a password)" if "@" in endpoint_url else repr(endpoint_url)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 import threading
@@ -65,6 +66,22 @@ def _without_main(needed: bool) -> Iterator[None]:
             sys.modules["__main__"] = main
 
 
+@contextlib.contextmanager
+def _not_interrupted(method: str) -> Iterator[None]:
+    """Keep Ctrl-C from a spawned process until it ignores it (worker.run): it would die in its imports, in many lines.
+
+    Not for a fork server: if it is started here, all that the application has it fork would never get one.
+    """
+    if method != "spawn":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class WorkerHandle:
     """What the parent knows of a worker."""
 
@@ -102,7 +119,7 @@ def launch(settings: WorkerSettings, method: str, block_fd: int) -> WorkerHandle
     process = context.Process(
         target=run, args=(settings, theirs, descriptor(block_fd)), name=f"s3engine-worker-{settings.index}", daemon=True
     )
-    with _without_main(type(settings.timeout_policy).__module__ == "__main__"):
+    with _without_main(type(settings.timeout_policy).__module__ == "__main__"), _not_interrupted(method):
         process.start()
     theirs.close()
     return WorkerHandle(settings.index, process, Channel(ours))
