@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
@@ -20,7 +21,14 @@ from typing import Any
 __all__ = ["Interrupts", "interrupts"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LATER_S = 0.01  # when a finalizer is over
 _MARGIN_S = 10.0  # for workers to end and the summary to be printed
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C. Not KeyboardInterrupt itself: when that ends the making of a dataclass or named tuple in an import,
+    CPython takes it for one that nobody caught, and ends the process by SIGINT, whatever exit code was asked for.
+    """
 
 
 class Interrupts:
@@ -34,6 +42,7 @@ class Interrupts:
         self._cancel: Callable[[], None] | None = None
         self._saved: dict[int, Any] = {}
         self._terminals: list[int] = []
+        self._late = False
 
     @property
     def exit_code(self) -> int:
@@ -51,6 +60,7 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         self.number = 0
+        self._late = False
         if threading.current_thread() is threading.main_thread():
             self._terminals = [fd for fd in (1, 2) if os.isatty(fd)]
             wanted = [number for number in _SIGNALS if number != signal.SIGHUP or not _ignored(number)]
@@ -75,10 +85,15 @@ class Interrupts:
                 return
             self._leave()
         self.number = number
-        signal.setitimer(signal.ITIMER_REAL, self.grace_s + _MARGIN_S)
-        if self._cancel is None:
-            raise KeyboardInterrupt
-        self._cancel()
+        self._interrupt(frame)
+
+    def _interrupt(self, frame: FrameType | None) -> None:
+        self._late = self._cancel is None and _would_be_lost(frame)
+        signal.setitimer(signal.ITIMER_REAL, _LATER_S if self._late else self.grace_s + _MARGIN_S)
+        if self._cancel is not None:
+            self._cancel()
+        elif not self._late:
+            raise Interrupted
 
     def _forget_terminals(self) -> None:
         """What is written to a terminal that is gone would be an error, in the middle of cleaning up."""
@@ -88,7 +103,10 @@ class Interrupts:
         os.close(nowhere)
 
     def _too_long(self, number: int, frame: FrameType | None) -> None:
-        self._leave()
+        if self._late:
+            self._interrupt(frame)
+        else:
+            self._leave()
 
     def _leave(self) -> None:
         # os.write: a signal handler must not enter a buffered stream that may be in the middle of a write.
@@ -96,6 +114,16 @@ class Interrupts:
             cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""  # a progress bar may have hidden it
             os.write(2, cursor + b"s3engine: interrupted; left without waiting for what was under way\n")
         os._exit(self.exit_code)
+
+
+def _would_be_lost(frame: FrameType | None) -> bool:
+    """Whether a finalizer runs: what is raised there is printed and forgotten."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "__del__" or (code.co_name == "__call__" and code.co_filename == weakref.__file__):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _ignored(number: int) -> bool:
