@@ -32,12 +32,16 @@ class _Dropped:
             time.sleep(0)  # where the handler gets its turn
 
 
+def _drop() -> None:
+    _Dropped()
+    time.sleep(5)
+
+
 def test_ctrl_c_in_a_finalizer_comes_after_it() -> None:
     """An interrupt that comes while a finalizer runs is raised when that is over, not printed and forgotten."""
     interrupts = Interrupts()
     with interrupts, pytest.raises(KeyboardInterrupt):
-        _Dropped()
-        time.sleep(5)
+        _drop()
     assert interrupts.exit_code == 130
 
 
