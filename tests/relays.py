@@ -26,6 +26,7 @@ class Relay:
         self.port = self._listener.getsockname()[1]
         self.connections = 0
         self._sockets: list[socket.socket] = []
+        self._joined: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -42,6 +43,8 @@ class Relay:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
+        for thread in self._joined:
+            thread.join(10)
 
     def _serve(self) -> None:
         while True:
@@ -50,7 +53,9 @@ class Relay:
             except OSError:
                 return
             self.connections += 1
-            threading.Thread(target=self._join, args=(accepted,), daemon=True).start()
+            joined = threading.Thread(target=self._join, args=(accepted,), daemon=True)
+            self._joined.append(joined)
+            joined.start()
 
     def _join(self, accepted: socket.socket) -> None:
         self._sockets.append(accepted)
@@ -84,7 +89,11 @@ def behind_tls(certificate: Path, upstream: int) -> Callable[[socket.socket], tu
 
     def open_(accepted: socket.socket) -> tuple[socket.socket, socket.socket]:
         near = context.wrap_socket(accepted, server_side=True)
-        return near, socket.create_connection(("127.0.0.1", upstream), timeout=10)
+        try:
+            return near, socket.create_connection(("127.0.0.1", upstream), timeout=10)
+        except OSError:
+            near.close()  # a client that has hung up before the handshake leaves a socket that nobody else closes
+            raise
 
     return open_
 
