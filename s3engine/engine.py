@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from s3engine.batch import Batch, Progress
 from s3engine.config import Config
 from s3engine.control.estimator import OpClass
-from s3engine.errors import InvalidRequest, NotFound
+from s3engine.errors import ConfigError, InvalidRequest, NotFound
 from s3engine.given import callable_or, flag, folder_path, seconds, sound_objects, sound_sources, template_or, text
 from s3engine.listing import JournalPath, ObjectListing
 from s3engine.operations import Template
@@ -45,6 +45,8 @@ class Engine:
     def __init__(self, config: Config | None = None, **settings: Any) -> None:
         if config is None:
             config = Config.from_mapping({**Config.from_environment(), **settings}, "Engine()")
+        elif not isinstance(config, Config):
+            raise ConfigError(f"Engine() takes a Config, or settings by name, not {config!r}")
         elif settings:
             config = config.replace(**settings)
         self.config = config
@@ -263,7 +265,9 @@ class Engine:
         return unfinished(self._runtime.call, check_bucket(bucket), text("prefix", prefix))
 
     def abort_upload(self, bucket: str, upload: UploadInfo) -> None:
-        """Abort one multipart upload. Raises NotFound when there is none of this key and id."""
+        """Abort one that ``uploads`` gave. Raises NotFound when there is none of this key and id, ConfigError."""
+        if not isinstance(upload, UploadInfo):
+            raise ConfigError(f"abort_upload() takes what uploads() gives, an UploadInfo, not {upload!r}")
         self._runtime.call(OpClass.DELETE, bucket, functools.partial(_abort_upload, check_bucket(bucket), upload))
 
     def abort_uploads(self, bucket: str, prefix: str, *, older_than_s: float = 0.0) -> int:

@@ -17,6 +17,7 @@ from s3engine.errors import ConfigError, NotFound, S3EngineError, SinkError, Tra
 from s3engine.sources import BytesSource, FileSource, Rejected
 from s3engine.targets import AskedTargets, FileTargets, ListedTargets, Target, Targets, seconds_of
 from s3engine.transport import Headers, ObjectInfo
+from s3engine.uri import check_key
 
 if TYPE_CHECKING:
     from s3engine.engine import Engine
@@ -72,7 +73,13 @@ class Existing:
                     yield item
                     continue
                 info = ObjectInfo(item, -1) if isinstance(item, str) else item
-                yield _decided(info, key(info), targets, self.policy, _of_object(engine, source_bucket, info))
+                target = key(info)
+                try:
+                    check_key(target)
+                except ConfigError as error:
+                    yield Decided(info, error=error)
+                    continue
+                yield _decided(info, target, targets, self.policy, _of_object(engine, source_bucket, info))
         finally:
             targets.close()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from s3engine.batch import Batch, Progress
 from s3engine.control.estimator import OpClass
 from s3engine.errors import ConfigError, InvalidRequest, ServerFault
+from s3engine.given import text
 from s3engine.operations import Template
 from s3engine.pages import PageWatch
 from s3engine.transport import ListPage, ObjectInfo
@@ -170,6 +171,8 @@ class ObjectListing:
 
     def filter(self, predicate: Callable[[ObjectInfo], bool]) -> ObjectListing:
         """The listing of those for which ``predicate`` (and earlier ones) holds."""
+        if not callable(predicate):
+            raise ConfigError(f"filter() takes a function of an ObjectInfo, not {predicate!r}")
         earlier = self._predicate
         both = predicate if earlier is None else lambda info: earlier(info) and predicate(info)
         name = getattr(predicate, "__qualname__", type(predicate).__qualname__)
@@ -225,7 +228,7 @@ class ObjectListing:
         progress: Progress | None = None, max_delete: int | str | None = None, journal: JournalPath = None,
     ) -> Batch:  # fmt: skip
         """Move all, with ``new_prefix`` in the place of the listing's prefix (which is cut once, from the left)."""
-        key = _Rewritten(new_prefix, len(self.prefix))
+        key = _Rewritten(text("new_prefix", new_prefix), len(self.prefix))
         return self.move(
             bucket, key=key, template=template, progress=progress, max_delete=max_delete, journal=journal
         )

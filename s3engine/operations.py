@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from s3engine.errors import ConfigError
 from s3engine.transport import Headers
 
-__all__ = ["ObjectHeaders", "Template"]
+__all__ = ["ObjectHeaders", "Template", "made_by"]
 
 _token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2
 
@@ -44,7 +44,10 @@ class ObjectHeaders:
 
     def __post_init__(self) -> None:
         for setting in ("metadata", "tags", "extra"):
-            for name, value in getattr(self, setting).items():
+            given = getattr(self, setting)
+            if not isinstance(given, Mapping):
+                raise ConfigError(f"{setting} must be texts by name, a dict, not {given!r}")
+            for name, value in given.items():
                 if not (isinstance(name, str) and isinstance(value, str)):
                     raise ConfigError(f"{setting} must be texts by name, not {name!r}: {value!r}")
         for name, value in self.as_headers():
@@ -74,3 +77,11 @@ class ObjectHeaders:
 
 Template: TypeAlias = "ObjectHeaders | Callable[..., ObjectHeaders] | None"
 """Headers for all objects of a batch, or a function of the source that gives those of each (run in the parent)."""
+
+
+def made_by(template: Callable[..., ObjectHeaders], source: object) -> ObjectHeaders:
+    """What a template that is a function gives for ``source``. Raises ConfigError when that is no ObjectHeaders."""
+    made = template(source)
+    if not isinstance(made, ObjectHeaders):
+        raise ConfigError(f"the template must return ObjectHeaders, not {type(made).__name__}")
+    return made

@@ -102,7 +102,8 @@ def _suspects(
         if _is_written(item):
             info = _info(item)
             target = key(info)
-            if target != info.key and perhaps(target):
+            # What is no text is nobody's key: whoever writes it will say so.
+            if isinstance(target, str) and target != info.key and perhaps(target):
                 targets.add(target)
         if len(targets) >= at_once or (not targets and count >= at_once):
             break
@@ -112,7 +113,8 @@ def _suspects(
 def _marked(item: Any, found: set[str], key: Key) -> Any:
     info = _info(item)
     target = key(info)
-    return Overlap(info.key, target, item) if target in found and target != info.key else item
+    overlaps = isinstance(target, str) and target in found and target != info.key
+    return Overlap(info.key, target, item) if overlaps else item
 
 
 def _is_written(item: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from s3engine.disk import sink_error, sync_folder
-from s3engine.errors import UnsafeKey
+from s3engine.errors import ConfigError, UnsafeKey
 
 __all__ = ["FolderGuard", "normal_path", "safe_relative"]
 
@@ -31,8 +31,11 @@ def safe_relative(key: str) -> str:
     """``key`` as a relative path. Raises UnsafeKey when it has no faithful and safe place below a folder.
 
     Refused are what would leave the folder (``..``, a leading ``/``), what the file system folds together with another
-    key (``//``, ``.``), NUL, and names the file system cannot hold.
+    key (``//``, ``.``), NUL, and names the file system cannot hold. Raises ConfigError for what is no text: a function
+    of the caller gave it.
     """
+    if not isinstance(key, str):
+        raise ConfigError(f"a path below the target folder must be text, not {key!r}; of a path give str(path)")
     if "\0" in key:
         raise _unsafe(key, "it holds a NUL byte")
     segments = key.split("/")

@@ -19,7 +19,7 @@ from s3engine.jobs.delete import DeleteConditions, KeyDeleter, move_error
 from s3engine.jobs.every_key import EveryKey
 from s3engine.jobs.key_guard import KeyGuard, duplicate
 from s3engine.jobs.own_target import OwnCopy, etag_of
-from s3engine.operations import ObjectHeaders, Template
+from s3engine.operations import ObjectHeaders, Template, made_by
 from s3engine.overlaps import Overlap, with_overlaps
 from s3engine.parts import plan_parts
 from s3engine.pool.messages import Kind, Task
@@ -191,7 +191,10 @@ class CopyJob(Job):
         own: Headers | None = None
         if self._template is not None:
             try:
-                own = replacing(self._template(ObjectInfo(one.key, one.size_bytes, one.etag)))
+                own = replacing(made_by(self._template, ObjectInfo(one.key, one.size_bytes, one.etag)))
+            except S3EngineError as error:
+                self._finish(one, one.outcome or _NO_OUTCOME, error)
+                return
             except Exception as error:  # noqa: BLE001  (the caller's own code: handed to the caller)
                 self.failure = self.failure or error
                 self.broken = True

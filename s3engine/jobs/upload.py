@@ -19,7 +19,7 @@ from s3engine.jobs.key_guard import KeyGuard, duplicate
 from s3engine.jobs.ledger import Recalled, passes
 from s3engine.jobs.own_target import OwnFile, etag_of
 from s3engine.jobs.upload_parts import FileInParts
-from s3engine.operations import ObjectHeaders, Template
+from s3engine.operations import ObjectHeaders, Template, made_by
 from s3engine.parts import plan_parts
 from s3engine.pool.actions.put import content_type_headers
 from s3engine.pool.messages import Context, Kind, NeedsParts, Task
@@ -201,10 +201,7 @@ class UploadJob(Job):
             return source.headers.as_headers()  # type: ignore[no-any-return]  # source is one of two NamedTuples
         if self._template is None:
             return None
-        made = self._template(source)
-        if not isinstance(made, ObjectHeaders):
-            raise ConfigError(f"the template must return ObjectHeaders, not {type(made).__name__}")
-        return made.as_headers()
+        return made_by(self._template, source).as_headers()
 
     def _put(self, state: tuple[int, Any], task: Task, outcome: tuple[Any, ...]) -> None:
         seq, source = state

@@ -12,8 +12,11 @@ import pytest
 from s3engine.engine import Engine
 from s3engine.errors import ConfigError
 from s3engine.given import sound_objects, sound_sources
+from s3engine.operations import ObjectHeaders
 from s3engine.sources import BytesSource, FileSource, Rejected
 from s3engine.transport import ObjectInfo
+
+MEMORY: dict[str, Any] = {"endpoint_url": "http://memory", "transport": "s3engine.testing:MemoryTransport"}
 
 CALLS: list[Callable[[Engine, Any], object]] = [
     lambda engine, text: engine.delete("bucket", text),
@@ -56,6 +59,11 @@ WRONG: list[tuple[Callable[[Engine, Any], object], Any, str]] = [
     (lambda engine, wrong: engine.copy("bucket", [], "other", key=wrong), "to/", "key must be a function, not 'to/'"),
     (lambda engine, wrong: engine.download("bucket", [], wrong), None, "folder must be the path of a folder"),
     (lambda engine, wrong: engine.download("bucket", [], "out", path=wrong), "to/", "path must be a function"),
+    (lambda engine, wrong: engine.list("bucket").filter(wrong), "a*", "filter() takes a function of an ObjectInfo"),
+    (lambda engine, wrong: engine.list("bucket").move_to_prefix(wrong), None, "new_prefix must be text, not None"),
+    (lambda engine, wrong: engine.abort_upload("bucket", wrong), "id", "what uploads() gives, an UploadInfo, not 'id'"),
+    (lambda engine, wrong: Engine(wrong), {"workers": 1}, "takes a Config, or settings by name, not {'workers': 1}"),
+    (lambda engine, wrong: ObjectHeaders(metadata=wrong), None, "metadata must be texts by name, a dict, not None"),
 ]  # fmt: skip
 
 
@@ -111,10 +119,47 @@ def test_what_is_no_key_is_rejected_by_itself(item: Any, said: str) -> None:
 def test_wrong_items_cost_the_others_nothing(tmp_path: Path, journaled: bool) -> None:
     """Reports of wrong items name them, and all else is done."""
     journal = tmp_path / "j" if journaled else None
-    memory: dict[str, Any] = {"endpoint_url": "http://memory", "transport": "s3engine.testing:MemoryTransport"}
-    with Engine(**memory, workers=1, anonymous=True) as engine:
+    with Engine(**MEMORY, workers=1, anonymous=True) as engine:
         sources = [BytesSource(b"x", "a"), None, 5, "ab", BytesSource(None, "n"), BytesSource(b"x", "b")]  # type: ignore[arg-type]
         reports = list(engine.upload("bbb", sources, journal=journal))  # type: ignore[arg-type]
         assert [report.error is None for report in sorted(reports)] == [True, False, False, False, False, True]
         errors = {report.key: type(report.error) for report in engine.delete("bbb", ["a", None, Path("b"), "b"])}  # type: ignore[list-item]
     assert errors == {"a": type(None), "b": type(None), "None": ConfigError, "PosixPath('b')": ConfigError}
+
+
+@pytest.mark.parametrize("existing", [None, "keep"])
+@pytest.mark.parametrize("wrong", [Path("x"), None, ["x"]])
+def test_functions_that_give_no_text(wrong: Any, existing: str | None, tmp_path: Path) -> None:
+    """An object whose path or key function gives no text fails alone, and its error says what came."""
+    with Engine(**MEMORY, workers=1, anonymous=True) as engine:
+        engine.upload("bbb", [BytesSource(b"x", "a"), BytesSource(b"x", "b")]).wait()
+
+        def name(info: ObjectInfo) -> Any:
+            return wrong if info.key == "a" else "new"
+
+        batches = [
+            engine.download("bbb", ["a", "b"], tmp_path, path=name, existing=existing),
+            engine.copy("bbb", ["a", "b"], "bbb", key=name, existing=existing),
+            engine.copy("bbb", ["a", "b"], "ccc", key=name, existing=existing),
+        ]
+        for batch in batches:
+            errors = {report.key: report.error for report in batch}
+            assert isinstance(errors["a"], ConfigError)
+            assert f"not {wrong!r}" in str(errors["a"])
+            assert errors["b"] is None
+
+
+@pytest.mark.parametrize("operation", ["upload", "copy"])
+def test_templates_that_give_no_headers(operation: str) -> None:
+    """An object whose template returns something else fails, and its error says so."""
+    wrong: Any = lambda source: {"acl": "private"}  # noqa: E731
+    with Engine(**MEMORY, workers=1, anonymous=True) as engine:
+        sources = [BytesSource(b"x", "a")]
+        engine.upload("bbb", sources).wait()
+        if operation == "upload":
+            batch = engine.upload("bbb", sources, template=wrong)
+        else:
+            batch = engine.copy("bbb", ["a"], "bbb", key=lambda info: "new", template=wrong)
+        errors = [report.error for report in batch]
+        assert [type(error) for error in errors] == [ConfigError]
+        assert "the template must return ObjectHeaders, not dict" in str(errors[0])
