@@ -58,7 +58,7 @@ def _number(name: str, value: object, low: float, high: float, *, whole: bool) -
     kind = int if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
         what = "a whole number" if whole else "a number"
-        raise ConfigError(f"{name} must be {what} from {low:g} to {high:g}, not {value!r}")
+        raise ConfigError(f"{name} must be {what} from {low:.15g} to {high:.15g}, not {value!r}")
 
 
 def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:

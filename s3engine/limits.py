@@ -52,7 +52,12 @@ class DeleteLimit:
 
 
 def within(objects: Iterable[Any], limit: DeleteLimit) -> Within:
-    """``objects``, after all of them were counted; nothing comes out when they are too many."""
+    """``objects``, after all of them were counted; nothing comes out when they are too many.
+
+    Raises ConfigError for a percentage of what is no listing.
+    """
+    if limit.count is None and not isinstance(objects, ObjectListing):
+        raise ConfigError(f"a limit of {limit.text} is a part of a listing; for other input give a number of objects")
     return Within(objects, limit)
 
 
@@ -60,7 +65,7 @@ class Within:
     """Objects that come out after all of them were counted, if they are not too many.
 
     A percentage is of all objects below the prefix of a listing, before its filters. Iterating raises
-    DeleteLimitExceeded, what the listing raises, and ConfigError for a percentage of what is no listing.
+    DeleteLimitExceeded, and what the listing raises.
     """
 
     def __init__(self, objects: Iterable[Any], limit: DeleteLimit) -> None:
@@ -68,7 +73,7 @@ class Within:
         self._limit = limit
 
     def __iter__(self) -> Iterator[Any]:
-        spool, total, rejected = counted(self._objects, self._limit)
+        spool, total, rejected = counted(self._objects)
         try:
             self._check(len(spool) - rejected, total, 0)
             yield from map(item_of, spool)
@@ -82,7 +87,7 @@ class Within:
         """
         total, fresh, items = earlier.total, 0, iter(())
         if earlier.input_goes_on:
-            spool, found, _ = counted(self._objects, self._limit)
+            spool, found, _ = counted(self._objects)
             items = _closing(spool)
             total = max(total, found + earlier.done if found >= 0 else -1)
             fresh = sum(1 for item in map(item_of, spool) if type(item) is not Rejected and not earlier.has(item))
@@ -111,12 +116,10 @@ def _closing(spool: Spool) -> Iterator[Any]:
         yield from map(item_of, spool)
 
 
-def counted(objects: Iterable[Any], limit: DeleteLimit) -> tuple[Spool, int, int]:
+def counted(objects: Iterable[Any]) -> tuple[Spool, int, int]:
     """All of ``objects``, how many there are before filters (-1: not known), how many failed before they were any."""
     if isinstance(objects, ObjectListing):
         return (*complete(objects), 0)
-    if limit.count is None:
-        raise ConfigError(f"a limit of {limit.text} is a part of a listing; for other input give a number of objects")
     spool = Spool()
     rejected = 0
     for item in objects:

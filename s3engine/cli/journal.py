@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
+import io
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,10 +13,11 @@ import click
 
 from s3engine.cli.journaled import CONNECTION
 from s3engine.cli.options import engine_options, output_options
-from s3engine.cli.route import is_uri
-from s3engine.cli.text import human_bytes, json_line, one_line, write
+from s3engine.cli.route import folder_prefix, is_uri
+from s3engine.cli.text import complain, human_bytes, json_line, one_line, write
 from s3engine.errors import ConfigError
 from s3engine.plain import number_of
+from s3engine.uri import S3Uri
 
 if TYPE_CHECKING:
     from s3engine.journal import Journal, JournalCounts
@@ -23,12 +26,17 @@ __all__ = ["journal_command", "retry_command"]
 
 _MODULES = {"cp": "transfer", "mv": "transfer", "rm": "remove"}
 _BLOCK = 500
+_BLOCK_CHARACTERS = 64 * 1024
 _only_option = click.option("--only", metavar="ERRORCLASS", default="", help="Only those that failed with it.")
 
 
-@click.group("journal")
-def journal_command() -> int:
+@click.group("journal", invoke_without_command=True)
+@click.pass_context
+def journal_command(ctx: click.Context) -> int:
     """Read a journal: what job, how far, what failed."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        return 2
     return 0
 
 
@@ -75,10 +83,15 @@ def _next(counts: JournalCounts, path: str) -> str:
 @click.option("-0", "nul", is_flag=True, help="End each name with NUL, not with a newline.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @click.option("--relative", is_flag=True, help="Names relative to the command's SRC, as --from takes them.")
-def failed_command(path: str, only: str, nul: bool, as_json: bool, relative: bool) -> int:
+@click.option("--csv", "table", is_flag=True, help="A table for --from-format csv: it keeps the keys of uploads too.")
+def failed_command(path: str, only: str, nul: bool, as_json: bool, relative: bool, table: bool) -> int:
     """The names of what failed, as the job's input calls them: paths of files, or keys."""
     from s3engine.journal import Journal
 
+    if table:
+        if nul or as_json or relative:
+            raise ConfigError("--csv is a form of its own: give none of -0, --json and --relative with it")
+        return _table(Journal(path), only)
     start = _source(Journal(path)) if relative else ""
     end = b"\0" if nul else b"\n"
     block: list[bytes] = []
@@ -96,12 +109,54 @@ def failed_command(path: str, only: str, nul: bool, as_json: bool, relative: boo
     return 0
 
 
+def _table(journal: Journal, only: str) -> int:
+    """Columns ``path`` (below SRC) and ``key`` (below DST) of uploads, else ``key`` (whole)."""
+    values = _values(journal)
+    uploads = not is_uri(values.get("src") or values["uri"])
+    start = _source(journal)
+    prefix = folder_prefix(S3Uri.parse(values["dst"]), recursive=True) or "" if uploads else ""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("path", "key") if uploads else ("key",))
+    block: list[bytes] = []
+    left_out = 0
+    for one in journal.failed(only):
+        if uploads and one.name.startswith(start) and one.key.startswith(prefix):
+            rows.writerow((one.name[len(start) :], one.key[len(prefix) :]))
+        elif not uploads and one.key:
+            rows.writerow((one.key,))
+        else:
+            left_out += 1  # a row that could not be used: there is nothing that it names
+        if text.tell() >= _BLOCK_CHARACTERS:
+            block.append(_taken(text))
+            _write(block)
+    block.append(_taken(text))
+    _write(block)
+    if left_out:
+        why = "not below SRC, or rows of the input that could not be used (named without --csv)"
+        complain(f"{number_of(left_out)} left out: {why}")
+    return 0
+
+
+def _taken(text: io.StringIO) -> bytes:
+    found = text.getvalue().encode("utf-8", "surrogateescape")
+    text.seek(0)
+    text.truncate()
+    return found
+
+
+def _values(journal: Journal) -> dict[str, Any]:
+    """The options of the command that made it. Raises ConfigError."""
+    values: dict[str, Any] = journal.about()["options"].get("values", {})
+    if not values.get("src") and not values.get("uri"):
+        raise ConfigError(f"journal {journal.path!r} was not made by a command: names are relative to nothing")
+    return values
+
+
 def _source(journal: Journal) -> str:
     """What the names in a journal begin with that its command did not need to be told of each. Raises ConfigError."""
-    values = journal.about()["options"].get("values", {})
-    source: str = values.get("src") or values.get("uri") or ""
-    if not source:
-        raise ConfigError(f"journal {journal.path!r} was not made by a command: names are relative to nothing")
+    values = _values(journal)
+    source: str = values.get("src") or values["uri"]
     if is_uri(source):
         source = source.partition("://")[2].partition("/")[2]
     return f"{source.rstrip('/')}/" if source else ""

@@ -56,7 +56,7 @@ def check_bounds(owner: object, field: str, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         name = f"{type(owner).__name__}.{field}"
         raise ConfigError(
-            f"{name} is {value!r}; it must be a number from {low:g} to {high:g}", field=field, value=repr(value)
+            f"{name} is {value!r}; it must be a number from {low:.15g} to {high:.15g}", field=field, value=repr(value)
         )
 
 

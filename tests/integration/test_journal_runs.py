@@ -193,6 +193,25 @@ def test_command_tells_what_failed_and_tries_it_again(
     assert "next: nothing; all is done" in finished("journal", "show", journal)[1]
 
 
+def test_failed_rows_of_a_table_are_the_next_table(tmp_path: Path, bucket: str, probe: S3Probe) -> None:
+    """journal failed --csv keeps the keys that a table gave, and is read by --from."""
+    source, journal, table = tmp_path / "src", str(tmp_path / "journal"), tmp_path / "t.csv"
+    source.mkdir()
+    (source / "a").write_text("a")
+    table.write_text('path,key\na,in/a\n"no,""ne",in/other\n,empty\nlate,"in/l,ate"\n')
+    command = ("cp", str(source), f"s3://{bucket}/p", "--quiet", "--from")
+    assert finished(*command, str(table), "--journal", journal)[0] == 1
+    assert finished("journal", "failed", "--csv", "-0", journal)[0] == 2
+    code, out, err = finished("journal", "failed", "--csv", journal)
+    assert (code, out) == (0, 'path,key\n"no,""ne",in/other\nlate,"in/l,ate"\n')
+    assert "1 object left out" in err
+    (source / "late").write_text("late")
+    (source / 'no,"ne').write_text("none")
+    (tmp_path / "again.csv").write_text(out)
+    assert finished(*command, str(tmp_path / "again.csv"))[0] == 0
+    assert probe.list_keys(bucket) == ["p/in/a", "p/in/l,ate", "p/in/other"]
+
+
 def test_finished_journal_is_not_told_as_an_empty_source(tmp_path: Path, bucket: str) -> None:
     """All is done, and that is all that is said: SRC is not empty. A slash after the folder's name changes no job."""
     source, journal, names = tmp_path / "src", str(tmp_path / "journal"), str(tmp_path / "names")

@@ -96,9 +96,10 @@ def test_help_has_each_option_once_under_a_heading(verb: str, capsys: Captured) 
     assert re.search(r"^Options:\n  -h, --help .*\n\Z", text, re.MULTILINE)
 
 
-def test_no_verb_is_a_usage_error(capsys: Captured) -> None:
-    """``s3engine`` alone prints its help to stderr and exits 2."""
-    assert main([]) == 2
+@pytest.mark.parametrize("arguments", [[], ["journal"]])
+def test_no_verb_is_a_usage_error(arguments: list[str], capsys: Captured) -> None:
+    """``s3engine`` alone, and ``s3engine journal``, print their help to stderr and exit 2."""
+    assert main(arguments) == 2
     assert "Commands:" in capsys.readouterr().err
 
 
