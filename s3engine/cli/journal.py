@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from s3engine.cli.journaled import CONNECTION
-from s3engine.cli.options import engine_options, output_options
+from s3engine.cli.options import dry_run_option, engine_options, output_options
 from s3engine.cli.route import folder_prefix, is_uri
 from s3engine.cli.text import complain, human_bytes, json_line, one_line, write
 from s3engine.errors import ConfigError
@@ -172,6 +172,7 @@ def _write(block: list[bytes]) -> None:
 @click.command("retry")
 @click.argument("path")
 @_only_option
+@dry_run_option
 @output_options
 @engine_options
 def retry_command(path: str, only: str, **values: Any) -> int:
@@ -193,7 +194,7 @@ def retry_command(path: str, only: str, **values: Any) -> int:
     for name, value in told["values"].items():
         said[name] = tuple(value) if isinstance(value, list) else value
     said |= {name: values[name] for name in CONNECTION if values.get(name) not in (None, False)}
-    said |= {"quiet": values["quiet"], "as_json": values["as_json"], "dry_run": False, "journal": journal}
+    said |= {"quiet": values["quiet"], "as_json": values["as_json"], "dry_run": values["dry_run"], "journal": journal}
     assert command.callback is not None
     code: int = command.callback(**said)
     return code

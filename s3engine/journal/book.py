@@ -70,6 +70,14 @@ class Journal:
         """As ``journal=``: try only what has failed, and take nothing from the input."""
         self.error_classes: frozenset[str] = frozenset()
 
+    @property
+    def wanted_rows(self) -> str:
+        """Which objects on record a run takes up again, as SQL."""
+        if not self.failed_only:
+            return f"state != {DONE}"
+        names = ", ".join(f"'{name}'" for name in sorted(self.error_classes))
+        return f"state = {FAILED}" + (f" AND error IN ({names})" if names else "")
+
     def __repr__(self) -> str:
         return f"Journal({self.path!r}{', failed only' if self.failed_only else ''})"
 

@@ -28,11 +28,15 @@ _PAGE = 500
 class Rest:
     """Raises JournalMismatch for a journal of another command, ConfigError, JournalError. One that is not there: all.
 
+    Of a journal for a run of what has failed: that, bodies in memory excepted, which only the input has.
+
     Names that the journal knows are looked up in a table of SQLite's own, on disk when they are many.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._path = journal.path
+        self._wanted = journal.wanted_rows
+        self._failed_only = journal.failed_only
         self._normal = RowPaths(os.getcwd())
         self._connection: sqlite3.Connection | None = None
         self._exhausted = False
@@ -48,7 +52,7 @@ class Rest:
             own = {name: text for name, text in recorded.items() if name not in ENGINES_OWN}
             check_identity(self._path, own, journal.command)
         self._operation = recorded.get("operation", "")
-        self._exhausted = get_meta(connection, "exhausted") == "1"
+        self._exhausted = self._failed_only or get_meta(connection, "exhausted") == "1"
         self._counted = int(get_meta(connection, "counted", "-1"))
         # Bodies in memory that are not done come out of the input again.
         connection.execute(
@@ -61,8 +65,8 @@ class Rest:
         done = waiting = 0
         if self._connection is not None:
             ((done, waiting),) = self._read(
-                f"SELECT count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE state != 1 AND kind != {REJECTED} "
-                "AND error IS NOT 'DuplicateKey') FROM objects", ()
+                "SELECT count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE "
+                f"{self._wanted} AND kind != {REJECTED} AND error IS NOT 'DuplicateKey') FROM objects", ()
             )  # fmt: skip
         return Earlier(done, waiting, self._counted, not self._exhausted, self._has)
 
@@ -73,6 +77,8 @@ class Rest:
             return
         with closing(self._connection):
             yield from self._undone(source)
+            if self._failed_only:
+                return
             unmade = bool(self._read("SELECT 1 FROM objects WHERE state != 1 AND kind = ? LIMIT 1", (BYTES,)))
             if not self._exhausted or unmade:
                 for item in source:
@@ -85,7 +91,7 @@ class Rest:
         while True:
             rows = self._read(
                 "SELECT id, kind, key, path, size, etag, extra, error, message FROM objects "
-                "WHERE id > ? AND kind != ? AND state != 1 ORDER BY id LIMIT ?", (after, BYTES, _PAGE)
+                f"WHERE id > ? AND kind != ? AND {self._wanted} ORDER BY id LIMIT ?", (after, BYTES, _PAGE)
             )  # fmt: skip
             for row_id, kind, *row in rows:
                 after = row_id

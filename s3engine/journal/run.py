@@ -208,23 +208,16 @@ class JournalRun:
 
         if self._last_row:
             self._index()
+        wanted = self._journal.wanted_rows
         return Earlier(
-            count("state = 1"), count(f"{self._wanted} AND kind != {REJECTED} AND error IS NOT 'DuplicateKey'"),
+            count("state = 1"), count(f"{wanted} AND kind != {REJECTED} AND error IS NOT 'DuplicateKey'"),
             self._counted, not (self._journal.failed_only or self._exhausted),
             lambda item: bool(self._last_row) and self._known(self._row(item)) is not None,
         )  # fmt: skip
 
-    @property
-    def _wanted(self) -> str:
-        """The rows that this run does, as SQL."""
-        only = self._journal.error_classes
-        if not self._journal.failed_only:
-            return "state != 1"
-        return "state = 2" + (" AND error IN ({})".format(", ".join(f"'{name}'" for name in only)) if only else "")
-
     def _undone(self) -> Iterator[Any]:
         """From the journal: what was planned or has failed."""
-        wanted = self._wanted
+        wanted = self._journal.wanted_rows
         after = 0
         while True:
             rows = self._read(

@@ -23,6 +23,7 @@ from tests.faults import FaultProxy
 from tests.helpers import S3Probe
 
 MIB = 1024 * 1024
+LARGE_BYTES = 160 * MIB  # one part more, sent by a worker that has not seen the kill yet, is less than 5 % of it
 PART_BYTES = 5 * MIB
 Command = Callable[..., "subprocess.Popen[str]"]
 
@@ -183,6 +184,9 @@ def test_command_tells_what_failed_and_tries_it_again(
     (source / "broken\nlink").unlink()
     (source / "broken\nlink").write_text("mended")
     (source / "new").write_text("not part of the job")
+    assert finished("retry", journal, "--dry-run", "--only", "Throttled") == (0, "", "")
+    told = finished("retry", journal, "--dry-run", "--json")[1]
+    assert [json.loads(line)["target"] for line in told.splitlines()] == [f"s3://{bucket}/p/broken\nlink"]
     assert finished("retry", journal, "--only", "Throttled", "--quiet") == (0, "", "")
     assert probe.get(bucket, "p/broken\nlink") is None
     assert finished("retry", journal, "--quiet") == (0, "", "")
@@ -324,13 +328,13 @@ def test_large_upload_killed_at_half(
     """The next run sends the parts that were not there: less than 55 % of the bytes, and the object is equal."""
     monkeypatch.setenv("S3ENGINE_PART_SIZE_BYTES", str(PART_BYTES))
     path, journal = tmp_path / "large", tmp_path / "journal"
-    body = os.urandom(100 * MIB)
+    body = os.urandom(LARGE_BYTES)
     path.write_bytes(body)
     command = (
         "cp", str(path), f"s3://{bucket}/large", "--journal", str(journal), "--endpoint-url",
         counting.proxy.endpoint_url, "--workers", "2", "-n", "2", "--quiet",
     )  # fmt: skip
-    parts = 100 * MIB // PART_BYTES
+    parts = LARGE_BYTES // PART_BYTES
     kill_when(s3engine(*command), lambda: parts_on_record(journal) >= parts // 2)
     first = counting.parts()
     assert finished(*command) == (0, "", "")
@@ -346,13 +350,13 @@ def test_large_download_killed_at_half(
     """The next run fetches the ranges that were not there: less than 55 % of the bytes, and the file is equal."""
     monkeypatch.setenv("S3ENGINE_PART_SIZE_BYTES", str(PART_BYTES))
     path, journal = tmp_path / "out" / "large", tmp_path / "journal"
-    body = os.urandom(100 * MIB)
+    body = os.urandom(LARGE_BYTES)
     probe.put(bucket, "large", body)
     command = (
         "cp", f"s3://{bucket}/large", f"{path.parent}/", "--journal", str(journal), "--endpoint-url",
         counting.proxy.endpoint_url, "--workers", "2", "-n", "2", "--quiet",
     )  # fmt: skip
-    parts = 100 * MIB // PART_BYTES
+    parts = LARGE_BYTES // PART_BYTES
     kill_when(s3engine(*command), lambda: parts_on_record(journal) >= parts // 2)
     assert not path.exists()
     first = counting.ranges()

@@ -94,3 +94,11 @@ def test_limit_counts_what_earlier_runs_did(tmp_path: Path) -> None:
     with pytest.raises(DeleteLimitExceeded, match="5 objects would be deleted by this job"):
         Within([], DeleteLimit.parse(4)).all_of_job(rest.earlier())
     assert [item.key for item in rest.of(items)] == ["k3"]
+
+
+def test_what_a_retry_would_do(tmp_path: Path) -> None:
+    """Of a run of what has failed: that with the error asked for, and nothing of the input."""
+    path = tmp_path / "j"
+    Driver(path, files(5), denied).run()
+    assert [item.key for item in Rest(Journal(path).only_failed("AccessDenied")).of(files(9))] == ["k3"]
+    assert list(Rest(Journal(path).only_failed("NetworkError")).of(files(9))) == []
