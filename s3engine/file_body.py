@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from s3engine.chunked import Framing
 from s3engine.errors import SourceChanged, SourceError
 from s3engine.transport import FilePart
 
-__all__ = ["FileBody", "check_unchanged", "has_changed", "source_error"]
+__all__ = ["FileBody", "check_regular", "check_unchanged", "has_changed", "source_error"]
+
+
+def check_regular(path: str, status: os.stat_result) -> None:
+    """Raise SourceError for what is no regular file."""
+    if not stat.S_ISREG(status.st_mode):
+        what = "a folder that cannot be listed" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        raise SourceError(f"cannot upload {path!r}: it is {what}", path=path)
 
 
 def source_error(path: str, error: OSError) -> SourceError:

@@ -15,6 +15,7 @@ from s3engine.sources import FileSource, Rejected
 
 if TYPE_CHECKING:
     from s3engine.batch import Batch
+    from s3engine.cli.foreseen import TargetFolder
     from s3engine.config import Config
     from s3engine.decided import Decided
     from s3engine.engine import Engine
@@ -65,8 +66,11 @@ class Upload(Direction):
             yield (file.key, "", -1, file.error, "") if isinstance(file, Rejected) else self.planned(file)
 
     def planned(self, info: FileSource) -> Planned:
-        error = self.own.wrong_source(info.path) if self.own is not None else None  # named by --from
-        return info.path, f"s3://{self.way.bucket}/{info.key}", file_size(info), error or _wrong_key(info.key), ""
+        from s3engine.cli.foreseen import unreadable
+
+        wrong = self.own.wrong_source(info.path) if self.own is not None else None  # named by --from
+        error = wrong or unreadable(info.path) or _wrong_key(info.key)
+        return info.path, f"s3://{self.way.bucket}/{info.key}", file_size(info), error, ""
 
     def decided(self, engine: Engine) -> Iterator[Decided | Rejected]:
         assert self.limits.existing is not None
@@ -75,6 +79,8 @@ class Upload(Direction):
 
 class Download(Direction):
     """Objects to local files."""
+
+    _folder: TargetFolder | None = None
 
     def objects(self, engine: Engine) -> ObjectListing:
         # The object "p/" itself stands for the folder that is downloaded to; it has no name in it.
@@ -93,8 +99,11 @@ class Download(Direction):
         return self.source_uri(report.key), os.path.join(self.way.target, relative)
 
     def planned(self, info: ObjectInfo) -> Planned:
+        from s3engine.cli.foreseen import TargetFolder
         from s3engine.paths import safe_relative
 
+        if self._folder is None:
+            self._folder = TargetFolder(self.way.target)
         relative = self.relative(info)
         try:
             safe_relative(relative)
@@ -102,7 +111,7 @@ class Download(Direction):
             return self.source_uri(info.key), "", info.size_bytes, error, ""
         path = os.path.join(self.way.target, relative)
         wrong = self.own.wrong_target(path, info.key) if self.own is not None else None
-        return self.source_uri(info.key), path, info.size_bytes, wrong, ""
+        return self.source_uri(info.key), path, info.size_bytes, wrong or self._folder.wrong(relative), ""
 
     def decided(self, engine: Engine) -> Iterator[Decided | Rejected]:
         way = self.way

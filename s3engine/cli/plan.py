@@ -16,12 +16,17 @@ __all__ = ["print_plan"]
 _LINES = 1000  # to a block
 
 
-def print_plan(transfer: Direction, config: Config, *, as_json: bool) -> int:
-    """Print what ``transfer`` would do; 1 when it is plain now that some of it would fail."""
+def print_plan(transfer: Direction, config: Config, *, as_json: bool, nothing: str) -> int:
+    """Print what ``transfer`` would do; 1 when it is plain now that some of it would fail.
+
+    ``nothing`` is told when there was no object at all.
+    """
     code = 0
+    taken = False
     lines: list[str] = []
     verb = "move" if transfer.move else transfer.way.kind
     for source, target, size_bytes, error, skip in transfer.plan(config):
+        taken = True
         if error is not None:
             complain(f"would fail: {row_or(f'{verb} {source}', verb, error)}: {error}")
             code = 1
@@ -37,4 +42,6 @@ def print_plan(transfer: Direction, config: Config, *, as_json: bool) -> int:
             lines.clear()
     if lines:
         write("\n".join(lines) + "\n")
+    if not taken and nothing:
+        complain(nothing)
     return code

@@ -65,12 +65,16 @@ def rm_command(uri: str, recursive: bool, **values: Any) -> int:
     hint = glob_hint(where.bucket, where.key)
     journal = journal_from("rm", {"uri": uri, "recursive": recursive}, values)
     stands = standing(journal)
-    nothing = f"nothing below s3://{where.bucket}/{prefix}{' that --include and --exclude leave' if wanted else ''}"
+    quiet = values["quiet"]
+    nothing = ""
+    if not (prefix is None or named or stands):
+        left = " that --include and --exclude leave" if wanted else ""
+        nothing = f"nothing below s3://{where.bucket}/{prefix}{left}{f'; {hint}' if hint else ''}"
     show = Show(
         output_from(values), "delete", lambda report: f"delete s3://{report.bucket}/{report.key}", _name,
-        nothing="" if prefix is None or named or stands else f"{nothing}{f'; {hint}' if hint else ''}",
+        nothing=nothing,
     )  # fmt: skip
-    if hint and prefix is None and not values["quiet"]:
+    if hint and prefix is None and not quiet:
         # Told, not refused: there are keys of such names, and this is how one is deleted.
         complain(f"deleting the one object with this name: {hint.replace('write ', 'for all that match write rm ')}")
 
@@ -88,9 +92,12 @@ def rm_command(uri: str, recursive: bool, **values: Any) -> int:
             cut = len(prefix)
             objects = listing if wanted is None else listing.filter(lambda info: wanted(info.key[cut:]))
         if values["dry_run"]:
-            return _plan(where.bucket, limits.within(objects, journal), values["as_json"])
+            code = _plan(where.bucket, limits.within(objects, journal), values["as_json"], "" if quiet else nothing)
+            if items is not None and not code and not stands:
+                tell_if_empty(items)
+            return code
         batch = engine.delete(where.bucket, objects, progress=show.count, journal=journal, **limits.of(deletes=True))
-        if stands and not values["quiet"]:
+        if stands and not quiet:
             complain(stands)
         known = show.wants_bar and journal is None
         if items is not None:
@@ -105,10 +112,12 @@ def _name(report: Any) -> str:
     return row_or(f"delete s3://{report.bucket}/{report.key}", "delete", report.error)
 
 
-def _plan(bucket: str, objects: Iterable[str | ObjectInfo | Rejected], as_json: bool) -> int:
+def _plan(bucket: str, objects: Iterable[str | ObjectInfo | Rejected], as_json: bool, nothing: str) -> int:
     code = 0
+    taken = False
     lines: list[str] = []
     for item in objects:
+        taken = True
         if isinstance(item, Rejected):
             complain(f"would fail: {row_or(f'delete {item.key}', 'delete', item.error)}: {item.error}")
             code = 1
@@ -124,4 +133,6 @@ def _plan(bucket: str, objects: Iterable[str | ObjectInfo | Rejected], as_json: 
             lines.clear()
     if lines:
         write("\n".join(lines) + "\n")
+    if not taken and nothing:
+        complain(nothing)
     return code

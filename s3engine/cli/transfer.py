@@ -101,16 +101,20 @@ def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
     transfer.values = values if named else None
     transfer.own = journal_files(values)
     transfer.journal = journal_from("mv" if move else "cp", {"src": src, "dst": dst}, values)
-    if values["dry_run"]:
-        return print_plan(transfer, config, as_json=values["as_json"])
     verb = "move" if move else way.kind
-    transfer.check()
     stands = standing(transfer.journal)
+    nothing = "" if named or stands else _nothing(way, wanted)
+    if values["dry_run"]:
+        code = print_plan(transfer, config, as_json=values["as_json"], nothing="" if values["quiet"] else nothing)
+        if transfer.items is not None and not code and not stands:
+            tell_if_empty(transfer.items)
+        return code
+    transfer.check()
     show = Show(
         output_from(values), verb,
         lambda report: "{} {} -> {}".format(verb, *transfer.ends(report)),
         lambda report: row_or(f"{verb} {transfer.ends(report)[0]}", verb, report.error),
-        nothing="" if named or stands else _nothing(way, wanted), single=bool(way.only),
+        nothing=nothing, single=bool(way.only),
     )  # fmt: skip
     from s3engine.engine import Engine
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import mimetypes
 import os
-import stat
 import time
 from typing import Any
 
 from s3engine.control.estimator import OpClass
-from s3engine.errors import SourceChanged, SourceError
-from s3engine.file_body import source_error
+from s3engine.errors import SourceChanged
+from s3engine.file_body import check_regular, source_error
 from s3engine.pool.item import Action, Ended, Item
 from s3engine.pool.messages import Kind, NeedsParts
 from s3engine.report import LENGTH_ONLY
@@ -54,9 +53,7 @@ def _open_source(item: Item) -> None:
         try:
             status = os.fstat(fd)
             size = status.st_size
-            if not stat.S_ISREG(status.st_mode):
-                what = "a folder that cannot be listed" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-                raise SourceError(f"cannot upload {path!r}: it is {what}", path=path)
+            check_regular(path, status)
             if size > item.context.threshold_bytes:
                 raise NeedsParts(
                     "large", size_bytes=size, mtime_ns=status.st_mtime_ns, inode=status.st_ino,
