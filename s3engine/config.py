@@ -72,8 +72,9 @@ def check_place(endpoint_url: str, region: str) -> None:
         raise ConfigError(f"region must be a name such as us-east-1, not {region!r}")
     if not endpoint_url:
         return
+    shown = "(not shown, it may hold a password)" if "@" in endpoint_url else repr(endpoint_url)
     if not endpoint_url.startswith(("http://", "https://")):
-        raise ConfigError(f"endpoint_url must begin with http:// or https://, not {endpoint_url!r}")
+        raise ConfigError(f"endpoint_url must begin with http:// or https://, not {shown}")
     try:
         parts = urlsplit(endpoint_url)
         why = "" if parts.hostname and parts.port != 0 else "it has no host, or the port 0"
@@ -83,7 +84,6 @@ def check_place(endpoint_url: str, region: str) -> None:
     if re.search(r"[\x00-\x1f\x7f]", endpoint_url) or re.search(r"\s", endpoint_url.split("/")[2]):
         why = "it holds white space"
     if why:
-        shown = "(not shown, it may hold a password)" if "@" in endpoint_url else repr(endpoint_url)
         raise ConfigError(f"endpoint_url must be a URL such as http://127.0.0.1:9000, not {shown}: {why}")
 
 

@@ -222,7 +222,10 @@ def transport_settings(config: Config, source: CredentialSource | None = None) -
     """
     source = source or CredentialSource(profile=config.profile, anonymous=config.anonymous)
     aws = load_settings(source, profile=config.profile)
-    check_place(aws.endpoint_url, aws.region)
+    try:
+        check_place("" if config.endpoint_url else aws.endpoint_url, "" if config.region else aws.region)
+    except ConfigError as error:
+        raise ConfigError(f"{error} (from an AWS_* variable or the files of the AWS CLI)") from None
     return TransportSettings(
         endpoint_url=config.endpoint_url or aws.endpoint_url,
         region=config.region or aws.region or "us-east-1",

@@ -200,6 +200,16 @@ def test_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, capsys: Captur
     assert "S3ENGINE_WORKERS" in capsys.readouterr().err
 
 
+def test_wrong_endpoint_of_the_environment_is_told_as_such(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """The message says where it comes from, without its password; an option in its place makes it good."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "user:hunter2@store:9000")
+    assert main(["ls", "s3://bucket/", "--no-sign-request"]) == 2
+    told = capsys.readouterr().err
+    assert "(from an AWS_* variable or the files of the AWS CLI)" in told
+    assert "hunter2" not in told
+    assert main(["ls", "s3://bucket/", "--no-sign-request", "--endpoint-url", "http://127.0.0.1:9"]) == 1
+
+
 def test_missing_source_is_a_failure(capsys: Captured) -> None:
     """A source that does not exist is exit code 1 before any request is made."""
     assert main(["cp", "absent", "s3://bucket/", "--no-sign-request"]) == 1

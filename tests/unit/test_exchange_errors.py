@@ -91,6 +91,21 @@ def test_wrong_region(status: int, body: bytes, lines: tuple[str, ...]) -> None:
     assert error.region == "eu-west-1"
 
 
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("https://login.example:8443/in?token=abc", "it sends to https://login.example:8443, which is not followed"),
+        ("/elsewhere", "the answer gives no reason"), ("http://[x", "the answer gives no reason"),
+        ("http://a:b:c/", "the answer gives no reason"),
+    ],
+)  # fmt: skip
+def test_redirect_names_the_host(location: str, said: str) -> None:
+    """An answer that sends elsewhere is told with the host alone: a token may stand behind it."""
+    error = _failure(put, http_answer(307, b"", f"Location: {location}"))
+    assert said in str(error)
+    assert "abc" not in str(error)
+
+
 @pytest.mark.parametrize("code", ["RequestTimeTooSkewed", "SignatureDoesNotMatch", "AccessDenied"])
 def test_clock_skew(code: str) -> None:
     """A refusal with a Date far from our clock is the clock's fault; offset_s is what our clock lacks."""

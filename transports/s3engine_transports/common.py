@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from s3engine.classify import error_for
 from s3engine.errors import (
@@ -283,10 +283,22 @@ def failure_of(
         region = headers.get("x-amz-bucket-region") or fields.get("Region", "")
         context["region"] = region if _region(region) else ""
     said = ": ".join(part for part in (code, _said(message)) if part)
+    if 300 <= status < 400 and (host := _host_of(headers.get("location", ""))):
+        said = f"{said}: " * bool(said) + f"it sends to {host}, which is not followed; is the endpoint the right one?"
     if not said:
         said = "the answer gives no reason" if status >= 300 else "unexpected answer"
     hint = _HINTS.get(code, "")
     return kind(f"{answer.describe()}: {said} (HTTP {status}){hint}", **context)
+
+
+def _host_of(location: str) -> str:
+    """Where a redirect leads; "" when that cannot be told. What stands behind the host may be a secret."""
+    try:
+        found = urlsplit(location[:_MESSAGE_CHARACTERS])
+        port = f":{found.port}" if found.port else ""
+    except ValueError:  # no URL, or no port
+        return ""
+    return brief(f"{found.scheme}://{found.hostname}{port}", _FIELD_CHARACTERS) if found.hostname else ""
 
 
 def _field(text: str) -> str:
