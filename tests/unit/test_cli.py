@@ -26,7 +26,7 @@ from s3engine.plain import number_of
 from s3engine.report import RequestReport
 
 HEAVY = ("click", "rich", "boto3", "botocore", "urllib3", "dask", "multiprocessing")
-VERBS = ("cp", "mv", "ls", "rm", "mb", "rb", "perf", "compare", "demo", "serve")
+VERBS = ("cp", "mv", "ls", "rm", "cleanup", "mb", "rb", "retry", "perf", "compare", "check", "demo", "serve")
 
 Captured = pytest.CaptureFixture[str]
 
@@ -49,19 +49,6 @@ def test_version_imports_nothing_heavy() -> None:
     first, modules = done.stdout.splitlines()
     assert first.startswith("s3engine ")
     assert not {module.split(".")[0] for module in modules.split()} & set(HEAVY)
-
-
-def test_version_costs_less_than_100_ms() -> None:
-    """``python -m s3engine --version`` takes at most 100 ms of CPU (the best of five)."""
-    best_s = 1.0
-    for _ in range(5):
-        command = [sys.executable, "-m", "s3engine", "--version"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=_environment())
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0
-        best_s = min(best_s, usage.ru_utime + usage.ru_stime)
-    assert best_s < 0.1
 
 
 def test_ls_does_not_import_rich_or_botocore() -> None:
