@@ -33,8 +33,19 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransportSettings:
+class _Shown:
+    """A dataclass whose ``repr`` shows no secret: of a URL neither login nor query."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.repr}  # type: ignore[arg-type]
+        values["endpoint_url"] = _without_secrets(values["endpoint_url"])
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in values.items())})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class TransportSettings(_Shown):
     """What a transport needs to open itself in a worker process. Picklable; ``repr`` shows no secret."""
 
     endpoint_url: str = ""
@@ -72,14 +83,16 @@ def check_place(endpoint_url: str, region: str) -> None:
         raise ConfigError(f"region must be a name such as us-east-1, not {region!r}")
     if not endpoint_url:
         return
-    shown = "(not shown, it may hold a password)" if "@" in endpoint_url else repr(endpoint_url)
+    shown = _without_secrets(endpoint_url)
+    plain = shown == endpoint_url
+    shown = repr(shown) if plain else "(not shown, it may hold a password)"
     if not endpoint_url.startswith(("http://", "https://")):
         raise ConfigError(f"endpoint_url must begin with http:// or https://, not {shown}")
     try:
         parts = urlsplit(endpoint_url)
         why = "" if parts.hostname and parts.port != 0 else "it has no host, or the port 0"
     except ValueError as error:
-        why = str(error)
+        why = str(error) if plain else "its host or port is none"
     # A transport of somebody else may take what it likes behind the host.
     if re.search(r"[\x00-\x1f\x7f]", endpoint_url) or re.search(r"\s", endpoint_url.split("/")[2]):
         why = "it holds white space"
@@ -87,8 +100,14 @@ def check_place(endpoint_url: str, region: str) -> None:
         raise ConfigError(f"endpoint_url must be a URL such as http://127.0.0.1:9000, not {shown}: {why}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+def _without_secrets(url: str) -> str:
+    """A URL without what stands before an ``@`` in it, or behind a ``?`` or ``#``."""
+    begin, slashes, rest = url.partition("://") if "://" in url else ("", "", url)
+    return begin + slashes + re.split(r"[?#]", rest.rpartition("@")[2], maxsplit=1)[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Config(_Shown):
     """Every setting of an engine. Unknown names and values out of bounds raise ConfigError, which names them.
 
     Peak memory of a worker is about 35 MiB and 1 KiB per request in flight, plus the small bodies in flight (those

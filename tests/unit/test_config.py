@@ -108,6 +108,30 @@ def test_bad_environment(name: str, value: str) -> None:
         Config.from_environment({f"S3ENGINE_{name}": value})
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["https://u:hunter2@h:1", "http://u:hun@ter2@h/x?t=hunter2", "http://h/?t=hunter2", "http://h#hunter2"],
+)
+def test_endpoint_with_a_secret(url: str) -> None:
+    """A login or a query of an endpoint stands in no repr; settings are picklable as before."""
+    config = Config(endpoint_url=url)
+    shown = repr(config) + repr(TransportSettings(endpoint_url=url))
+    assert "hunter2" not in shown
+    assert "endpoint_url='http" in shown
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://h/?t=hunter2", "u:hunter2@h", "http://u:hunter2?@h", "http://u:hunter2/://@h", "ftp://u://hunter2@h"],
+)
+def test_wrong_endpoint_with_a_secret(url: str) -> None:
+    """Nor does it stand in the error for an endpoint that is none."""
+    with pytest.raises(ConfigError, match="not shown") as caught:
+        Config(endpoint_url=url)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_no_secret_is_shown() -> None:
     """The settings of a transport can be printed and logged."""
     settings = TransportSettings(credentials=Credentials("AKIDEXAMPLE", "top-secret", "my-token"))
