@@ -6,8 +6,11 @@ last transactions but never the file, and what they recorded is done again.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sqlite3
+import stat
 from urllib.parse import quote
 
 from s3engine.errors import ConfigError, JournalError
@@ -46,9 +49,7 @@ CREATE TABLE parts (
 def open_store(path: str, *, create: bool) -> sqlite3.Connection:
     """Open a journal, or make one. For one thread at a time, whichever. Raises ConfigError, JournalError."""
     try:
-        # SQLite would make the file readable for all.
-        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-        os.close(os.open(path, flags, 0o600))
+        _look(path, create)
     except OSError as error:
         raise ConfigError(f"cannot open the journal {path!r}: {error.strerror}") from None
     connection = None
@@ -72,6 +73,24 @@ def open_store(path: str, *, create: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _look(path: str, create: bool) -> None:
+    """Raise OSError for a file that cannot be used; make it where that is wished.
+
+    An existing one is never opened but by SQLite: POSIX drops all locks that a process has on a file when any descriptor
+    of it is closed, so the locks of a run in this process would go, and another process would take its log away.
+    """
+    if create:
+        with contextlib.suppress(FileExistsError):
+            # SQLite would make the file readable for all.
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            os.close(os.open(os.path.realpath(path), flags, 0o600))
+            return
+    if stat.S_ISDIR(os.stat(path).st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _check(connection: sqlite3.Connection, path: str, create: bool) -> None:
