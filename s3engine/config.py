@@ -155,7 +155,8 @@ class Config(_Shown):
     copy_part_size_bytes: int = 256 * MIB
     fsync: str = "auto"
     """always, never, or auto: a downloaded file is on the disk, safe from a power cut, before it counts as done and,
-    in a move, before its object is deleted; auto does so for moves only. It costs a few milliseconds for each file."""
+    in a move, before its object is deleted; auto does so for moves, and with a journal before files are on
+    record as done (all of them together). It costs a few milliseconds for each file."""
     verify_downloads: bool = True
     """Compare what was downloaded or copied with the checksum or MD5 that the store has of it, where there is one; see
     docs/integrity.md. False: for stores whose ETags look like MD5s and are none."""

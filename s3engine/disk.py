@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from s3engine.errors import SinkError
 
-__all__ = ["check_target", "fold_of", "preallocate", "sink_error", "sync_folder"]
+__all__ = ["check_target", "fold_of", "preallocate", "sink_error", "sync_file_system", "sync_folder"]
 
 _WAYS_OUT = {
     errno.ENOSPC: "the disk is full: free some space, or download to another one",
@@ -85,6 +85,29 @@ def sync_folder(path: str) -> None:
     fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_file_system(folder: str) -> None:
+    """Have all that was written to the file system of ``folder``, by any process, reach the disk.
+
+    One call for many files; of a folder that is not there nothing. Where the C library has no syncfs (not Linux) all
+    file systems are synced. Raises OSError.
+    """
+    import ctypes  # lazy: downloads with a journal alone need it
+
+    call = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        if call is None:
+            os.sync()
+        elif call(fd):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), folder)
     finally:
         os.close(fd)
 

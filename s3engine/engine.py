@@ -134,6 +134,7 @@ class Engine:
                 move=remove_objects, conditions=self._conditions(bucket, unconditional) if remove_objects else None,
                 verify=self.config.verify_downloads, ask_checksums=self.capabilities.checksums,
                 fsync=self.config.fsync == "always" or (self.config.fsync == "auto" and remove_objects),
+                sync_first=self.config.fsync == "auto" and not remove_objects,
             ),
             progress, _limited(given, max_delete if remove_objects else None, policy), journal,
             operation="move" if remove_objects else "download", bucket=bucket, input=objects,

@@ -254,6 +254,12 @@ class PartSink:
         """The first byte that is still missing."""
         return self._next
 
+    def restart(self) -> None:
+        """Forget what came: the next body begins with the first byte."""
+        self._next = self.first
+        self.received = 0
+        self._digest = checksums.new(self._algorithm) if self._algorithm else None
+
     @property
     def checksum(self) -> str:
         """Of what came, ``"crc32:" + base64``; "" without an algorithm."""

@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-from s3engine.errors import ConnectionLost
+from s3engine.errors import ConnectionLost, ServerFault
 from s3engine.file_body import FileBody
 from s3engine.timers import Timed, described
 from s3engine.transport import Exchange, FilePart, Link, Timeouts
@@ -178,7 +178,10 @@ class Wire(Timed):
             self.check_drained(now)
 
     def on_readable(self, buffer: memoryview, now: float) -> bool:
-        """Receive once, or while TLS holds decrypted bytes; True when the answer is whole. Raises as ``feed``."""
+        """Receive once, or while TLS holds decrypted bytes; True when the answer is whole.
+
+        Raises as ``feed``; ServerFault for a 2xx before the request was sent: whatever it is, it is no answer.
+        """
         exchange = self.exchange
         assert exchange is not None
         try:
@@ -210,6 +213,9 @@ class Wire(Timed):
             return False
         except OSError as error:
             raise self._lost(error) from None
+        if done and not self.sent and 200 <= getattr(exchange, "status", 0) < 300:
+            name, context = described(exchange)
+            raise ServerFault(f"{name}: a good answer came before the request was sent; it is none to it", **context)
         return done
 
     def read_refusal(self, buffer: memoryview, now: float, lost: ConnectionLost) -> None:

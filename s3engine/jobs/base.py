@@ -62,6 +62,8 @@ class Job:
         """Why a local path must not be written for a key: it is a file of the job's own journal."""
         self.settled: Callable[[], bool] = _always
         """Asked when all else is done: whether what was done is on record, too (see :mod:`s3engine.journal`)."""
+        self.sync_first = ""
+        """A folder whose file system is synced before a journal records anything of this job as done; "": none is."""
         self.at_most = 0
         """Tasks that workers have and what is done without being on record: never more than so many. 0: any number."""
         self.earlier_keys: Callable[[], Iterable[str]] = tuple

@@ -53,6 +53,7 @@ class DownloadJob(Job):
         emit: Callable[[RequestReport], None], *, threshold_bytes: int, part_bytes: int, move: bool = False,
         fsync: bool = False, fold: Callable[[str], Callable[[str], str]] = fold_of,
         conditions: DeleteConditions | None = None, verify: bool = False, ask_checksums: bool = False,
+        sync_first: bool = False,
     ) -> None:  # fmt: skip
         root = normal_path(root)
         values = {
@@ -60,6 +61,7 @@ class DownloadJob(Job):
             "ask_checksums": ask_checksums,
         }  # fmt: skip
         super().__init__(items, values, emit)
+        self.sync_first = root if sync_first else ""
         self._path = path
         self._part_bytes = part_bytes
         self._threshold_bytes = threshold_bytes

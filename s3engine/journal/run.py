@@ -6,6 +6,7 @@ writer's own.
 
 from __future__ import annotations
 
+import functools
 import json
 import secrets
 import sqlite3
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from s3engine.disk import sync_file_system
 from s3engine.errors import JournalMismatch
 from s3engine.jobs.base import Job
 from s3engine.journal.files import JournalFiles
@@ -128,6 +130,9 @@ class JournalRun:
         for transfer, key, upload_id in self._ledger.orphans():
             job.abort_upload(key, upload_id, transfer)
         self._writer.wake = self._wake
+        if job.sync_first:
+            # What is on record as done is not looked at again: after a power cut it must be on the disk, too.
+            self._writer.before_done = functools.partial(sync_file_system, job.sync_first)
         if self._went_before:
             job.remember(self._items.targets_before(everything=job.operation == "move"))
 

@@ -78,8 +78,8 @@ def open_store(path: str, *, create: bool) -> sqlite3.Connection:
 def _look(path: str, create: bool) -> None:
     """Raise OSError for a file that cannot be used; make it where that is wished.
 
-    An existing one is never opened but by SQLite: POSIX drops all locks that a process has on a file when any descriptor
-    of it is closed, so the locks of a run in this process would go, and another process would take its log away.
+    An existing one is never opened but by SQLite: POSIX drops all locks that a process has on a file when any of its
+    descriptors is closed, so the locks of a run in this process would go, and another process would remove its log.
     """
     if create:
         with contextlib.suppress(FileExistsError):
@@ -122,4 +122,7 @@ def _no_journal(path: str, why: str) -> ConfigError:
 def get_meta(connection: sqlite3.Connection, name: str, default: str = "") -> str:
     """A value of the table meta."""
     row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-    return default if row is None else str(row[0])
+    if row is None:
+        return default
+    # Of a key that is not Unicode: see sql_text.
+    return row[0].decode("utf-8", "surrogatepass") if isinstance(row[0], bytes) else str(row[0])

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from s3engine.errors import Cancelled, JournalError
+from s3engine.journal.records import sql_text
 from s3engine.report import RequestReport
 
 __all__ = ["Then", "Writer"]
@@ -50,6 +51,8 @@ class Writer:
         self.failure: JournalError | None = None
         self.released: deque[RequestReport | Callable[[], None]] = deque()
         self.wake: Callable[[], None] = _nothing
+        self.before_done: Callable[[], None] = _nothing
+        """Called before a transaction that records something as done. Raises OSError."""
         self.closed = False
         self._path = path
         self._entries: deque[tuple[Any, ...]] = deque()
@@ -137,6 +140,8 @@ class Writer:
     def _write(self, chunk: list[tuple[Any, ...]]) -> None:
         if self.failure is None:
             try:
+                if any(entry[0] == 1 and entry[2].error is None for entry in chunk):
+                    self.before_done()
                 with self.lock:
                     self._commit(chunk)
             except Exception as error:  # noqa: BLE001  (whatever it is: nobody else would ever end this batch)
@@ -158,7 +163,7 @@ class Writer:
                 connection.executemany(_PLAN, plans)
                 mark = next((entry[2] for entry in reversed(chunk) if entry[0] == 0), None)
                 if mark is not None:
-                    connection.execute(_META, ("mark", mark))
+                    connection.execute(_META, ("mark", sql_text(mark)))
             done: list[tuple[Any, ...]] = []
             failed: list[tuple[Any, ...]] = []
             for entry in chunk:
@@ -195,8 +200,6 @@ class Writer:
 
 
 def _sort(row_id: int, report: RequestReport, done: list[tuple[Any, ...]], failed: list[tuple[Any, ...]]) -> None:
-    from s3engine.journal.records import sql_text
-
     error = report.error
     if error is None:
         done.append(

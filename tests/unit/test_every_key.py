@@ -75,8 +75,8 @@ def _item(make: Any, key: str) -> Any:
 
 def test_next_run_knows_all_targets_of_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a move that goes on what was given out by earlier runs is not free, though it is long ago."""
-    monkeypatch.setattr("s3engine.journal.run._REMEMBERED", 5)
-    monkeypatch.setattr("s3engine.journal.run._PAGE", 7)
+    monkeypatch.setattr("s3engine.journal.items._REMEMBERED", 5)
+    monkeypatch.setattr("s3engine.journal.items._PAGE", 7)
 
     def uploads(emit: Emit, items: Any) -> Job:
         return UploadJob(items, "b", emit, template=None, threshold_bytes=100, part_bytes=10, remove_source=True)

@@ -221,3 +221,17 @@ def test_messages_stay_on_one_line() -> None:
         exchange.result()
     assert str(caught.value).splitlines() == [str(caught.value)]
     assert caught.value.key == "a\nb\tc\u2028😀"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 9\r\n\r\n", "no S3 answer"),
+        (b'HTTP/1.1 200 OK\r\nETag: "e"\r\n\r\n', "Content-Length is missing"),
+    ],
+)
+def test_head_that_describes_no_object(answer: bytes, said: str) -> None:
+    """A login page is no object, and an object without a length is not one of 0 bytes."""
+    error = _failure(head, answer)
+    assert isinstance(error, errors.NotS3)
+    assert said in str(error)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from s3engine.errors import ChecksumMismatch, PreconditionFailed, S3EngineError
+from s3engine.errors import ChecksumMismatch, ConnectionLost, PreconditionFailed, S3EngineError
 from s3engine.pool.actions import ACTIONS
 from s3engine.pool.item import Ended, Item, WorkerContext
 from s3engine.pool.messages import Context, Kind
@@ -90,3 +90,39 @@ def test_object_of_another_size_than_listed(tmp_path: Path) -> None:
     with pytest.raises(PreconditionFailed, match="written again"):
         _get(Kind.GET_FILE, Api(MD5), ("f", "", "token"), tmp_path, size_bytes=4)
     assert _get(Kind.GET_FILE, Api(MD5), ("f", "", "token"), tmp_path, size_bytes=5)[1].verified == "md5"
+
+
+class Cut(Api):
+    """Sends all bytes of what was asked for, says no length, and breaks before the end of the answer, once."""
+
+    def __init__(self, etag: str) -> None:
+        super().__init__(etag)
+        self.first: list[int] = []
+
+    def get_object(self, _bucket: str, _key: str, sink: Any, *, headers: Headers = (), **asked: Any) -> GetResult:
+        first = asked.get("first", 0)
+        self.first.append(first)
+        info = GetResult(-1, self.etag, first, -1)
+        sink.begin(info)
+        sink.write(memoryview(self.body[first:]))
+        if len(self.first) == 1:
+            raise ConnectionLost("cut")
+        return info
+
+
+@pytest.mark.parametrize(
+    ("kind", "arg"), [(Kind.GET_FILE, ("f", "", "token")), (Kind.GET_PART, ("f", 0, len(BODY) - 1, ""))]
+)
+def test_answer_that_breaks_behind_its_last_byte(kind: int, arg: Any, tmp_path: Path) -> None:
+    """Nothing is left to ask for: the whole comes again, not a range of no bytes."""
+    (tmp_path / "f").write_bytes(b"")
+    if kind == Kind.GET_PART:
+        arg = (str(tmp_path / "f"), *arg[1:])
+    api = Cut(MD5)
+    context = Context(id=1, bucket="b", root=str(tmp_path), threshold_bytes=1000, verify=True)
+    item = Item((1, 1, kind, "k", -1, arg), WorkerContext(context))
+    with pytest.raises(ConnectionLost):
+        _again(item, api)
+    _again(item, api)
+    assert api.first == [0, 0]
+    assert (tmp_path / "f").read_bytes() == BODY

@@ -79,6 +79,13 @@ def test_encoded_keys_come_back(keys: list[str], plus: bool) -> None:
     assert page.prefixes == keys
 
 
+def test_keys_that_are_no_utf8_name_no_other() -> None:
+    """Bytes that are not UTF-8 are kept: a key with a replacement character would be somebody else's."""
+    contents = "<Contents><Key>caf%E9</Key></Contents><CommonPrefixes><Prefix>%FF/</Prefix></CommonPrefixes>"
+    page = xml.read_list_page(_page(contents, more="<EncodingType>url</EncodingType>"))
+    assert ([found.key for found in page.objects], page.prefixes) == (["caf\udce9"], ["\udcff/"])
+
+
 @given(st.lists(safe_keys, max_size=5))
 def test_a_store_that_ignores_the_encoding(keys: list[str]) -> None:
     """Without EncodingType in the answer keys are taken as they stand: % and + are themselves."""

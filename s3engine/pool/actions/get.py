@@ -38,8 +38,9 @@ def _open_target(item: Item) -> None:
 
 def _begin_get(item: Item, api: Any, timeouts: Timeouts) -> Any:
     sink = item.sink
-    # Go on where an earlier attempt broke off, if the object is still the same one.
-    first = sink.received if sink.etag else 0
+    # Go on where an earlier attempt broke off, if the object is still the same one and it is known that more is to come
+    # (a chunked answer tells no length, and may break after its last byte).
+    first = sink.received if sink.etag and sink.received < sink.info.total_bytes else 0
     if_match = sink.etag if first else item.arg[1]
     context = item.context
     return api.get_object(
@@ -82,6 +83,8 @@ def _open_part_target(item: Item) -> None:
 
 def _begin_get_part(item: Item, api: Any, timeouts: Timeouts) -> Any:
     sink = item.sink
+    if sink.resume_at() > sink.last:  # all of it came, and not the end of its answer
+        sink.restart()
     return api.get_object(
         item.context.bucket, item.key, sink,
         first=sink.resume_at(), last=sink.last, if_match=item.arg[3], timeouts=timeouts,

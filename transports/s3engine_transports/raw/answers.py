@@ -70,9 +70,12 @@ def head(answer: Answered, clock: Clock) -> HeadResult:
     if answer.status not in (200, 206):
         raise failure(answer, clock)
     headers = answer.headers
-    length = headers.get("content-length", "0")
-    if not is_length(length):
-        raise NotS3(f"{answer.describe()}: Content-Length is {length[:40]!r}", status=200, **answer.where())
+    if not headers.get("etag") and not any(name.startswith("x-amz-") for name in headers):
+        raise _no_s3_answer(answer)
+    length = headers.get("content-length", "")
+    if not is_length(length):  # nor is none 0: two objects of no length would be equal
+        told = f"is {length[:40]!r}" if length else "is missing"
+        raise NotS3(f"{answer.describe()}: Content-Length {told}", status=200, **answer.where())
     return HeadResult(
         int(length), headers.get("etag", "").strip('"'), headers.get("content-type", ""),
         headers.get("last-modified", ""), headers.get("x-amz-request-id", ""), answer.status, tuple(headers.items()),

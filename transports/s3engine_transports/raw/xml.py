@@ -90,6 +90,11 @@ def _root(body: bytes, name: str) -> Element:
     return root
 
 
+def _decoded(text: str) -> str:
+    """Percent-encoded text. Bytes that are not UTF-8 are kept as surrogates: replaced, they would name another key."""
+    return unquote_plus(text, errors="surrogateescape")
+
+
 def read_list_page(body: bytes) -> ListPage:
     """ListObjectsV2. KeyCount is never looked at: some stores leave it out or get it wrong. Raises BadXml."""
     root = _root(body, "ListBucketResult")
@@ -119,11 +124,11 @@ def read_list_page(body: bytes) -> ListPage:
                     elif tag.endswith("StorageClass"):
                         storage_class = text
             if encoded and ("%" in key or "+" in key):
-                key = unquote_plus(key)
+                key = _decoded(key)
             objects.append(ObjectInfo(key, size, etag, modified, storage_class))
         elif name == "CommonPrefixes":
             prefix = _fields(child).get("Prefix", "")
-            prefixes.append(unquote_plus(prefix) if encoded else prefix)
+            prefixes.append(_decoded(prefix) if encoded else prefix)
         elif name == "IsTruncated":
             truncated = (child.text or "").strip().lower()
         elif name == "NextContinuationToken":
@@ -192,13 +197,13 @@ def read_uploads(body: bytes) -> UploadsPage:
             key, upload_id = upload.get("Key", ""), upload.get("UploadId", "")
             if not upload_id:
                 raise BadXml(f"the upload of {key[:80]!r} has no UploadId")
-            uploads.append(UploadInfo(unquote_plus(key) if encoded else key, upload_id, upload.get("Initiated", "")))
+            uploads.append(UploadInfo(_decoded(key) if encoded else key, upload_id, upload.get("Initiated", "")))
     if not _is_truncated(fields):
         return UploadsPage(uploads, "", "")
     marker = fields.get("NextKeyMarker", "")
     if not marker:
         raise BadXml("the page says that more follows, but has no NextKeyMarker")
-    return UploadsPage(uploads, unquote_plus(marker) if encoded else marker, fields.get("NextUploadIdMarker", ""))
+    return UploadsPage(uploads, _decoded(marker) if encoded else marker, fields.get("NextUploadIdMarker", ""))
 
 
 def _text(value: str) -> str:
