@@ -40,6 +40,7 @@ from tests.faults.kinds import Stage as Stage
 from tests.faults.kinds import Stall as Stall
 from tests.faults.kinds import StallAnswer as StallAnswer
 from tests.faults.kinds import StallHead as StallHead
+from tests.faults.kinds import Until as Until
 from tests.faults.kinds import WrongEtag as WrongEtag
 from tests.faults.kinds import WrongLength as WrongLength
 from tests.faults.plans import Plan as Plan

@@ -14,7 +14,7 @@ from tests.faults import kinds
 from tests.faults.answers import failed_deletes
 from tests.faults.heads import changed_head
 from tests.faults.plans import Plan
-from tests.faults.wire import flipped, for_ever, framing_of, header_of, only, pieces_of, write_slowly
+from tests.faults.wire import flipped, for_ever, framing_of, header_of, hold, only, pieces_of, write_slowly
 
 
 @dataclass
@@ -168,6 +168,8 @@ class Connection:
                 return await self._break_off(fault)
             case kinds.Latency(seconds):
                 await asyncio.sleep(seconds)
+            case kinds.Until():
+                await hold(fault)
         shown = changed_head(answer, fault)
         await write_slowly(self.writer, shown, fault.bytes_per_s if isinstance(fault, kinds.DripHead) else 0.0)
         no_body = head.startswith(b"HEAD ") or status in (204, 304)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +29,18 @@ class Latency:
     """The answer begins ``seconds`` late; on accept: the first byte is read ``seconds`` late."""
 
     seconds: float
+
+
+@dataclass(frozen=True)
+class Until:
+    """The answer begins a little after ``over`` is set, and no later than ``at_most_s``.
+
+    The server carries the request out at once.
+    """
+
+    over: threading.Event
+    at_most_s: float
+    after_s: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -191,6 +204,7 @@ Fault = (
     | StallAnswer
     | StallHead
     | Latency
+    | Until
     | Drip
     | DripHead
     | CutAnswer

@@ -5,11 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from tests.faults.kinds import CutAnswer, Direction, Drip, Fault, FlipBit, ResetAt, Stall
+from tests.faults.kinds import CutAnswer, Direction, Drip, Fault, FlipBit, ResetAt, Stall, Until
 
 
 async def for_ever() -> None:
     await asyncio.Event().wait()
+
+
+async def hold(fault: Until) -> None:
+    """Wait as long as the fault says; its event belongs to another thread, so it is looked at now and then."""
+    loop = asyncio.get_running_loop()
+    end_s = loop.time() + fault.at_most_s
+    while not fault.over.is_set():
+        if loop.time() >= end_s:
+            return
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(fault.after_s)
 
 
 async def pieces_of(reader: asyncio.StreamReader, framing: int | str) -> AsyncGenerator[tuple[bytes, int], None]:

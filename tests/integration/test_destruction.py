@@ -16,12 +16,16 @@ from s3engine.embedded import EmbeddedServer
 from s3engine.errors import Cancelled, DeleteLimitExceeded, PreconditionFailed, S3EngineError, ServerFault
 from s3engine.transport import ListPage
 from tests.faults import Fault, FaultProxy, Latency, Plan, Respond, StallAnswer, always
+from tests.half_listed import HalfListed
 from tests.helpers import S3Probe, eventually, point_at
 from tests.integration.through import Through
 from tests.servers import Ministack, RcloneServer
 
 PAGES = "tests.small_pages:SmallPages"
 KEYS = [f"p/{n:03}" for n in range(200)]  # twenty pages of ten
+MANY = [f"p/{n:03}" for n in range(400)]  # twenty pages of twenty: in six are more than workers are given ahead
+LISTED = set(MANY[:120])
+MANY_PAGES = "tests.small_pages:TwentyKeys"
 pytestmark = pytest.mark.usefixtures("few_attempts")
 
 
@@ -65,30 +69,30 @@ def read(batch: Any) -> tuple[dict[str, RequestReport], S3EngineError | None]:
 def test_rm_stops_at_a_listing_that_fails(
     seaweed: EmbeddedServer, bucket: str, probe: S3Probe, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """rm -r whose listing fails on page 7 of 20 exits 1; reports say of each listed key what the store says."""
-    fill(probe, bucket)
-    with FaultProxy("127.0.0.1", seaweed.port, page(7)) as proxy:
-        uri = f"s3://{bucket}/p/"
-        code = run(["rm", "-r", uri, "--json", "--transport", PAGES, "--endpoint-url", proxy.endpoint_url])
+    """rm -r whose listing fails on page 7 of 20 exits 1 and begins nothing more; reports agree with the store."""
+    fill(probe, bucket, MANY)
+    with FaultProxy("127.0.0.1", seaweed.port, HalfListed(7)) as proxy:
+        arguments = ["--json", "--transport", MANY_PAGES, "-n", "1", "--endpoint-url", proxy.endpoint_url]
+        code = run(["rm", "-r", f"s3://{bucket}/p/", *arguments])
     out, err = capfd.readouterr()
     told = {line["key"]: line["error"] for line in map(json.loads, out.splitlines())}
     assert code == 1
     assert "ListObjectsV2" in err
     left = set(probe.list_keys(bucket))
-    assert set(told) == set(KEYS[:60])
-    assert {key for key, error in told.items() if error is None} == set(KEYS) - left
-    assert {error for error in told.values() if error} <= {"Cancelled"}
+    assert set(told) == LISTED
+    assert {key for key, error in told.items() if error is None} == set(MANY) - left
+    assert set(told.values()) == {None, "Cancelled"}
 
 
 @pytest.mark.parametrize("kind", ["copy", "download"])
 def test_move_stops_at_a_listing_that_fails(
     kind: str, through: Through, bucket: str, probe: S3Probe, tmp_path: Path
 ) -> None:
-    """A move whose listing fails on page 7 of 20: what its reports call moved is moved, all else is still there."""
-    fill(probe, bucket)
+    """A move whose listing fails on page 7 of 20 begins nothing more; what is not moved is still there."""
+    fill(probe, bucket, MANY)
     other = f"{bucket}-to"
     probe.create_bucket(other)
-    engine, _ = through(page(7))
+    engine, _ = through(HalfListed(7), transport=MANY_PAGES, workers=1, concurrency=2)
     listing = engine.list(bucket, "p/")
     batch = listing.move(other) if kind == "copy" else listing.download(tmp_path, remove_objects=True)
     reports, error = read(batch)
@@ -96,10 +100,11 @@ def test_move_stops_at_a_listing_that_fails(
     there = set(probe.list_keys(other)) if kind == "copy" else {f"p/{path.name}" for path in tmp_path.iterdir()}
     left = set(probe.list_keys(bucket))
     probe.delete_all(other)
-    assert set(reports) == set(KEYS[:60])
+    assert set(reports) == LISTED
     moved = {key for key, report in reports.items() if report.ok}
-    assert moved == set(KEYS) - left
+    assert moved == set(MANY) - left
     assert moved <= there
+    assert LISTED - there  # not even begun
     for key in set(reports) - moved:
         problem = reports[key].error
         assert isinstance(problem, Cancelled)
