@@ -5,8 +5,14 @@
 The command is ``s3engine cp FOLDER s3://BUCKET/PREFIX/``, against SeaweedFS behind a relay that counts the PUTs of each
 key. Workers are killed at a steady pace, the server is restarted and the parent is killed at even steps of the work; a
 parent that was killed is started again with the same command, which goes on from the journal. Then the store must hold
-every object, byte for byte, by an independent client; the journal must hold each object once, as done; and objects that
-were sent more than once must be no more than those that were in flight at a kill or restart. Ends with 1 otherwise.
+every object, byte for byte, by an independent client, and the journal must hold each object once, as done.
+
+What was sent again is counted as the sum over all keys of (PUTs - 1), and each must have been in flight at a kill or
+restart, by what the relay saw of that very PUT and by what the journal had on record at the death of a parent:
+:mod:`bench.resent` says how. And no more may be in flight than ``-n`` allows: of PUTs that are open at a stroke, of
+what is sent again for one worker, and of keys that were begun and are not on record when a parent is dead. The last is
+the limit of docs/journal.md, for what is under way and what was answered and is not on record together. Ends with 1
+otherwise. Without a journal workers tell of what is done now and then, not at once, and the limits are not judged.
 """
 
 from __future__ import annotations
@@ -24,12 +30,12 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.putcount import PutCounter
+from bench.resent import PARENT, SERVER, WORKER, Stroke, blame, on_record
 from s3engine.embedded import EmbeddedServer, free_ports
-from tests.helpers import S3Probe
+from tests.helpers import S3Probe, eventually
 
 ROOT = Path(__file__).resolve().parents[1]
 BUCKET, PREFIX = "soak", "p/"
@@ -47,29 +53,21 @@ def key_of(number: int) -> str:
     return f"{number % 100:02d}/{number:07d}"
 
 
-@dataclass
-class Strokes:
-    """What was done to the job."""
-
-    workers: int = 0
-    parents: int = 0
-    servers: int = 0
-    exits: list[int] = field(default_factory=list)
-    """How each run of the command ended."""
-
-
 class Job:
     """The command, started again and again, and those who kill it."""
 
     def __init__(self, given: argparse.Namespace, folder: Path, server: EmbeddedServer, relay: PutCounter) -> None:
         self.given, self.folder, self.server, self.relay = given, folder, server, relay
-        self.strokes = Strokes()
+        self.strokes: list[Stroke] = []
+        self.exits: list[int] = []
+        """How each run of the command ended."""
+        self.journal = folder / "job.journal"
         self.process: subprocess.Popen[bytes] | None = None
         self.over = threading.Event()
         self.command = [
             sys.executable, "-m", "s3engine", "cp", str(folder / "files"), f"s3://{BUCKET}/{PREFIX}",
             "-n", str(given.concurrency), "--workers", str(WORKERS), "--quiet",
-            *(["--journal", str(folder / "job.journal")] if given.journal else []),
+            *(["--journal", str(self.journal)] if given.journal else []),
         ]  # fmt: skip
         self.environment = {
             **os.environ, **server.environment(), "AWS_ENDPOINT_URL": f"http://127.0.0.1:{relay.port}",
@@ -88,13 +86,32 @@ class Job:
                     self.process = subprocess.Popen(
                         self.command, env=self.environment, stdout=log, stderr=log, start_new_session=True
                     )
-                    self.strokes.exits.append(self.process.wait())
-                    if self.strokes.exits[-1] != -signal.SIGKILL:
+                    self.exits.append(self.process.wait())
+                    if self.exits[-1] != -signal.SIGKILL:
                         return
+                    self._look_at_the_dead()
+                    self.relay.run += 1
             finally:
                 self.over.set()
                 for killer in killers:
                     killer.join()
+
+    def count(self, kind: str) -> int:
+        """How many strokes of a kind there were."""
+        return sum(stroke.kind == kind for stroke in self.strokes)
+
+    def _look_at_the_dead(self) -> None:
+        """The parent was killed: its workers end, and then the journal has what it will ever have of this run."""
+        eventually(lambda: not self.relay.connections, within_s=30)
+        done = {f"/{BUCKET}/{key}" for key in on_record(self.journal)}
+        stroke = next(stroke for stroke in reversed(self.strokes) if stroke.kind == PARENT)
+        stroke.over_s = time.monotonic()
+        stroke.unrecorded = {put.path for put in self.relay.sent if put.run == stroke.run} - done
+
+    def _strike(self, kind: str) -> Stroke:
+        stroke = Stroke(kind, self.relay.run, time.monotonic(), len(self.relay.open))
+        self.strokes.append(stroke)
+        return stroke
 
     def _kill_workers(self) -> None:
         every_s = self.given.kill_worker_every
@@ -102,9 +119,11 @@ class Job:
             process = self.process
             pids = workers_of(process.pid) if process is not None and process.poll() is None else []
             if pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pids[self.strokes.workers % len(pids)], signal.SIGKILL)
-                    self.strokes.workers += 1
+                stroke = self._strike(WORKER)
+                try:
+                    os.kill(pids[self.count(WORKER) % len(pids)], signal.SIGKILL)
+                except ProcessLookupError:  # it ended meanwhile
+                    self.strokes.remove(stroke)
 
     def _kill_at_steps(self) -> None:
         objects = self.given.objects
@@ -121,13 +140,15 @@ class Job:
     def _kill_parent(self) -> None:
         process = self.process
         if process is not None and process.poll() is None:
+            self._strike(PARENT)
             process.kill()
-            self.strokes.parents += 1
 
     def _restart_server(self) -> None:
+        stroke = self._strike(SERVER)
+        stroke.over_s = float("inf")
         self.server.stop()
         self.server.start()
-        self.strokes.servers += 1
+        stroke.over_s = time.monotonic()
 
 
 def workers_of(parent: int) -> list[int]:
@@ -204,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             job.run()
             took_s = time.monotonic() - started_s
             bad = wrong_in_store(server, given.objects)
-        problems = judge(given, job, relay, bad, took_s, folder)
+        problems = judge(given, job, relay, bad, took_s)
         if problems:
             print((folder / "job.log").read_text(errors="replace")[-3000:])
     for problem in problems:
@@ -212,35 +233,60 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if problems else 0
 
 
-def judge(
-    given: argparse.Namespace, job: Job, relay: PutCounter, bad: list[str], took_s: float, folder: Path
-) -> list[str]:
+def judge(given: argparse.Namespace, job: Job, relay: PutCounter, bad: list[str], took_s: float) -> list[str]:
     """Print the figures; returns what does not hold."""
-    strokes, problems = job.strokes, list[str]()
-    puts = {key: count for key, count in relay.puts.items() if key.startswith(f"/{BUCKET}/{PREFIX}")}
-    again = sum(count > 1 for count in puts.values())
-    share = -(-given.concurrency // WORKERS)
-    # With a journal nothing that is done and not on record comes on top of what is in flight: see docs/journal.md.
-    flying = strokes.workers * share + (strokes.servers + strokes.parents) * given.concurrency
+    problems: list[str] = []
     print(
-        f"{took_s:.1f} s; killed {strokes.workers} workers and {strokes.parents} parents, restarted the server "
-        f"{strokes.servers} times; runs of the command ended with {strokes.exits}\n"
-        f"{len(puts)} keys in {sum(puts.values())} PUTs; {again} objects were sent more than once, at most "
-        f"{flying} were in flight at a kill or restart\nin the store: {given.objects - len(bad)} right, {len(bad)} not"
+        f"{took_s:.1f} s; killed {job.count(WORKER)} workers and {job.count(PARENT)} parents, restarted the server "
+        f"{job.count(SERVER)} times; runs of the command ended with {job.exits}"
     )
+    problems += judge_sent_again(given, job, relay)
+    print(f"in the store: {given.objects - len(bad)} right, {len(bad)} not")
     if given.journal:
-        states, keys = in_journal(folder / "job.journal")
+        states, keys = in_journal(job.journal)
         print(f"in the journal: {states}, {keys} different keys")
         if states != {"done": given.objects} or keys != given.objects:
             problems.append("each object is once in the journal, as done")
-    if strokes.exits[-1]:
-        problems.append(f"the last run ended with {strokes.exits[-1]}")
-    if (strokes.parents, strokes.servers) != (given.kill_parent, given.restart_server):
+    if job.exits[-1]:
+        problems.append(f"the last run ended with {job.exits[-1]}")
+    if (job.count(PARENT), job.count(SERVER)) != (given.kill_parent, given.restart_server):
         problems.append("all kills and restarts that were asked for took place")
     if bad:
         problems.append(f"the store is complete and byte-equal: {bad[:5]}")
-    if again > flying:
-        problems.append("only what was in flight was sent again")
+    return problems
+
+
+def judge_sent_again(given: argparse.Namespace, job: Job, relay: PutCounter) -> list[str]:
+    """Print what was in flight at the strokes, and what was sent again after them; returns what does not hold."""
+    sent = [put for put in relay.sent if put.path.startswith(f"/{BUCKET}/{PREFIX}")]
+    keys = len({put.path for put in sent})
+    stray = blame(sent, job.strokes)
+    limit = given.concurrency
+    shown = f" (limit of each: {limit}, -n)" if given.journal else ""
+    print(
+        f"{keys} keys in {len(sent)} PUTs, so {len(sent) - keys} were sent again: {len(stray)} that were not in flight "
+        f"at any kill or restart, and"
+    )
+    problems: list[str] = []
+    for kind in (WORKER, PARENT, SERVER):
+        strokes = [stroke for stroke in job.strokes if stroke.kind == kind]
+        if not strokes:
+            continue
+        again = [put for stroke in strokes for put in stroke.again]
+        figures = {"PUTs open at it": max(stroke.open for stroke in strokes)}
+        if kind == WORKER:
+            figures["sent again for it"] = max(len(stroke.again) for stroke in strokes)
+        if kind == PARENT:
+            figures["begun and not on record"] = max(len(stroke.unrecorded) for stroke in strokes)
+        print(
+            f"  {kind}: {len(again)}, of them {sum(not put.status for put in again)} unanswered; the most for one: "
+            + ", ".join(f"{count} {what}" for what, count in figures.items()) + shown
+        )  # fmt: skip
+        problems += [f"{kind}: {what}: {count}, limit {limit}" for what, count in figures.items() if count > limit]
+    if not given.journal:
+        problems.clear()
+    if stray:
+        problems.append(f"only what was in flight was sent again: {stray[:3]}")
     return problems
 
 
