@@ -84,6 +84,12 @@ class FolderGuard:
             self._known.add(folder)
         return path
 
+    def check(self, existing: str, relative: str) -> None:
+        """Raise UnsafeKey when ``existing``, a path at or below the root or above it, is really somewhere else."""
+        real = os.path.realpath(existing)
+        if real != self._real_root and not real.startswith(self._real_root.rstrip("/") + "/"):
+            raise _unsafe(relative, f"{existing!r} is a link that leads out of it")
+
     def _make(self, folder: str, relative: str) -> None:
         try:
             if not self._root_made:
@@ -94,9 +100,7 @@ class FolderGuard:
             existing = folder
             while not os.path.lexists(existing):
                 existing = os.path.dirname(existing)
-            real = os.path.realpath(existing)
-            if real != self._real_root and not real.startswith(self._real_root.rstrip("/") + "/"):
-                raise _unsafe(relative, f"{existing!r} is a link that leads out of it")
+            self.check(existing, relative)
             os.makedirs(folder, exist_ok=True)
             if self._sync:
                 self._sync_names(folder)

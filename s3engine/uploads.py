@@ -62,8 +62,8 @@ def still_listed(uploads: Iterable[UploadInfo], among: Iterable[UploadInfo]) -> 
 
 
 def seconds_from(text: str) -> int:
-    """Seconds of a duration such as 90s, 15m, 12h, 7d or 2w; without a unit they are seconds. Raises ConfigError."""
+    """Seconds of a duration such as 90s, 15m, 12h, 7d or 2w; only 0 needs no unit. Raises ConfigError."""
     found = _duration(text)
-    if found is None:
+    if found is None or (not found[2] and int(found[1])):  # 7 for 7d would abort what runs now
         raise ConfigError(f"a duration is a number with s, m, h, d or w (90s, 12h, 7d), not {text!r}")
     return int(found[1]) * _UNITS[found[2] or "s"]

@@ -83,14 +83,15 @@ class Direction:
             yield from self._plan_decided(config)
             return
 
-        if self.way.only:
-            infos: Iterable[ObjectInfo] = [ObjectInfo(self.way.source, -1)] if self.single_wanted else []
-            yield from map(self.planned, self.limits.within(infos, self.journal))
-            return
         from s3engine.engine import Engine
         from s3engine.overlaps import Overlap
 
         with Engine(config) as engine:
+            if self.way.only:
+                infos: Iterable[ObjectInfo] = [ObjectInfo(self.way.source, -1)] if self.single_wanted else []
+                for info in self.limits.within(infos, self.journal):
+                    yield self._asked(engine, info)
+                return
             self.open(engine)
             objects = self.objects(engine) if self.items is None else self.items
             for item in self.in_order(self.limits.within(objects, self.journal)):
@@ -100,6 +101,16 @@ class Direction:
                     yield self.source_uri(item.key), "", -1, item.error(), ""
                 else:
                     yield self.planned(ObjectInfo(item, -1) if isinstance(item, str) else item)
+
+    def _asked(self, engine: Engine, info: ObjectInfo) -> Planned:
+        """The plan of one object that was named, not listed. Raises RequestError."""
+        from s3engine.errors import NotFound
+
+        try:
+            found = engine.head(self.way.source_bucket, info.key)
+        except NotFound as error:
+            return self.source_uri(info.key), "", -1, error, ""
+        return self.planned(info._replace(size_bytes=found.size_bytes))
 
     def _plan_decided(self, config: Config) -> Iterator[Planned]:
         """As plan, after looking at what is there already."""

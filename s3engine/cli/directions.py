@@ -69,7 +69,7 @@ class Upload(Direction):
         from s3engine.cli.foreseen import unreadable
 
         wrong = self.own.wrong_source(info.path) if self.own is not None else None  # named by --from
-        error = wrong or unreadable(info.path) or _wrong_key(info.key)
+        error = wrong or unreadable(info.path, remove=self.move) or _wrong_key(info.key)
         return info.path, f"s3://{self.way.bucket}/{info.key}", file_size(info), error, ""
 
     def decided(self, engine: Engine) -> Iterator[Decided | Rejected]:
@@ -110,8 +110,9 @@ class Download(Direction):
         except S3EngineError as error:
             return self.source_uri(info.key), "", info.size_bytes, error, ""
         path = os.path.join(self.way.target, relative)
-        wrong = self.own.wrong_target(path, info.key) if self.own is not None else None
-        return self.source_uri(info.key), path, info.size_bytes, wrong or self._folder.wrong(relative), ""
+        wrong: S3EngineError | None = self.own.wrong_target(path, info.key) if self.own is not None else None
+        wrong = wrong or self._folder.wrong(relative, info.size_bytes)
+        return self.source_uri(info.key), path, info.size_bytes, wrong, ""
 
     def decided(self, engine: Engine) -> Iterator[Decided | Rejected]:
         way = self.way

@@ -35,7 +35,7 @@ def test_files_that_cannot_be_uploaded(tmp_path: Path) -> None:
 def test_files_where_folders_are_needed(tmp_path: Path, names: list[str], wrong: str) -> None:
     """Of the keys ``x`` and ``x/y`` one cannot be a file: told of the second."""
     folder = TargetFolder(str(tmp_path))
-    errors = {name: folder.wrong(name) for name in names}
+    errors = {name: folder.wrong(name, 0) for name in names}
     assert [name for name, error in errors.items() if error is not None] == ([wrong] if wrong else [])
     assert "a file is in the way" in str(errors.get(wrong, "a file is in the way"))
 
@@ -47,9 +47,23 @@ def test_targets_that_are_taken(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     folder = TargetFolder(str(tmp_path))
     for name, why in (("sub", "a folder is in the way"), ("fifo", "a FIFO"), ("file/x/y", "a file is in the way")):
-        assert why in str(folder.wrong(name))
-    for name in ("file", "sub/new", "new/deep/er", "sub/"):
-        assert folder.wrong(name) is None
+        assert why in str(folder.wrong(name, 1))
+    for name in ("file", "sub/new", "new/deep/er"):
+        assert folder.wrong(name, 1) is None
+    assert folder.wrong("sub/", 0) is None
+
+
+def test_targets_that_no_download_reaches(tmp_path: Path) -> None:
+    """Told, too: a link that leads out, a path that is too long, a marker of a folder that has a body."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "link").symlink_to("/etc")
+    (tmp_path / "out" / "within").symlink_to(".")
+    folder = TargetFolder(str(tmp_path / "out"))
+    assert "a link that leads out of it" in str(folder.wrong("link/x", 1))
+    assert "too long" in str(folder.wrong("/".join(["x" * 200] * 30), 1))
+    assert "ends in / and has a body" in str(folder.wrong("dir/", 5))
+    assert folder.wrong("within/x", 1) is None
+    assert TargetFolder(str(tmp_path / "new" / "one")).wrong("a/b", 1) is None
 
 
 def test_dry_run_of_an_upload_that_would_fail(tmp_path: Path, capsys: Captured) -> None:
