@@ -21,8 +21,10 @@ from s3engine.journal.identity import described, endpoint_name
 from s3engine.journal.run import JournalRun
 from s3engine.operations import ObjectHeaders
 from s3engine.pool.messages import Task
+from s3engine.report import RequestReport
 from s3engine.sources import FileSource
 from s3engine.transport import ObjectInfo
+from tests.helpers import eventually
 from tests.journal_inputs import files, keys, never
 from tests.journaled import Driver, outcome
 
@@ -175,6 +177,24 @@ def test_nothing_is_told_as_done_that_is_not_on_record(tmp_path: Path) -> None:
     assert told == recorded
     second = keys(Driver(path, files(20_000)).run())
     assert len(second) + len(told) == 20_000
+
+
+def test_reports_share_transactions(tmp_path: Path) -> None:
+    """Thousands of reports that wait are written in a few transactions, thousands to each."""
+    driver = Driver(tmp_path / "j", [])
+    writer = driver.run_._writer
+    reports = [
+        RequestReport(n, "upload", "b", f"k{n}", 1, 1, 0.1, 0.1, 0.0, 1.0, 200, "", "e", None) for n in range(5000)
+    ]
+    commits: list[str] = []
+    with writer.lock:  # nothing is written before all wait
+        writer.connection.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+        for report in reports:
+            writer.end(report.seq + 1, report)
+    eventually(lambda: len(writer.released) == 5000)
+    assert list(writer.released) == reports
+    driver.crash()
+    assert 1 <= len(commits) <= 10
 
 
 def test_run_that_cannot_begin_leaves_the_journal_free(tmp_path: Path) -> None:
