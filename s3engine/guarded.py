@@ -103,9 +103,8 @@ class GuardedProcess:
         try:
             with contextlib.suppress(OSError):
                 guard.stdin.close()
-            guard.wait(self._term_grace_s + 2.0)
-        except subprocess.TimeoutExpired:
-            pass
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs, and is killed below
+                guard.wait(self._term_grace_s + 2.0)
         finally:
             # Only when the guard hangs or was killed itself: else the group is empty and its number free for others.
             if guard.poll() is None or guard.returncode < 0:

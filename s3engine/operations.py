@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TypeAlias
 from urllib.parse import urlencode
 
 from s3engine.errors import ConfigError
 from s3engine.transport import Headers
 
-__all__ = ["ObjectHeaders", "Template", "made_by"]
+__all__ = ["ObjectHeaders", "Template", "is_secret", "made_by"]
 
 _token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2
 
@@ -49,14 +49,26 @@ class ObjectHeaders:
                 raise ConfigError(f"{setting} must be texts by name, a dict, not {given!r}")
             for name, value in given.items():
                 if not (isinstance(name, str) and isinstance(value, str)):
-                    raise ConfigError(f"{setting} must be texts by name, not {name!r}: {value!r}")
+                    raise ConfigError(f"{setting} must be texts by name, not {name!r}: {_shown(name, value)}")
         for name, value in self.as_headers():
             if not isinstance(value, str):
                 raise ConfigError(f"header {name!r} must be text, not {value!r}")
             if not _token(name):
                 raise ConfigError(f"{name!r} is no header name: letters, digits, hyphens and the like, in ASCII")
             if not (value.isascii() and value.isprintable()):
-                raise ConfigError(f"header {name!r} must be printable ASCII, not {value!r}; encode it (RFC 2047)")
+                text = f"header {name!r} must be printable ASCII, not {_shown(name, value)}; encode it (RFC 2047)"
+                raise ConfigError(text)
+
+    def __repr__(self) -> str:
+        """What is set; keys of the customer's own encryption are masked."""
+        extra = {name: "***" if is_secret(name) else value for name, value in self.extra.items()}
+        found = {field.name: getattr(self, field.name) for field in fields(self)} | {"extra": extra}
+        return f"ObjectHeaders({', '.join(f'{name}={value!r}' for name, value in found.items() if value)})"
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether a key of the customer's own encryption is among them: it is written down nowhere."""
+        return any(map(is_secret, self.extra))
 
     def as_headers(self) -> Headers:
         """Pairs with lower-case names, as a transport takes them."""
@@ -73,6 +85,15 @@ class ObjectHeaders:
         headers.extend((f"x-amz-meta-{name.lower()}", value) for name, value in self.metadata.items())
         headers.extend((name.lower(), value) for name, value in self.extra.items())
         return tuple(headers)
+
+
+def is_secret(name: object) -> bool:
+    """Whether a header of this name, in any case of letters, holds a key of the customer's own encryption."""
+    return isinstance(name, str) and name.lower().endswith("-customer-key")
+
+
+def _shown(name: object, value: object) -> str:
+    return "***" if is_secret(name) else repr(value)
 
 
 Template: TypeAlias = "ObjectHeaders | Callable[..., ObjectHeaders] | None"

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from s3engine.errors import JournalMismatch
 from s3engine.journal.files import RowPaths
-from s3engine.operations import ObjectHeaders
+from s3engine.operations import ObjectHeaders, is_secret
 
 __all__ = ["ENGINES_OWN", "Identity", "check_identity", "described", "endpoint_name"]
 
@@ -71,7 +71,7 @@ def _items(items: Sequence[Any]) -> str:
 
 
 def _open(name: str, value: str) -> str:
-    if not name.endswith("-customer-key"):
+    if not is_secret(name):
         return value
     return "sha256 " + hashlib.sha256(value.encode()).hexdigest()[:16]
 

@@ -56,11 +56,12 @@ def row_of(item: Any, normal: Callable[[str], str]) -> Row:
     if kind is FileSource:
         headers = item.headers
         path = normal(os.fspath(item.path))
-        if isinstance(item.key, str) and (headers is None or not _secret(headers)):
+        if isinstance(item.key, str) and (headers is None or not headers.has_secret):
             extra = "" if headers is None else json.dumps(_fields(headers))
             return FILE, sql_text(item.key), sql_text(path), -1, "", extra, _hash(f"{item.key}\0{path}")
     # A body in memory, a key of the customer's own encryption: the journal cannot (or must not) hold it.
-    key = item.key if isinstance(item, (BytesSource, FileSource)) and isinstance(item.key, str) else repr(item)
+    given = item.key if isinstance(item, (BytesSource, FileSource)) else item  # never the body
+    key = given if isinstance(given, str) else repr(given)
     return BYTES, sql_text(key), "", -1, "", "", _hash(key)
 
 
@@ -102,10 +103,6 @@ def error_from(name: str, message: str) -> S3EngineError:
     if isinstance(found, type) and issubclass(found, S3EngineError):
         return found(message)
     return TransferError(f"{name}: {message}")
-
-
-def _secret(headers: ObjectHeaders) -> bool:
-    return any(name.endswith("-customer-key") for name in headers.extra)
 
 
 def _fields(headers: ObjectHeaders) -> dict[str, Any]:

@@ -177,7 +177,7 @@ def test_latency_delays_the_answer(through: Through, plan: Plan) -> None:
     _, probe = through(plan)
     started_s = time.monotonic()
     assert probe.request("GET", "/").status == 200
-    assert 0.4 <= time.monotonic() - started_s < 2
+    assert time.monotonic() - started_s >= 0.4
 
 
 def test_drip_slows_the_answer(through: Through, bucket: str, probe: S3Probe) -> None:
@@ -186,7 +186,7 @@ def test_drip_slows_the_answer(through: Through, bucket: str, probe: S3Probe) ->
     _, slow = through(always(Drip(100_000)))
     started_s = time.monotonic()
     assert slow.get(bucket, "k") == BODY[:50_000]
-    assert 0.45 <= time.monotonic() - started_s < 2
+    assert time.monotonic() - started_s >= 0.45
 
 
 def test_drip_slows_the_request(through: Through, bucket: str, probe: S3Probe) -> None:
@@ -194,7 +194,7 @@ def test_drip_slows_the_request(through: Through, bucket: str, probe: S3Probe) -
     _, slow = through(always(Drip(100_000, "up")))
     started_s = time.monotonic()
     slow.put(bucket, "k", BODY[:50_000])
-    assert 0.45 <= time.monotonic() - started_s < 2
+    assert time.monotonic() - started_s >= 0.45
     assert probe.get(bucket, "k") == BODY[:50_000]
 
 

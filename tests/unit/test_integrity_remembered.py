@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
-from s3engine.integrity.abilities import AMAZON, Abilities, is_loopback
+from s3engine.integrity.abilities import AMAZON, Abilities, endpoint_name, is_loopback
 from s3engine.integrity.remembered import Remembered, cache_path
 
 FOUND = Abilities(verifies=("crc32",), trailers=True)
@@ -24,6 +26,18 @@ def test_next_run_knows(tmp_path: Path) -> None:
         assert (other.get("b") == AMAZON) is known
         assert other.get("c") is None
     assert [file.name for file in path.parent.iterdir()] == ["endpoints.json"]
+
+
+def test_only_the_owner_reads_the_file(tmp_path: Path) -> None:
+    """File and folder are the owner's, whatever the umask; of an endpoint the file has the name, without a login."""
+    path = tmp_path / "new" / "endpoints.json"
+    before = os.umask(0)
+    try:
+        Remembered(lambda: str(path), lambda: 1000.0).put(endpoint_name("https://me:secret@host:1/p?token=t"), FOUND)
+    finally:
+        os.umask(before)
+    assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)) == (0o600, 0o700)
+    assert json.loads(path.read_text())["endpoints"] == {"https://host:1/p": {"found_at_s": 1000.0, **FOUND.as_dict()}}
 
 
 @pytest.mark.parametrize(

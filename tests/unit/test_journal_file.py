@@ -22,21 +22,35 @@ from s3engine.journal.run import JournalRun
 from s3engine.operations import ObjectHeaders
 from s3engine.pool.messages import Task
 from s3engine.report import RequestReport
-from s3engine.sources import FileSource
+from s3engine.sources import BytesSource, FileSource
 from s3engine.transport import ObjectInfo
 from tests.helpers import eventually
 from tests.journal_inputs import files, keys, never
 from tests.journaled import Driver, outcome
 
+SECRET = "c2VjcmV0"
 
-def test_key_of_the_customers_own_encryption_is_not_in_the_journal(tmp_path: Path) -> None:
-    """Secrets are written nowhere: neither those of one source nor those of the batch."""
-    secret = ObjectHeaders(extra={"x-amz-server-side-encryption-customer-key": "c2VjcmV0"})
+
+@pytest.mark.parametrize(
+    "name", ["x-amz-server-side-encryption-customer-key", "X-Amz-Server-Side-Encryption-Customer-Key"]
+)
+@pytest.mark.parametrize("key", ["k", None])
+def test_key_of_the_customers_own_encryption_is_not_in_the_journal(tmp_path: Path, name: str, key: Any) -> None:
+    """Secrets are written nowhere, neither those of one source nor those of the batch, however the header is spelled.
+
+    Nor of a source that is none, since its key is no text; and no byte of a body.
+    """
+    secret = ObjectHeaders(extra={name: SECRET})
     path = tmp_path / "j"
     identity = {"operation": "upload", "headers": described(secret)}
-    Driver(path, [FileSource("/f", "k", secret)], identity=identity).run()
-    assert b"c2VjcmV0" not in path.read_bytes()
-    assert endpoint_name("https://user:c2VjcmV0@host:1/", "") == "https://host:1"
+    sources = [FileSource("/f", key, secret), ("/g", key, secret), BytesSource(SECRET.encode(), key)]
+    driver = Driver(path, sources, identity=identity)
+    reports = driver.run()
+    assert len(reports) == 3
+    assert Journal(path).counts().planned == 0
+    for text in (path.read_bytes(), repr(reports).encode(), repr(secret).encode()):
+        assert SECRET.encode() not in text
+    assert endpoint_name(f"https://user:{SECRET}@host:1/", "") == "https://host:1"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The transport over the official ``minio`` client (https://pypi.org/project/minio), 7.2 and later.
+"""The transport over the official ``minio`` client (https://github.com/minio/minio-py), 7.2 and later.
 
 Requests are minio's: its URLs, its hashes and signatures, its urllib3 calls. They go through ``Minio._execute``, the
 one method below all of minio's operations, and not through the public ones: there is none for the five multipart calls
