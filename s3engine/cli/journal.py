@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
-import io
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +10,16 @@ import click
 
 from s3engine.cli.journaled import CONNECTION
 from s3engine.cli.options import dry_run_option, engine_options, output_options
-from s3engine.cli.route import folder_prefix, is_uri
-from s3engine.cli.text import complain, human_bytes, json_line, one_line, write
+from s3engine.cli.text import human_bytes, json_line, one_line, write
 from s3engine.errors import ConfigError
 from s3engine.plain import number_of
-from s3engine.uri import S3Uri
 
 if TYPE_CHECKING:
-    from s3engine.journal import Journal, JournalCounts
+    from s3engine.journal import JournalCounts
 
 __all__ = ["journal_command", "retry_command"]
 
 _MODULES = {"cp": "transfer", "mv": "transfer", "rm": "remove"}
-_BLOCK = 500
-_BLOCK_CHARACTERS = 64 * 1024
 _only_option = click.option("--only", metavar="ERRORCLASS", default="", help="Only those that failed with it.")
 
 
@@ -85,88 +78,24 @@ def _next(counts: JournalCounts, path: str) -> str:
 @click.option("--relative", is_flag=True, help="Names relative to the command's SRC, as --from takes them.")
 @click.option("--csv", "table", is_flag=True, help="A table for --from-format csv: it keeps the keys of uploads too.")
 def failed_command(path: str, only: str, nul: bool, as_json: bool, relative: bool, table: bool) -> int:
-    """The names of what failed, as the job's input calls them: paths of files, or keys."""
+    """The names of what failed, as the job's input calls them: paths of files, or keys.
+
+    Rows of the input that could not be used, or whose key came before, are left out and counted; --json shows them,
+    with "rejected": true.
+    """
+    from s3engine.cli.failed import print_json, print_names, print_table
     from s3engine.journal import Journal
 
+    journal = Journal(path)
     if table:
         if nul or as_json or relative:
             raise ConfigError("--csv is a form of its own: give none of -0, --json and --relative with it")
-        return _table(Journal(path), only)
-    start = _source(Journal(path)) if relative else ""
-    end = b"\0" if nul else b"\n"
-    block: list[bytes] = []
-    for one in Journal(path).failed(only):
-        if as_json:
-            block.append(json_line(**one._asdict()).encode() + b"\n")
-        elif not nul and "\n" in one.name:
-            raise ConfigError(f"{one.name!r} has a newline in its name; ask for names that end in NUL: -0")
-        else:
-            name = one.name[len(start) :] if one.name.startswith(start) else one.name
-            block.append(name.encode("utf-8", "surrogateescape") + end)
-        if len(block) >= _BLOCK:
-            _write(block)
-    _write(block)
+        print_table(journal, only)
+    elif as_json:
+        print_json(journal, only)
+    else:
+        print_names(journal, only, nul=nul, relative=relative)
     return 0
-
-
-def _table(journal: Journal, only: str) -> int:
-    """Columns ``path`` (below SRC) and ``key`` (below DST) of uploads, else ``key`` (whole)."""
-    values = _values(journal)
-    uploads = not is_uri(values.get("src") or values["uri"])
-    start = _source(journal)
-    prefix = folder_prefix(S3Uri.parse(values["dst"]), recursive=True) or "" if uploads else ""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("path", "key") if uploads else ("key",))
-    block: list[bytes] = []
-    left_out = 0
-    for one in journal.failed(only):
-        if uploads and one.name.startswith(start) and one.key.startswith(prefix):
-            rows.writerow((one.name[len(start) :], one.key[len(prefix) :]))
-        elif not uploads and one.key:
-            rows.writerow((one.key,))
-        else:
-            left_out += 1  # a row that could not be used: there is nothing that it names
-        if text.tell() >= _BLOCK_CHARACTERS:
-            block.append(_taken(text))
-            _write(block)
-    block.append(_taken(text))
-    _write(block)
-    if left_out:
-        why = "not below SRC, or rows of the input that could not be used (named without --csv)"
-        complain(f"{number_of(left_out)} left out: {why}")
-    return 0
-
-
-def _taken(text: io.StringIO) -> bytes:
-    found = text.getvalue().encode("utf-8", "surrogateescape")
-    text.seek(0)
-    text.truncate()
-    return found
-
-
-def _values(journal: Journal) -> dict[str, Any]:
-    """The options of the command that made it. Raises ConfigError."""
-    values: dict[str, Any] = journal.about()["options"].get("values", {})
-    if not values.get("src") and not values.get("uri"):
-        raise ConfigError(f"journal {journal.path!r} was not made by a command: names are relative to nothing")
-    return values
-
-
-def _source(journal: Journal) -> str:
-    """What the names in a journal begin with that its command did not need to be told of each. Raises ConfigError."""
-    values = _values(journal)
-    source: str = values.get("src") or values["uri"]
-    if is_uri(source):
-        source = source.partition("://")[2].partition("/")[2]
-    return f"{source.rstrip('/')}/" if source else ""
-
-
-def _write(block: list[bytes]) -> None:
-    sys.stdout.flush()
-    sys.stdout.buffer.write(b"".join(block))
-    sys.stdout.buffer.flush()
-    block.clear()
 
 
 @click.command("retry")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from s3engine import errors
 from s3engine.errors import ConfigError, JournalError, S3EngineError
 from s3engine.journal.records import text_from
-from s3engine.journal.store import DONE, FAILED, FILE, PLANNED, get_meta, open_store
+from s3engine.journal.store import DONE, FAILED, FILE, PLANNED, REJECTED, get_meta, open_store
 
 __all__ = ["Failed", "Journal", "JournalCounts"]
 
@@ -48,6 +48,9 @@ class Failed(NamedTuple):
     """Name of the error's class."""
     message: str
     attempts: int
+    rejected: bool = False
+    """It was never an object of the job: a row that could not be used, or one whose key came before. ``name`` may be
+    that of a good object that nobody named, so it is no input."""
 
 
 class Journal:
@@ -127,7 +130,7 @@ class Journal:
                     if not classes or name in classes:
                         yield Failed(
                             text_from(path if kind == FILE else key), text_from(key), text_from(target), size, name,
-                            text_from(message), attempts,
+                            text_from(message), attempts, kind == REJECTED or name == "DuplicateKey",
                         )  # fmt: skip
                 if len(rows) < 500:
                     return
