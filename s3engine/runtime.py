@@ -208,10 +208,11 @@ def _journal_run(
     # What neither it nor a command says must be seen from the items.
     own = getattr(source, "identity", None)
     told = isinstance(source, (list, tuple)) or (own is None and journal.command) or own
-    untold = None if told else source if hasattr(items, "all_of_job") else items
+    stamp = getattr(source, "stamp", "")  # a list in a file may have been written anew
+    untold = source if stamp else None if told else source if hasattr(items, "all_of_job") else items
     return JournalRun(
         journal, {name: text for name, text in texts.items() if text}, items, emit, untold=untold,
-        below=getattr(source, "below", None),
+        stamp=stamp, below=getattr(source, "below", None),
     )  # fmt: skip
 
 

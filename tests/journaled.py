@@ -51,10 +51,11 @@ class Driver:
         self.reports: list[RequestReport] = []
         self.tasks: list[Task] = []
         self.answer = answer
+        stamp = getattr(source, "stamp", "")
         journal = path if isinstance(path, Journal) else Journal(path)
         self.run_ = JournalRun(
             journal, identity or {"operation": "upload"}, source, self.reports.append,
-            untold=source if untold else None, below=getattr(source, "below", None),
+            untold=source if untold or stamp else None, stamp=stamp, below=getattr(source, "below", None),
         )  # fmt: skip
         self.job = make(self.run_.emit, self.run_.items())
         self.run_.attach(self.job, lambda: None, at_most)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from s3engine.cli.named import named_objects, sizes_of
+from s3engine.cli.named import named_objects, names_or_record, sizes_of
 from s3engine.sources import Rejected
 
 if TYPE_CHECKING:
@@ -47,13 +47,15 @@ class Direction:
         self.items: Items[Any] | None = None
         """What the files of --from name, once they are open."""
 
-    def open(self, engine: Engine) -> None:
+    def open(self, engine: Engine | None) -> None:
         """Open the files of --from. Raises S3EngineError."""
-        if self.values is not None:
-            self.items = self.named(engine, self.values)
+        values = self.values
+        if values is not None:
+            self.items = names_or_record(self.journal, lambda: self.named(engine, values))
 
-    def named(self, engine: Engine, values: dict[str, Any]) -> Items[Any]:
+    def named(self, engine: Engine | None, values: dict[str, Any]) -> Items[Any]:
         """The objects that the files of --from name."""
+        assert engine is not None  # but for uploads
         way = self.way
         skip_prefix = way.kind == "download"
         return named_objects(values, engine, way.source_bucket, way.source, self.wanted, skip_prefix=skip_prefix)

@@ -60,8 +60,7 @@ class Upload(Direction):
         if self.limits.existing is not None:
             yield from self._plan_decided(config)
             return
-        if self.values is not None:
-            self.items = self.named(None, self.values)
+        self.open(None)
         for file in left_of(self._sources(), self.journal):
             yield (file.key, "", -1, file.error, "") if isinstance(file, Rejected) else self.planned(file)
 

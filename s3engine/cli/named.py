@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from s3engine.cli.options import NameFilter
 from s3engine.cli.text import complain
@@ -12,10 +12,11 @@ from s3engine.errors import ConfigError, MalformedRow, S3EngineError
 if TYPE_CHECKING:
     from s3engine.engine import Engine
     from s3engine.inputs import Items
+    from s3engine.journal import Journal
     from s3engine.sources import FileSource
     from s3engine.transport import ObjectInfo
 
-__all__ = ["is_named", "named_files", "named_objects", "row_or", "sizes_of", "tell_if_empty"]
+__all__ = ["is_named", "named_files", "named_objects", "names_or_record", "row_or", "sizes_of", "tell_if_empty"]
 
 
 def is_named(values: Mapping[str, Any]) -> bool:
@@ -53,6 +54,28 @@ def named_files(values: Mapping[str, Any], folder: str, prefix: str, wanted: Nam
     )
     items.check()
     return items
+
+
+class OnRecord:
+    """In the place of the names for a retry: the journal holds all that it needs, and the files may be gone."""
+
+    positionable = False
+    label = "the journal"
+    rows = 0
+
+    def __init__(self, journal: Journal) -> None:
+        self.identity = str(journal.about()["identity"].get("input", ""))
+
+    def __iter__(self) -> Iterator[Any]:
+        """Nothing."""
+        return iter(())
+
+
+def names_or_record(journal: Journal | None, names: Callable[[], Items[Any]]) -> Items[Any]:
+    """What ``names`` opens; for a retry nothing is opened. Raises ConfigError, JournalError."""
+    if journal is not None and journal.failed_only:
+        return cast("Items[Any]", OnRecord(journal))
+    return names()
 
 
 def sizes_of(items: Items[Any]) -> Iterator[int] | None:

@@ -9,7 +9,7 @@ import click
 
 from s3engine.cli.journaled import journal_from, journal_option, standing
 from s3engine.cli.limits import limits_of
-from s3engine.cli.named import is_named, named_objects, row_or, sizes_of, tell_if_empty
+from s3engine.cli.named import is_named, named_objects, names_or_record, row_or, sizes_of, tell_if_empty
 from s3engine.cli.options import (
     config_from,
     destroy_options,
@@ -82,7 +82,11 @@ def rm_command(uri: str, recursive: bool, **values: Any) -> int:
 
     with Engine(config) as engine:
         objects: Iterable[str | ObjectInfo | Rejected]
-        items = named_objects(values, engine, where.bucket, prefix or "", wanted) if named else None
+        items = None
+        if named:
+            items = names_or_record(
+                journal, lambda: named_objects(values, engine, where.bucket, prefix or "", wanted)
+            )  # fmt: skip
         if items is not None:
             objects = items
         elif prefix is None:

@@ -103,6 +103,7 @@ def _items(
     parts: list[Part] = []
     shapes: list[Shape] = []
     identities: list[str] = []
+    stamps: list[str] = []
     for path in named:
         kind = file_format or format_of(path)
         if nul and kind != "lines":
@@ -121,8 +122,11 @@ def _items(
         parts.append(_File(file, _reader(file, kind, nul=nul, bucket=bucket)))
         shapes.append(shape_of(kind))
         identities.append(f"{kind}{'-0' if nul else ''}:{file.identity}" if file.positionable else "")
+        stamps.append(file.stamp if file.positionable else "")
     positionable = all(identities)
-    return Items(parts, shapes, positionable=positionable, identity=" ".join(identities) if positionable else "")
+    if not positionable:
+        return Items(parts, shapes, positionable=False, identity="")
+    return Items(parts, shapes, positionable=True, identity=" ".join(identities), stamp=" ".join(stamps))
 
 
 def _reader(file: InputFile, kind: str, *, nul: bool, bucket: str) -> Reader:

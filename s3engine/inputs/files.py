@@ -58,11 +58,14 @@ class InputFile:
 
     @property
     def identity(self) -> str:
-        """Tells this file from another, and from itself after a change; "" for a pipe."""
-        if not self.positionable:
-            return ""
+        """Tells this file from another; "" for a pipe."""
+        return os.path.realpath(self.path) if self.positionable else ""
+
+    @property
+    def stamp(self) -> str:
+        """Another one after a change, as a rule; a new one does not mean that anything is different in it."""
         status = os.stat(self.path)
-        return f"{os.path.realpath(self.path)}:{status.st_size}:{status.st_mtime_ns}"
+        return f"{status.st_size}:{status.st_mtime_ns}"
 
     def open(self, offset: int = 0) -> Stream:
         """The bytes from ``offset`` on. Raises SourceError; SourceChanged when it is not what it was the first time."""

@@ -45,7 +45,9 @@ class Items(Generic[ItemT]):
     SourceChanged when a file was written to in the meantime, and what fetching from S3 raises.
     """
 
-    def __init__(self, parts: Sequence[Part], shapes: Sequence[Shape], *, positionable: bool, identity: str) -> None:
+    def __init__(
+        self, parts: Sequence[Part], shapes: Sequence[Shape], *, positionable: bool, identity: str, stamp: str = ""
+    ) -> None:
         self._parts = parts
         self._shapes = shapes  # one for each part
         self.rows = 0
@@ -53,7 +55,9 @@ class Items(Generic[ItemT]):
         self.positionable = positionable
         """Whether a later process can begin behind a mark; not so for standard input and pipes."""
         self.identity = identity
-        """Tells this input from another and from itself after a change; "" for pipes."""
+        """Tells this input from another, by its place; "" for pipes."""
+        self.stamp = stamp
+        """Sizes and times of the last write of its files. A journal that knows another one compares the items."""
 
     @property
     def label(self) -> str:

@@ -15,7 +15,7 @@ from s3engine.journal.earlier import Earlier
 from s3engine.journal.files import JournalFiles, RowPaths
 from s3engine.journal.ledger import JournalLedger
 from s3engine.journal.records import Row, item_again, rejected_row, row_of, sql_text, text_from
-from s3engine.journal.same_input import can_be_read_twice, check_same_input
+from s3engine.journal.same_input import can_be_read_twice, changed_label, check_same_input
 from s3engine.journal.store import BYTES, DONE, FAILED, FILE, REJECTED
 from s3engine.journal.writer import Writer
 from s3engine.sources import FileSource, Rejected
@@ -44,6 +44,8 @@ class Begun(NamedTuple):
     """Where in the input it goes on; "" for the beginning, or for nowhere in particular."""
     counted: int
     """How many objects there were when a limit counted them; -1: none did."""
+    new_stamp: str = ""
+    """Of an input that has another one on record: it may have been changed."""
 
 
 class JournalItems:
@@ -96,15 +98,20 @@ class JournalItems:
     def _check_input(self, unmade: bool) -> None:
         """Before anything is done: that another input is not taken for done, and its journal's rest not for its own."""
         source = self._untold
-        if source is None or not self._begun.last_row or self._journal.failed_only:
+        begun = self._begun
+        if source is None or self._journal.failed_only:
             return
         # What can be read once is read where it is needed, and what is new in it is done.
-        if can_be_read_twice(source) or (self._begun.exhausted and not unmade):
+        all_of_it = can_be_read_twice(source) or bool(begun.new_stamp)
+        if (all_of_it and begun.last_row) or (begun.exhausted and (all_of_it or not unmade)):
             self._index()
             check_same_input(
-                self._journal.path, source, lambda item: self._known(self._row(item)) is not None, self._begun.last_row,
-                finished=self._begun.exhausted,
+                self._journal.path, source, lambda item: self._known(self._row(item)) is not None, begun.last_row,
+                finished=begun.exhausted, changed=changed_label(source) if begun.new_stamp else "",
             )  # fmt: skip
+        if begun.new_stamp:
+            self._writer.meta("mark", "")  # first: it is a place in the list as it was
+            self._writer.meta("input_stamp", begun.new_stamp)
 
     def _earlier(self) -> Earlier:
         def count(which: str) -> int:
@@ -156,6 +163,8 @@ class JournalItems:
 
     @property
     def _is_positionable(self) -> bool:
+        if self._begun.new_stamp and self._begun.mark:
+            return False
         return hasattr(self._source, "marked") and bool(getattr(self._source, "positionable", True))
 
     def _onward(self) -> Iterator[Any]:

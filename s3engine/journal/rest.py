@@ -14,6 +14,7 @@ from s3engine.journal.earlier import Earlier
 from s3engine.journal.files import RowPaths
 from s3engine.journal.identity import ENGINES_OWN, check_identity
 from s3engine.journal.records import item_again, rejected_row, row_of, text_from
+from s3engine.journal.same_input import can_be_read_twice, changed_label, check_same_input
 from s3engine.journal.store import BYTES, FILE, REJECTED, get_meta, open_store
 from s3engine.sources import Rejected
 
@@ -76,6 +77,8 @@ class Rest:
             yield from source
             return
         with closing(self._connection):
+            if not self._failed_only:
+                self._check_input(self._connection, source)
             yield from self._undone(source)
             if self._failed_only:
                 return
@@ -84,6 +87,14 @@ class Rest:
                 for item in source:
                     if not self._has(item):
                         yield item
+
+    def _check_input(self, connection: sqlite3.Connection, source: Iterable[Any]) -> None:
+        """What a run compares before it does anything: a pipe, and a list whose file may have been changed."""
+        stamp = getattr(source, "stamp", "")
+        changed = changed_label(source) if stamp and stamp != get_meta(connection, "input_stamp") else ""
+        ((rows,),) = self._read("SELECT coalesce(max(id), 0) FROM objects", ())
+        if (rows or self._exhausted) and (changed or can_be_read_twice(source)):
+            check_same_input(self._path, source, self._has, rows, finished=self._exhausted, changed=changed)
 
     def _undone(self, source: Iterable[Any]) -> Iterator[Any]:
         below = getattr(source, "below", None)

@@ -35,13 +35,14 @@ __all__ = ["JournalRun"]
 class JournalRun:
     """Opens, checks and locks the journal.
 
-    ``untold``: the input, where its identity does not tell it from another. ``below``: of a walk, what is in a folder
+    ``untold``: the input, where its identity does not tell it from another, or only while its ``stamp`` is the one on
+    record. ``below``: of a walk, what is in a folder
     that an earlier one could not list. Raises JournalMismatch, JournalInUse, ConfigError, JournalError.
     """
 
     def __init__(
         self, journal: Journal, identity: Identity, source: Iterable[Any], emit: Callable[[RequestReport], None], *,
-        untold: Iterable[Any] | None = None, below: Callable[[str, str], Iterable[Any]] | None = None,
+        untold: Iterable[Any] | None = None, stamp: str = "", below: Callable[[str, str], Iterable[Any]] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self._journal = journal
@@ -59,7 +60,7 @@ class JournalRun:
         try:
             connection = open_store(journal.path, create=not journal.failed_only)
             try:
-                begun = self._begin(connection, identity)
+                begun = self._begin(connection, identity, stamp)
             except (sqlite3.Error, json.JSONDecodeError) as error:
                 connection.close()
                 raise damaged(journal.path, error) from None
@@ -75,12 +76,13 @@ class JournalRun:
         self._went_before = begun.last_row > 0
         # An object that was written again is what is wanted now; what deletes is never that free.
         takes_what_is_there = identity.get("operation") in ("download", "copy")
+        compared = None if stamp and not begun.new_stamp else untold
         self._items = JournalItems(
-            journal, source, begun, self._writer, self._ledger, self._rows, self._files, untold=untold, below=below,
+            journal, source, begun, self._writer, self._ledger, self._rows, self._files, untold=compared, below=below,
             takes_what_is_there=takes_what_is_there,
         )  # fmt: skip
 
-    def _begin(self, connection: Any, identity: Identity) -> Begun:
+    def _begin(self, connection: Any, identity: Identity, stamp: str) -> Begun:
         if identity.get("operation") == "move":
             # What has gone from here must be on record after a power cut, too: a sync for each transaction.
             connection.execute("PRAGMA synchronous=FULL")
@@ -91,7 +93,8 @@ class JournalRun:
             raise JournalMismatch(f"journal {self._journal.path!r} is empty; there is nothing to try again")
         connection.execute("BEGIN IMMEDIATE")
         if not recorded:
-            for name, value in (("identity", json.dumps(dict(identity))), ("created", str(self._clock()))):
+            first = {"identity": json.dumps(dict(identity)), "created": str(self._clock()), "input_stamp": stamp}
+            for name, value in first.items():
                 connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (name, value))
         if self._journal.options:
             text = json.dumps(self._journal.options)
@@ -107,6 +110,7 @@ class JournalRun:
             connection.execute("SELECT coalesce(max(id), 0) FROM objects").fetchone()[0],
             get_meta(connection, "exhausted") == "1", get_meta(connection, "mark"),
             int(get_meta(connection, "counted", "-1")),
+            stamp if stamp and get_meta(connection, "input_stamp") != stamp else "",
         )  # fmt: skip
 
     # ---- the job is around

@@ -1,0 +1,52 @@
+"""``--from`` with a journal, on SeaweedFS: lists that were written anew, pipes, and what is said of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import S3Probe
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+
+def run(folder: Path, *arguments: str, given: str = "") -> tuple[int, str, str]:
+    """Exit code, stdout, stderr of a command."""
+    done = subprocess.run(
+        [sys.executable, "-m", "s3engine", *arguments], cwd=folder, input=given, capture_output=True, timeout=60,
+        check=False, text=True,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module", autouse=True)
+def places(environment: pytest.MonkeyPatch) -> None:
+    """In other folders too; one worker is enough."""
+    environment.setenv("PYTHONPATH", ":".join(str(Path(place).resolve()) for place in sys.path if place))
+    environment.setenv("S3ENGINE_WORKERS", "1")
+
+
+def test_list_that_was_written_anew_goes_on(tmp_path: Path, bucket: str, probe: S3Probe) -> None:
+    """The same names are the same job, whenever they were written; retry needs no list at all, and no input."""
+    names = tmp_path / "names"
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "a").write_text("a")
+    names.write_text("a\nlate\n")
+    command = ("cp", "src", f"s3://{bucket}/p/", "--from", "names", "--journal", "j")
+    assert run(tmp_path, *command)[0] == 1
+    names.unlink()
+    names.write_text("a\nlate\n")
+    assert run(tmp_path, *command)[0] == 1  # it goes on: the file is not there yet
+    names.write_text("a\nother\n")
+    code, _, err = run(tmp_path, *command)
+    assert code == 2
+    assert "the list 'names' was changed: it is done with its input, and there is no 'p/other' in that" in err
+    names.unlink()
+    (tmp_path / "src" / "late").write_text("late")
+    assert run(tmp_path, "retry", "j", "--dry-run")[1] == f"would upload {tmp_path}/src/late -> s3://{bucket}/p/late\n"
+    assert run(tmp_path, "retry", "j", "--quiet") == (0, "", "")
+    assert probe.list_keys(bucket) == ["p/a", "p/late"]
