@@ -98,6 +98,7 @@ class Engine:
                 template=template, threshold_bytes=threshold_bytes,
                 part_bytes=self.config.part_size_bytes, remove_source=remove_sources,
                 guess_content_type=guess_content_type, checks=checks, ask_checksums=self.capabilities.checksums,
+                grace_s=self.config.shutdown_grace_s,
             ),
             progress, given, journal,
             operation="move" if remove_sources else "upload", bucket=bucket, headers=template,

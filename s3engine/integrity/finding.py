@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from s3engine.config import TransportSettings
-from s3engine.errors import S3EngineError
+from s3engine.errors import Cancelled, S3EngineError
 from s3engine.integrity.abilities import AMAZON, Abilities, endpoint_name, is_amazon, is_loopback
 from s3engine.integrity.choice import Checking, check_setting, choose
 from s3engine.integrity.probe import Call, probe
@@ -58,11 +59,12 @@ class UploadChecks:
         """What to do while the store was not asked."""
         return self._choose(Abilities())
 
-    def find(self, bucket: str, key: str) -> Checking:
+    def find(self, bucket: str, key: str, stopped: Callable[[], bool] = lambda: False) -> Checking:
         """What to do; asks the store if it has to, by uploads to ``key`` that are aborted. Blocks for that time.
 
         A store that does not let itself be asked, or gives no clear answer, is treated cautiously, and not asked again
-        by this engine.
+        by this engine. Once ``stopped()`` it asks no further: raises Cancelled when all that was begun was ended,
+        another S3EngineError when that may be left.
         """
         with self._lock:
             known = self.known()
@@ -71,9 +73,11 @@ class UploadChecks:
             try:
                 found = probe(
                     self._call, bucket, key, signed=self._signed,
-                    trailers=self._capabilities.trailers and not self._signed,
+                    trailers=self._capabilities.trailers and not self._signed, stopped=stopped,
                 )  # fmt: skip
-            except S3EngineError:
+            except S3EngineError as error:
+                if isinstance(error, Cancelled) or stopped():
+                    raise  # says nothing of the store
                 # Whatever it is, the uploads themselves will meet it and report it.
                 self._failed = True
                 return self.cautious()

@@ -15,6 +15,7 @@ from typing import Any
 from s3engine import checksums
 from s3engine.control.estimator import OpClass
 from s3engine.errors import (
+    Cancelled,
     ConnectFailed,
     ConnectTimeout,
     InvalidRequest,
@@ -43,7 +44,9 @@ _REFUSED_FOR_A_CHECKSUM = frozenset(
 _FULL_OBJECT = ("x-amz-checksum-type", "FULL_OBJECT")
 
 
-def probe(call: Call, bucket: str, key: str, *, signed: bool, trailers: bool) -> Abilities:
+def probe(
+    call: Call, bucket: str, key: str, *, signed: bool, trailers: bool, stopped: Callable[[], bool] = lambda: False
+) -> Abilities:
     """Ask the store. Raises the S3EngineError that kept it from an answer (AccessDenied, NetworkError ...).
 
     Args:
@@ -52,12 +55,17 @@ def probe(call: Call, bucket: str, key: str, *, signed: bool, trailers: bool) ->
         key: Under which key the uploads are begun; one that may be written to, the first of a batch.
         signed: SHA-256 is worth knowing about, since bodies are hashed for their signature.
         trailers: The transport can send trailers, and is not kept from it by signing.
+        stopped: Asked before each request. Once it is true nothing more is asked, what was begun is aborted, and
+            Cancelled is raised; another S3EngineError when something may be left.
     """
-    asking = _Asking(call, bucket, key)
+    asking = _Asking(call, bucket, key, stopped)
     try:
-        return _probe(asking, signed=signed, trailers=trailers)
+        found = _probe(asking, signed=signed, trailers=trailers)
     finally:
-        asking.clean_up()
+        left = asking.clean_up()
+        if left is not None and stopped():
+            raise left
+    return found
 
 
 def _probe(asking: _Asking, *, signed: bool, trailers: bool) -> Abilities:
@@ -84,7 +92,8 @@ def _probe(asking: _Asking, *, signed: bool, trailers: bool) -> Abilities:
 
 
 class _Asking:
-    def __init__(self, call: Call, bucket: str, key: str) -> None:
+    def __init__(self, call: Call, bucket: str, key: str, stopped: Callable[[], bool]) -> None:
+        self._stopped = stopped
         self._call = call
         self._bucket = bucket
         self._key = key
@@ -92,13 +101,16 @@ class _Asking:
         self._lost = 0  # requests for an upload whose answer never came
         self._began = time.monotonic()
 
-    def clean_up(self) -> None:
-        """Uploads whose ids never came are looked for and aborted. What keeps it from that is nobody's failure."""
+    def clean_up(self) -> S3EngineError | None:
+        """Uploads whose ids never came are looked for and aborted; returns what kept it from that, nobody's failure."""
         if self._lost:
-            with suppress(S3EngineError):
+            try:
                 abort_lost(
                     self._call, self._bucket, self._key, self._ids, self._lost, time.monotonic() - self._began
                 )
+            except S3EngineError as error:
+                return error
+        return None
 
     def _create(self, api: Any, headers: Headers, timeouts: Any) -> str:
         try:
@@ -116,6 +128,8 @@ class _Asking:
         """The result, or None for a refusal, which is not tried again: a wrong checksum counts as a passing fault."""
 
         def ask(api: Any, timeouts: Any) -> Any:
+            if self._stopped():
+                raise Cancelled("the store is not asked any further")
             try:
                 return function(api, timeouts)
             except (InvalidRequest, NotSupported):

@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from s3engine.decided import Decided, late_error, only_conditions, without_conditions
 from s3engine.errors import ConfigError, JournalError, NotSupported, S3EngineError, SourceChanged, SourceError
 from s3engine.file_body import has_changed
-from s3engine.integrity.choice import Checking
+from s3engine.jobs.asking import Asking, Checks
 from s3engine.jobs.base import Job
 from s3engine.jobs.delete import move_error
 from s3engine.jobs.every_key import EveryKey
@@ -33,19 +33,6 @@ __all__ = ["UploadJob"]
 _ENOUGH = 100  # so many small objects are worth the dozen requests that asking the store takes
 
 
-class Checks(Protocol):
-    """What a job needs of :class:`s3engine.integrity.finding.UploadChecks`."""
-
-    def known(self) -> Checking | None:
-        """What to do, if that can be said without a request."""
-
-    def cautious(self) -> Checking:
-        """What to do until then."""
-
-    def find(self, bucket: str, key: str) -> Checking:
-        """What to do; may take some requests."""
-
-
 class UploadJob(Job):
     """``items`` are FileSource or BytesSource; plain (path, key) pairs will do."""
 
@@ -54,7 +41,7 @@ class UploadJob(Job):
     def __init__(
         self, items: Iterable[Any], bucket: str, emit: Callable[[RequestReport], None], *, template: Template,
         threshold_bytes: int, part_bytes: int, remove_source: bool = False, guess_content_type: bool = True,
-        checks: Checks | None = None, ask_checksums: bool = False,
+        checks: Checks | None = None, ask_checksums: bool = False, grace_s: float = 2.0,
     ) -> None:  # fmt: skip
         fixed = template.as_headers() if isinstance(template, ObjectHeaders) else ()
         known = checks.known() if checks is not None else None
@@ -65,7 +52,7 @@ class UploadJob(Job):
             # A move may have to be compared with what is there.
             "verify": remove_source, "ask_checksums": ask_checksums,
         }  # fmt: skip
-        self._asking = checks if known is None else None
+        self._asking = Asking(checks, bucket, grace_s) if checks is not None and known is None else None
         super().__init__(items if self._asking is None else self._ask_in_time(items), values, emit)
         # For the tasks from when it is known what the store compares: workers get a context with its first task.
         self._later = Job([], values, emit).context
@@ -87,7 +74,7 @@ class UploadJob(Job):
 
     def _ask_in_time(self, items: Iterable[Any]) -> Iterator[Any]:
         """The items, in the reader's thread; before the first large one, or after many, the store is asked."""
-        asking: Checks | None = self._asking
+        asking = self._asking
         count = 0
         for given in items:
             item = given.item if type(given) is Decided and not given.skip else given
@@ -95,7 +82,9 @@ class UploadJob(Job):
                 count += 1
                 key = item[1] if isinstance(item, tuple) and len(item) > 1 else ""
                 if (count > _ENOUGH or self._is_large(item)) and isinstance(key, str) and _good_key(key):
-                    checking = asking.find(self.context.bucket, key)
+                    checking = asking.ask(given, key)
+                    if checking is None:
+                        return
                     asking = None
                     self._later = replace(self._later, checking=checking)
                     self._checking = checking
@@ -109,6 +98,24 @@ class UploadJob(Job):
             return os.stat(item[0]).st_size > self.context.threshold_bytes
         except (OSError, ValueError, TypeError):
             return False  # its own report will say
+
+    def cancel(self) -> None:
+        """The store is not asked any further either."""
+        if self._asking is not None:
+            self._asking.stop()
+        super().cancel()
+
+    def pending(self) -> bool:
+        """The store is being asked, and what was begun for that is being ended."""
+        if self._asking is None or not self._asking.under_way:
+            return False
+        undone = self._asking.undone()
+        if undone is None:
+            return True
+        item, left = undone
+        seq, self.seq = self.seq, self.seq + 1
+        self.refuse(seq, item, left or self.not_begun())
+        return False
 
     def admit(self, seq: int, item: Any) -> None:
         """PutObject, whatever the size: the worker that opens the file says when it is too large for that."""
