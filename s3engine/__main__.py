@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from s3engine.cli import main
-
 if __name__ == "__main__":
+    try:
+        from s3engine.cli import main
+    except KeyboardInterrupt:
+        sys.stderr.write("s3engine: interrupted\n")
+        sys.exit(130)
     sys.exit(main())

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from s3engine import checksums
-from s3engine.errors import ChecksumMismatch, S3EngineError
+from s3engine.errors import ChecksumMismatch, PreconditionFailed, S3EngineError
 from s3engine.transport import Headers
 
 __all__ = [
-    "ASK", "NOTHING", "Stored", "combined_etag", "composite", "digest_of", "guess_part_bytes", "mismatch", "same_bytes",
-    "stored",
+    "ASK", "NOTHING", "Stored", "combined_etag", "composite", "digest_of", "guess_part_bytes", "mismatch", "other_size",
+    "same_bytes", "stored",
 ]  # fmt: skip
 
 ASK: Headers = (("x-amz-checksum-mode", "ENABLED"),)
@@ -123,6 +123,15 @@ def combined_etag(etags: list[str]) -> str:
 def guess_part_bytes(size_bytes: int, parts: int) -> int:
     """A common size of parts that makes ``parts`` of ``size_bytes``; 0 when there is none."""
     return next((size for size in _COMMON_PART_BYTES if -(-size_bytes // size) == parts), 0)
+
+
+def other_size(bucket: str, key: str, size_bytes: int, listed_bytes: int) -> PreconditionFailed:
+    """The error for an object of another size than a listing, or a table, said."""
+    return PreconditionFailed(
+        f"GetObject s3://{bucket}/{key}: {size_bytes} bytes came of an object that was listed with {listed_bytes}; it "
+        "was written again, or the table is wrong",
+        operation="GetObject", bucket=bucket, key=key,
+    )  # fmt: skip
 
 
 def same_bytes(one: Headers, other: Headers) -> tuple[bool, str]:

@@ -17,7 +17,7 @@ import click
 
 from s3engine._version import __version__
 from s3engine.cli.interrupts import interrupts
-from s3engine.cli.text import complain, explain
+from s3engine.cli.text import complain, explain, write
 from s3engine.errors import ConfigError, S3EngineError
 
 __all__ = ["app", "run"]
@@ -52,7 +52,7 @@ class _Verbs(click.Group):
         with interrupts:
             try:
                 code = super().invoke(ctx) or 0
-                sys.stdout.flush()
+                write("")  # whatever waits in the stream
             except KeyboardInterrupt:
                 complain("interrupted")
                 code = interrupts.exit_code or 130
@@ -68,6 +68,10 @@ class _Verbs(click.Group):
             except OSError as error:
                 complain(f"{error.strerror or error}{f': {error.filename!r}' if error.filename else ''}")
                 code = 1
+                try:
+                    sys.stdout.flush()
+                except OSError:
+                    _drop_stdout()
         return interrupts.exit_code or code
 
 
@@ -128,4 +132,8 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except click.Abort:
         return 130
+    except OSError as error:  # of a help; verbs have said their own by now
+        complain(f"cannot write to standard output: {error.strerror or error}")
+        _drop_stdout()
+        return 1
     return code if isinstance(code, int) else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from s3engine.cli.interrupts import interrupts
 from s3engine.cli.options import NameFilter
 from s3engine.cli.text import complain
 from s3engine.errors import ConfigError, MalformedRow, S3EngineError
@@ -96,5 +97,5 @@ def row_or(name: str, verb: str, error: S3EngineError | None) -> str:
 
 def tell_if_empty(items: Items[Any]) -> None:
     """After a batch that ended well, and took its input from the files: say why nothing was done."""
-    if not items.rows:
+    if not items.rows and not interrupts.number:  # an interrupted one may not have come to the first
         complain(f"{items.label}: no names in it; nothing was done")

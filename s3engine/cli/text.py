@@ -18,7 +18,19 @@ _LONGEST = 6000
 
 
 def write(block: str) -> None:
-    """A block of whole lines to standard output, at once. Raises BrokenPipeError when nobody reads any more."""
+    """A block of whole lines to standard output, at once.
+
+    Raises BrokenPipeError when nobody reads any more, OSError when it cannot be written (to a file on a full disk).
+    """
+    try:
+        _write(block)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write to standard output: {error.strerror}") from None
+
+
+def _write(block: str) -> None:
     stream = sys.stdout
     stream.flush()
     # Not stream.write(): under PYTHONUNBUFFERED it drops the rest of a write that a signal cut short.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,8 +31,11 @@ from s3engine.cli.plan import print_plan
 from s3engine.cli.route import Route, route
 from s3engine.cli.sections import Verb
 from s3engine.cli.show import Show
-from s3engine.cli.text import complain, glob_hint
-from s3engine.errors import ConfigError
+from s3engine.cli.text import complain, explain, glob_hint
+from s3engine.errors import ConfigError, NotFound
+
+if TYPE_CHECKING:
+    from s3engine.config import Config
 
 __all__ = ["cp_command", "mv_command"]
 
@@ -104,6 +107,12 @@ def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
     verb = "move" if move else way.kind
     stands = standing(transfer.journal)
     nothing = "" if named or stands else _nothing(way, wanted)
+    if not stands and way.only and way.kind != "upload" and values["no_clobber"] and transfer.single_wanted:
+        # Nothing else would ask for it where the target is there.
+        absent = _absent(way, config)
+        if absent is not None:
+            complain(f"{verb} s3://{way.source_bucket}/{way.source}: {explain(absent, single=True)}")
+            return 1
     if values["dry_run"]:
         code = print_plan(transfer, config, as_json=values["as_json"], nothing="" if values["quiet"] else nothing)
         if transfer.items is not None and not code and not stands:
@@ -129,6 +138,18 @@ def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
         if transfer.items is not None and not code and not stands:
             tell_if_empty(transfer.items)
         return code
+
+
+def _absent(way: Route, config: Config) -> NotFound | None:
+    """Why the one object of SRC cannot be had; None when it is there. Raises S3EngineError."""
+    from s3engine.engine import Engine
+
+    with Engine(config) as engine:
+        try:
+            engine.head(way.source_bucket, way.source)
+        except NotFound as error:
+            return error
+    return None
 
 
 def _nothing(way: Route, wanted: NameFilter | None) -> str:

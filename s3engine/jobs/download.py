@@ -24,6 +24,7 @@ from s3engine.paths import FolderGuard, normal_path, safe_relative
 from s3engine.pool.messages import Kind, NeedsParts, Task
 from s3engine.report import LENGTH_ONLY, RequestReport
 from s3engine.sinks import temporary_path
+from s3engine.stored import other_size
 from s3engine.transport import Headers, ObjectInfo
 
 __all__ = ["DownloadJob"]
@@ -185,6 +186,9 @@ class DownloadJob(Job):
 
     def _got(self, wanted: _Wanted, task: Task, outcome: tuple[Any, ...]) -> None:
         error = outcome[11]
+        if type(error) is NeedsParts and 0 <= wanted.info.size_bytes != error.size_bytes:
+            error = other_size(self.context.bucket, wanted.info.key, error.size_bytes, wanted.info.size_bytes)
+            outcome = (*outcome[:11], error, *outcome[12:])
         if type(error) is NeedsParts:
             found = wanted.info._replace(size_bytes=error.size_bytes, etag=error.etag)
             self._in_parts(wanted, found, error.headers)

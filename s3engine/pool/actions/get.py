@@ -8,13 +8,13 @@ from typing import Any
 
 from s3engine.control.estimator import OpClass
 from s3engine.disk import sink_error
-from s3engine.errors import PreconditionFailed, ServerFault, SinkError
+from s3engine.errors import ServerFault, SinkError
 from s3engine.pool.item import Action, Ended, Item
 from s3engine.pool.messages import Kind, NeedsParts
 from s3engine.reading import checksum_of_file
 from s3engine.report import LENGTH_ONLY
 from s3engine.sinks import FileSink, MemorySink, PartSink
-from s3engine.stored import digest_of, mismatch
+from s3engine.stored import digest_of, mismatch, other_size
 from s3engine.transport import Timeouts
 
 __all__ = ["ACTIONS"]
@@ -54,11 +54,7 @@ def _end_get(item: Item, result: Any) -> Ended:
         name = f"GetObject s3://{item.context.bucket}/{item.key}"
         raise ServerFault(f"{name}: {sink.received} bytes of {result.total_bytes} came")
     if 0 <= item.size_bytes != sink.received:
-        raise PreconditionFailed(
-            f"GetObject s3://{item.context.bucket}/{item.key}: {sink.received} bytes came of an object that was listed "
-            f"with {item.size_bytes}; it was written again",
-            operation="GetObject", bucket=item.context.bucket, key=item.key,
-        )  # fmt: skip
+        raise other_size(item.context.bucket, item.key, sink.received, item.size_bytes)
     verified = LENGTH_ONLY
     if item.arg[0].endswith("/"):  # a folder marker: the folder is what it stands for
         if sink.received:
