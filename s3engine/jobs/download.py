@@ -84,7 +84,10 @@ class DownloadJob(Job):
             if item.skip:
                 self.report_skipped(seq, item.item.key, item.skip, item.item.size_bytes)
                 return
-            item = item.item  # with an error it fails again, below
+            if item.error is not None:
+                self.report_refused(seq, item.item.key, item.error)
+                return
+            item = item.item
         info = ObjectInfo(item, -1) if isinstance(item, str) else item
         try:
             relative = safe_relative(self._path(info))
