@@ -1,8 +1,9 @@
 """Delete: DeleteObjects of up to 1000 keys, a report per key.
 
 A key that comes with the ETag of a listing (or of the copy that was made of it) is deleted only while its object still
-has that ETag, where the store looks at it. A store that does not look deletes; one that refuses ETags gets the keys
-again without, and no ETags any more.
+has that ETag, where the store looks at it. A store that does not look deletes. One that refuses ETags, twice and by the
+same code, gets the keys again without, and no ETags any more once it has taken that. Whatever else it says is the error
+of these keys: they stay.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ _PINLESS = (
     "the store tells no ETag of it, so nothing can hold the delete to what was moved. To delete whatever is there: "
     "--unconditional, unconditional=True"
 )
+# By which a store may say that it does not know the element ETag, or the header If-Match. Others are about something
+# else (a proxy's limits, a signature), also when they come twice.
+_ABOUT_ETAGS = frozenset(("MalformedXML", "InvalidRequest", "InvalidArgument", "UnsupportedArgument"))
+_NO_READING = "AccessDenied"  # may be about one key alone: on AWS a condition takes the right to read
 _NO_OUTCOME = (0, 0, 0.0, 0.0, 0.0, 0.0, 0, "", 0, "", None, None, "", "")
 
 Pair = tuple[str, str]
@@ -46,7 +51,7 @@ class DeleteConditions:
 
     def __init__(self) -> None:
         self.refused = False
-        """The store does not take them, or does not know its own."""
+        """The store does not take them: it refused keys with them twice, and took the same keys without."""
 
 
 class KeyDeleter:
@@ -101,60 +106,71 @@ class KeyDeleter:
     def _closed(self) -> bool:
         return self._job.stopped or (self._job.cancelled and not self._finishes)
 
-    def _send(self, pairs: list[Pair], states: list[Any]) -> None:
+    def _send(self, pairs: list[Pair], states: list[Any], refusal: str = "") -> None:
+        """``refusal``: of the same keys before."""
         if self._closed:
             for (key, _), state in zip(pairs, states, strict=True):
                 self._deleted(state, _NO_OUTCOME, self._job.not_begun(key))
             return
         if self._conditions is None or self._conditions.refused:
             pairs = [(key, "") for key, _ in pairs]
-        self._request(Kind.DELETE, "", 0, pairs, self._done, states)
+        self._request(Kind.DELETE, "", 0, pairs, self._done, (states, refusal))
 
-    def _done(self, states: list[Any], task: Task, outcome: tuple[Any, ...]) -> None:
+    def _done(self, about: tuple[list[Any], str], task: Task, outcome: tuple[Any, ...]) -> None:
+        states, before = about
         failed = dict(outcome[10] or ())
-        again: list[tuple[Pair, Any]] = []
+        again: dict[tuple[str, bool], list[tuple[Pair, Any]]] = {}
         for (key, etag), state in zip(task[5], states, strict=True):
             error = failed.get(key)
             if not etag or error is None:
                 self._deleted(state, outcome, error)
-            elif type(error) is PreconditionFailed:
+                continue
+            if type(error) is PreconditionFailed:
                 self._request(Kind.HEAD, key, 0, 0, self._looked, (key, etag, state, outcome, error))
-            elif _refuses(error):
-                # AccessDenied may be about this key alone: on AWS a condition takes the right to read.
-                if self._conditions is not None and not isinstance(error, AccessDenied):
-                    self._conditions.refused = True
-                again.append(((key, ""), state))
+                continue
+            refusal = _refusal(error)
+            if refusal and (refusal == before or (refusal == _NO_READING and not error.status)):
+                again.setdefault((refusal, True), []).append(((key, ""), state))
+            elif refusal and not before:  # once may be chance: what it was is seen when the same comes again
+                again.setdefault((refusal, False), []).append(((key, etag), state))
             else:
                 self._deleted(state, outcome, None if _is_gone(error) else error)
-        if again:
-            self._send([pair for pair, _ in again], [state for _, state in again])
+        without = before not in ("", _NO_READING) and not task[5][0][1]
+        if without and len(failed) < len(states) and self._conditions is not None:
+            self._conditions.refused = True
+        for (refusal, _), keys in again.items():
+            self._send([pair for pair, _ in keys], [state for _, state in keys], refusal)
 
     def _looked(self, about: tuple[str, str, Any, tuple[Any, ...], S3EngineError], task: Task, answer: Any) -> None:
         """What HEAD says of an object that is said to have another ETag."""
         key, etag, state, outcome, error = about
         if type(answer[11]) is NotFound:
             self._deleted(state, outcome, None)  # stores differ in what they call this
-        elif answer[11] is None and answer[10].etag == etag:
-            # The store does not know its own ETag (it wants other quotes, or keeps two of them): of no use as a
-            # condition. This is the object that was listed.
-            if self._conditions is not None:
-                self._conditions.refused = True
-            self._send([(key, "")], [state])
+            return
+        if answer[11] is None and answer[10].etag == etag:
+            # Of HEAD an old answer (a cache, a replica that lags), or a store that does not know its own ETags. Which
+            # one cannot be told from here without writing something, so the object stays.
+            text = (
+                f"the store did not delete {key!r} by the ETag it was listed with, and HEAD still gives that one "
+                f"({etag}): it may have been written again, so it was kept. To delete whatever is there: "
+                "--unconditional, unconditional=True"
+            )
         else:
             text = f"{key!r} was written again after it was listed; it was kept (its ETag is no longer {etag})"
-            context = {**error._context, "key": key}
-            self._deleted(state, outcome, PreconditionFailed(text, **context))
+        self._deleted(state, outcome, PreconditionFailed(text, **{**error._context, "key": key}))
 
 
 def _is_gone(error: S3EngineError | None) -> bool:
     return isinstance(error, NotFound) and error.code == "NoSuchKey"
 
 
-def _refuses(error: S3EngineError) -> bool:
-    """The store does not take an ETag at all, or not from us (on AWS it takes the right to read)."""
-    if isinstance(error, InvalidRequest):
-        return error.status == 400  # of the request as a whole; what is wrong with one key has no status
-    return isinstance(error, (NotSupported, AccessDenied))
+def _refusal(error: S3EngineError) -> str:
+    """By what the store may mean that it takes no ETag at all, or none from us; "" when it means something else."""
+    if isinstance(error, NotSupported):
+        return error.code or str(error.status)
+    if isinstance(error, InvalidRequest):  # what is wrong with one key has no status
+        return error.code if error.status == 400 and error.code in _ABOUT_ETAGS else ""
+    return _NO_READING if isinstance(error, AccessDenied) and error.code == _NO_READING else ""
 
 
 def move_error(done: str, error: S3EngineError) -> S3EngineError:
