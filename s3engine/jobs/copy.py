@@ -18,7 +18,7 @@ from s3engine.jobs.copy_proof import CopyProof
 from s3engine.jobs.delete import DeleteConditions, KeyDeleter, move_error
 from s3engine.jobs.every_key import EveryKey
 from s3engine.jobs.key_guard import KeyGuard, duplicate
-from s3engine.jobs.own_target import OwnCopy, etag_of
+from s3engine.jobs.own_target import OwnCopy
 from s3engine.operations import ObjectHeaders, Template, made_by
 from s3engine.overlaps import Overlap, with_overlaps
 from s3engine.parts import plan_parts
@@ -131,7 +131,7 @@ class CopyJob(Job):
                 self.report_skipped(seq, info.key, decided.skip, info.size_bytes, f"s3://{self.context.bucket}/{target}")
 
         if self._move and ledger is not None and ledger.again(seq):
-            OwnCopy(self, info.key, target, self._request_source, then, etag_of(recalled)).look()
+            OwnCopy(self, info.key, target, self._request_source, then, recalled if self._pinned else None).look()
         else:
             self.report_skipped(seq, info.key, decided.skip, info.size_bytes, f"s3://{self.context.bucket}/{target}")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from s3engine.jobs.base import Handler, Job
 from s3engine.jobs.copied import Copied
+from s3engine.jobs.ledger import state_of_object
 from s3engine.jobs.multipart import MultipartTransfer
 from s3engine.operations import ObjectHeaders
 from s3engine.parts import PartPlan
@@ -80,8 +81,8 @@ class CopyInParts(MultipartTransfer):
 
     @property
     def state_of_source(self) -> str:
-        """Size and ETag."""
-        return f"{self.plan.size_bytes} bytes, {self.one.etag}"
+        """Size and ETag; "" when the parts are not pinned to an ETag, so that each may be of another object."""
+        return state_of_object(self.plan.size_bytes, self._pin)
 
     def part_task(self, index: int) -> Task:
         first, last = self.plan.span(index)

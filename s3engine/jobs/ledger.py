@@ -21,7 +21,7 @@ from s3engine.errors import (
     WorkerCrashed,
 )
 
-__all__ = ["KeptPart", "Ledger", "Recalled", "passes"]
+__all__ = ["KeptPart", "Ledger", "Recalled", "passes", "state_of_file", "state_of_object"]
 
 _PASSING = (
     AccessDenied, Cancelled, ClockSkewed, Conflict, CredentialsExpired, JournalError, NetworkError, NoCredentials,
@@ -32,6 +32,16 @@ _PASSING = (
 def passes(error: S3EngineError | None) -> bool:
     """Whether another run may go on where this error ended: nothing is wrong with source or object."""
     return isinstance(error, _PASSING) and not isinstance(error, ChecksumMismatch)
+
+
+def state_of_file(size_bytes: int, mtime_ns: int, inode: int, ctime_ns: int) -> str:
+    """What a file looks like: size, time of the last write, and which file it is (builds give all files one time)."""
+    return f"{size_bytes} bytes, {mtime_ns}, {(inode, ctime_ns)}"
+
+
+def state_of_object(size_bytes: int, etag: str) -> str:
+    """What an object looks like; "" when its ETag is not known, since nothing else tells it from another."""
+    return f"{size_bytes} bytes, {etag}" if etag else ""
 
 
 class KeptPart(NamedTuple):
@@ -50,7 +60,7 @@ class Recalled(NamedTuple):
     name: str
     """The upload id, or the path of the temporary file."""
     source: str
-    """What the source looked like; another text means another source."""
+    """What the source looked like; another text means another source, and an empty one that nothing told."""
     part_bytes: int
     note: str
     """What else the transfer wanted to be told."""

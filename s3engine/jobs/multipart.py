@@ -53,7 +53,7 @@ class MultipartTransfer(PartsTransfer):
 
     @property
     def state_of_source(self) -> str:
-        """What the source looks like: where this differs in another run, the upload begins anew."""
+        """What the source looks like: where this differs in another run, or is empty, the upload begins anew."""
         raise NotImplementedError
 
     @property
@@ -97,7 +97,8 @@ class MultipartTransfer(PartsTransfer):
         self.started_at = self.started_at or self.job.clock()
         ledger = self.job.ledger
         recalled = ledger.recall(self.seq) if ledger is not None else None
-        same = recalled is not None and recalled.source == self.state_of_source
+        state = self.state_of_source
+        same = recalled is not None and state != "" and recalled.source == state
         if recalled is not None and same and self.adopt(recalled.note, recalled.part_bytes):
             self.upload_id = recalled.name
             self._transfer = recalled.id

@@ -13,22 +13,27 @@ from typing import Any
 from s3engine.errors import S3EngineError, TransferError
 from s3engine.file_body import source_error
 from s3engine.jobs.base import Job
-from s3engine.jobs.ledger import Recalled
+from s3engine.jobs.ledger import Recalled, state_of_file, state_of_object
 from s3engine.parts import plan_parts
 from s3engine.pool.messages import Kind, Task
 from s3engine.stored import Stored, combined_etag, guess_part_bytes, same_bytes, stored
 from s3engine.transport import HeadResult
 
-__all__ = ["OwnCopy", "OwnFile", "etag_of"]
+__all__ = ["OwnCopy", "OwnFile"]
 
 Then = Callable[[tuple[Any, ...], bool], None]
 """Called once with an outcome and whether the target is the source's; an error in the outcome: it is not known."""
 AskSource = Callable[[int, str, Any, Any, Any], None]
 
 
-def etag_of(recalled: Recalled | None) -> str:
-    """The ETag of the object that an earlier run put together, if all its parts are on record; "" when not."""
-    if recalled is None or not recalled.parts or len(recalled.parts) != 1 + max(recalled.parts):
+def _put_together(recalled: Recalled | None, source: str) -> str:
+    """The ETag of the object that an earlier run put together of a source that looks as ``source`` does now.
+
+    "" when it looked otherwise, or when not all parts are on record: then that object is no proof of this source.
+    """
+    if recalled is None or not source or recalled.source != source:
+        return ""
+    if not recalled.parts or len(recalled.parts) != 1 + max(recalled.parts):
         return ""
     return combined_etag([part.etag for _, part in sorted(recalled.parts.items())])
 
@@ -48,23 +53,25 @@ class OwnFile:
     """Object ``key`` of the job's bucket and file ``path``, whichever of them is the target.
 
     The good outcome has size and ETag of the object, what tells whether the file changes as its detail, and by what
-    both are known to be the same. ``combined``: the ETag that an earlier upload of this file in parts would have got.
+    both are known to be the same. ``recalled``: an upload of the file in parts by an earlier run; it counts if the file
+    is still the one that it was of.
     """
 
     __slots__ = (
-        "_combined", "_expected", "_found", "_job", "_key", "_part_bytes", "_path", "_status", "_target", "_then",
+        "_expected", "_found", "_job", "_key", "_part_bytes", "_path", "_recalled", "_status", "_target", "_then",
     )  # fmt: skip
 
     def __init__(
-        self, job: Job, key: str, path: str, target: str, part_bytes: int, then: Then, combined: str = ""
-    ) -> None:
+        self, job: Job, key: str, path: str, target: str, part_bytes: int, then: Then,
+        recalled: Recalled | None = None,
+    ) -> None:  # fmt: skip
         self._job = job
         self._key = key
         self._path = path
         self._target = target
         self._part_bytes = part_bytes
         self._then = then
-        self._combined = combined
+        self._recalled = recalled
 
     def look(self) -> None:
         """Ask the store what it has."""
@@ -85,7 +92,9 @@ class OwnFile:
         if size_bytes != found.size_bytes:
             self._then(outcome, False)
             return
-        if self._combined and found.etag == self._combined:
+        status = self._status
+        state = state_of_file(size_bytes, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+        if found.etag and found.etag == _put_together(self._recalled, state):
             self._same(outcome, "etag")
             return
         expected = stored(found.headers, found.etag, self._job.context.bucket)
@@ -124,17 +133,22 @@ def _cut_into(expected: Stored, size_bytes: int, part_bytes: int) -> int:
 
 
 class OwnCopy:
-    """A source and its copy: the good outcome is the HEAD of the source. ``combined`` as in OwnFile."""
+    """A source and its copy: the good outcome is the HEAD of the source.
 
-    __slots__ = ("_ask_source", "_combined", "_copy", "_job", "_key", "_target", "_then")
+    ``recalled``: a copy in parts by an earlier run, all pinned to one ETag; it counts if the source still has that.
+    """
 
-    def __init__(self, job: Job, key: str, target: str, ask_source: AskSource, then: Then, combined: str = "") -> None:
+    __slots__ = ("_ask_source", "_copy", "_job", "_key", "_recalled", "_target", "_then")
+
+    def __init__(
+        self, job: Job, key: str, target: str, ask_source: AskSource, then: Then, recalled: Recalled | None = None
+    ) -> None:
         self._job = job
         self._key = key
         self._target = target
         self._ask_source = ask_source
         self._then = then
-        self._combined = combined
+        self._recalled = recalled
 
     def look(self) -> None:
         """Ask for both."""
@@ -154,9 +168,10 @@ class OwnCopy:
         source: HeadResult = outcome[10]
         copy = self._copy
         same, algorithm = same_bytes(source.headers, copy.headers)
+        made = _put_together(self._recalled, state_of_object(source.size_bytes, source.etag))
         if source.size_bytes != copy.size_bytes:
             self._then(outcome, False)
-        elif same or (source.etag and source.etag == copy.etag) or (self._combined and copy.etag == self._combined):
+        elif same or (copy.etag and copy.etag in (source.etag, made)):
             self._then((*outcome[:13], algorithm if same else "etag"), True)
         elif algorithm or self._both_whole(source, copy):
             self._then(outcome, False)

@@ -20,7 +20,7 @@ from s3engine.errors import (
     SinkError,
 )
 from s3engine.jobs.base import Job
-from s3engine.jobs.ledger import Recalled, passes
+from s3engine.jobs.ledger import Recalled, passes, state_of_object
 from s3engine.jobs.transfer import PartsTransfer
 from s3engine.parts import PartPlan
 from s3engine.pool.messages import Kind, Task
@@ -104,7 +104,7 @@ class FileFromRanges(PartsTransfer):
 
     @property
     def _state_of_object(self) -> str:
-        return f"{self.plan.size_bytes} bytes, {self._etag}"
+        return state_of_object(self.plan.size_bytes, self._etag)
 
     def _start(self) -> None:
         """All is known of how to do it: go on with what an earlier run left, or begin; have it kept for a later one."""

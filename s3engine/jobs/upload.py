@@ -17,7 +17,7 @@ from s3engine.jobs.delete import move_error
 from s3engine.jobs.every_key import EveryKey
 from s3engine.jobs.key_guard import KeyGuard, duplicate
 from s3engine.jobs.ledger import Recalled, passes
-from s3engine.jobs.own_target import OwnFile, etag_of
+from s3engine.jobs.own_target import OwnFile
 from s3engine.jobs.upload_parts import FileInParts
 from s3engine.operations import ObjectHeaders, Template, made_by
 from s3engine.parts import plan_parts
@@ -153,7 +153,7 @@ class UploadJob(Job):
             path, target = os.fspath(source.path), f"s3://{self.context.bucket}/{source.key}"
             recalled = ledger.recall(seq)
             then = partial(self._perhaps_own, seq, decided, recalled)
-            OwnFile(self, source.key, path, target, self._part_bytes, then, etag_of(recalled)).look()
+            OwnFile(self, source.key, path, target, self._part_bytes, then, recalled).look()
             return
         self._skip(seq, decided)
 

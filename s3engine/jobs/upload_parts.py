@@ -11,6 +11,7 @@ from s3engine.checksums import COMBINABLE, available, header_name
 from s3engine.errors import ChecksumMismatch, NotFound
 from s3engine.integrity.choice import Checking
 from s3engine.jobs.base import Job
+from s3engine.jobs.ledger import state_of_file
 from s3engine.jobs.multipart import MultipartTransfer
 from s3engine.parts import PartPlan
 from s3engine.pool.messages import Kind, Task
@@ -58,8 +59,8 @@ class FileInParts(MultipartTransfer):
 
     @property
     def state_of_source(self) -> str:
-        """Size, time of the last write, and which file it is: builds give all their files one time."""
-        return f"{self.plan.size_bytes} bytes, {self.mtime_ns}, {self.inode_and_ctime}"
+        """Size, time of the last write, and which file it is."""
+        return state_of_file(self.plan.size_bytes, self.mtime_ns, *self.inode_and_ctime)
 
     @property
     def choices(self) -> str:

@@ -19,12 +19,13 @@ from s3engine.errors import (
     S3EngineError,
     SourceError,
 )
+from s3engine.jobs.copy import CopyJob
 from s3engine.jobs.upload import UploadJob
 from s3engine.journal import Journal
 from s3engine.pool.messages import Kind, NeedsParts, Task
 from s3engine.report import RequestReport
 from s3engine.sources import FileSource
-from s3engine.transport import HeadResult
+from s3engine.transport import HeadResult, ObjectInfo
 from tests.helpers import eventually, file_state
 from tests.journaled import MIB, Driver, outcome
 
@@ -265,3 +266,38 @@ def test_source_that_is_gone_with_another_object_in_its_place_has_failed(tmp_pat
     gone = SourceError("gone")
     (report,) = Driver(tmp_path / "j", [], lambda task: outcome(task, error=gone), make=moves).run()
     assert report.error is gone
+
+
+@pytest.mark.parametrize(("etag", "pinned"), [("e1", True), ("", True), ("e1", False)])
+def test_copy_goes_on_only_with_parts_of_what_the_source_is_now(tmp_path: Path, etag: str, pinned: bool) -> None:
+    """Parts that were pinned to no ETag may be of another object than is there by now: all are copied anew."""
+
+    def make(emit: Callable[[RequestReport], None], items: Iterable[Any]) -> CopyJob:
+        return CopyJob(
+            items, "a", "b", lambda info: "t", emit, template=None, threshold_bytes=16 * MIB, part_bytes=8 * MIB,
+            pinned=pinned,
+        )  # fmt: skip
+
+    copied: list[int] = []
+    store = Store()
+    store.silent_after = 3
+
+    def answer(task: Task) -> tuple[Any, ...] | None:
+        if task[2] == Kind.HEAD:
+            return outcome(task, detail=HeadResult(SIZE, etag))
+        if task[2] != Kind.PART_COPY:
+            return store(task)
+        if len(copied) == store.silent_after:
+            return None
+        number = task[5][1]
+        copied.append(number)
+        store.uploads[task[5][0]][number] = (hashlib.md5(bytes([number])).hexdigest(), task[4])
+        return outcome(task, etag=store.uploads[task[5][0]][number][0], size_bytes=task[4])
+
+    source, identity = [ObjectInfo("k", SIZE, etag)], {"operation": "copy"}
+    assert Driver(tmp_path / "j", source, answer, make=make, identity=identity).run() == []
+    store.silent_after = 10**9
+    (report,) = Driver(tmp_path / "j", source, answer, make=make, identity=identity).run()
+    assert report.ok
+    assert len(copied) == (5 if etag and pinned else 3 + 5)
+    assert not store.uploads

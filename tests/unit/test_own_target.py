@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from s3engine.jobs.copy import CopyJob
 from s3engine.jobs.download import DownloadJob
 from s3engine.jobs.upload import UploadJob
 from s3engine.journal import Journal
-from s3engine.pool.messages import Kind, Task
+from s3engine.pool.messages import Kind, NeedsParts, Task
 from s3engine.reading import checksum_of_file
 from s3engine.report import RequestReport
 from s3engine.sources import FileSource
+from s3engine.stored import combined_etag
 from s3engine.transport import Headers, HeadResult, ObjectInfo
 from tests.journaled import MIB, Driver, Make, outcome
 
@@ -189,3 +191,56 @@ def test_object_that_was_copied_is_deleted(tmp_path: Path, found: HeadResult, sk
     assert report.skipped == skipped
     assert report.ok != failed
     assert [key for key, _ in store.deleted] == ([] if skipped or failed else ["k"])
+
+
+LARGE = 20 * MIB
+PART_ETAGS = [hashlib.md5(bytes([number])).hexdigest() for number in (1, 2, 3)]
+MADE = HeadResult(LARGE, combined_etag(PART_ETAGS))
+"""What the parts of a large object make."""
+
+
+def all_but_told(task: Task, needs: NeedsParts | None = None) -> tuple[Any, ...] | None:
+    """All parts arrive, and the parent is gone before it is known whether they were put together."""
+    kind, arg = task[2], task[5]
+    if kind == Kind.PUT_FILE:
+        return outcome(task, error=needs)
+    if kind == Kind.HEAD:
+        return outcome(task, detail=HeadResult(LARGE, "e1"))
+    if kind == Kind.CREATE:
+        return outcome(task, detail="upload")
+    if kind in (Kind.PART, Kind.PART_COPY):
+        return outcome(task, etag=PART_ETAGS[arg[1] - 1], size_bytes=task[4])
+    return None
+
+
+@pytest.mark.parametrize("written_again", [False, True])
+def test_large_file_that_was_written_again_is_not_what_an_earlier_run_stored(
+    tmp_path: Path, written_again: bool
+) -> None:
+    """Parts on record prove the file that they were read from: one written since, of the same size, stays."""
+    path = tmp_path / "large"
+    with path.open("wb") as file:
+        file.truncate(LARGE)
+    status = path.stat()
+    needs = NeedsParts(
+        "large", size_bytes=LARGE, mtime_ns=status.st_mtime_ns, inode=status.st_ino, ctime_ns=status.st_ctime_ns
+    )
+    source = [FileSource(str(path), "t")]
+    Driver(tmp_path / "j", source, lambda task: all_but_told(task, needs), make=made(upload, exists=False)).run()
+    if written_again:
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    (report,) = Driver(tmp_path / "j", source, Store(t=MADE), make=made(upload, exists=True)).run()
+    assert path.exists() == written_again
+    assert isinstance(report.error, TransferError) == written_again
+
+
+@pytest.mark.parametrize("etag", ["e1", "e2", ""])
+def test_large_object_that_was_written_again_is_not_what_an_earlier_run_copied(tmp_path: Path, etag: str) -> None:
+    """As for files, by the ETag that the parts were pinned to."""
+    identity = {"operation": "move"}
+    source = [ObjectInfo("k", LARGE, "e1")]
+    Driver(tmp_path / "j", source, all_but_told, make=made(copy, exists=False), identity=identity).run()
+    store = Store(k=HeadResult(LARGE, etag), t=MADE)
+    (report,) = Driver(tmp_path / "j", source, store, make=made(copy, exists=True), identity=identity).run()
+    assert [key for key, _ in store.deleted] == (["k"] if etag == "e1" else [])
+    assert report.ok == (etag == "e1")
