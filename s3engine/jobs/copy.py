@@ -7,10 +7,11 @@ of both, where it does. A move deletes a source only when its copy is proven by 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from s3engine.decided import Decided, late_error, only_conditions, without_conditions
-from s3engine.errors import ConfigError, NotFound, NotSupported, S3EngineError, TransferError
+from s3engine.errors import ConfigError, JournalError, NotSupported, S3EngineError, TransferError
 from s3engine.jobs.base import Job
 from s3engine.jobs.copied import Copied
 from s3engine.jobs.copy_parts import CopyInParts, replacing
@@ -18,6 +19,7 @@ from s3engine.jobs.copy_proof import CopyProof
 from s3engine.jobs.delete import DeleteConditions, KeyDeleter, move_error
 from s3engine.jobs.every_key import EveryKey
 from s3engine.jobs.key_guard import KeyGuard, duplicate
+from s3engine.jobs.ledger import is_gone
 from s3engine.jobs.own_target import OwnCopy
 from s3engine.operations import ObjectHeaders, Template, made_by
 from s3engine.overlaps import Overlap, with_overlaps
@@ -232,9 +234,11 @@ class CopyJob(Job):
             self._refused_conditions = True
             one.condition = ()
             self._copy(one)
-        elif self._move and _is_gone(error) and self.ledger is not None and self.ledger.again(one.seq):
-            self.request(Kind.HEAD, one.target, 0, 0, self._moved_before, one)
         elif error is not None:
+            before = self.ledger.was_stored(one.seq) if self.ledger is not None and is_gone(error) else None
+            if before is not None:
+                self.request(Kind.HEAD, one.target, 0, 0, self._moved_before, (one, before))
+                return
             if one.condition:
                 error = late_error(one.target, one.condition, error, source=one.key if self._pin(one) else "")
             self._finish(one, outcome, error)
@@ -247,10 +251,12 @@ class CopyJob(Job):
         else:
             self._proven(one, "")
 
-    def _moved_before(self, one: Copied, task: Task, outcome: tuple[Any, ...]) -> None:
-        """The source is gone: an earlier run may have moved it, and could not say so any more."""
+    def _moved_before(self, about: tuple[Copied, tuple[int, str]], task: Task, outcome: tuple[Any, ...]) -> None:
+        """The source is gone: an earlier run made this copy of it, deleted it, and could not say so any more."""
+        one, (size_bytes, etag) = about
         found, failed = outcome[10], one.outcome
-        if outcome[11] is None and found.size_bytes == one.size_bytes:
+        if outcome[11] is None and found.size_bytes == size_bytes and etag in ("", found.etag):
+            one.size_bytes = size_bytes
             verified = "etag" if one.etag and found.etag == one.etag else LENGTH_ONLY
             self._finish(one, (*failed[:9], found.etag, None, None, "", verified), None)
         else:
@@ -269,7 +275,16 @@ class CopyJob(Job):
             self._finish(one, one.outcome, None)
 
     def _delete_source(self, one: Copied) -> None:
-        self._deleter.add(one.key, one, one.etag)
+        if self.ledger is None:
+            self._deleter.add(one.key, one, one.etag)
+        else:  # first on record: another run must know that what is gone has a copy
+            self.ledger.stored(one.seq, one.size_bytes, one.outcome[9], partial(self._recorded, one))
+
+    def _recorded(self, one: Copied, failure: JournalError | None) -> None:
+        if failure is None:
+            self._deleter.add(one.key, one, one.etag)
+        else:
+            self._deleted(one, one.outcome, failure)
 
     def _deleted(self, one: Copied, outcome: tuple[Any, ...], error: S3EngineError | None) -> None:
         if error is not None:
@@ -285,7 +300,3 @@ class CopyJob(Job):
                 f"s3://{self.context.bucket}/{one.target}", "" if error else verified,
             )
         )  # fmt: skip
-
-
-def _is_gone(error: S3EngineError | None) -> bool:
-    return isinstance(error, NotFound) and error.code != "NoSuchBucket"

@@ -11,12 +11,12 @@ from typing import Any
 
 from s3engine.decided import Decided
 from s3engine.disk import fold_of
-from s3engine.errors import DuplicateKey, NotFound, S3EngineError
+from s3engine.errors import DuplicateKey, JournalError, S3EngineError
 from s3engine.jobs.base import Job
 from s3engine.jobs.delete import DeleteConditions, KeyDeleter, move_error
 from s3engine.jobs.every_key import EveryKey
 from s3engine.jobs.key_guard import KeyGuard, duplicate
-from s3engine.jobs.ledger import passes
+from s3engine.jobs.ledger import is_gone, passes
 from s3engine.jobs.own_target import OwnFile
 from s3engine.jobs.ranges import FileFromRanges
 from s3engine.parts import plan_parts
@@ -211,19 +211,28 @@ class DownloadJob(Job):
     def _over(self, wanted: _Wanted, outcome: tuple[Any, ...]) -> None:
         if outcome[11] is None and self._deleter is not None:
             wanted.outcome = outcome
-            self._deleter.add(wanted.info.key, wanted, outcome[9])  # the ETag that came with the bytes
-        elif isinstance(outcome[11], NotFound) and self._moved_before(wanted):
-            info = wanted.info
-            self._report(wanted, (*outcome[:8], info.size_bytes, info.etag, None, None, "", LENGTH_ONLY), None)
+            if self.ledger is None:
+                self._recorded(wanted, None)
+            else:  # first on record: another run must know that what is gone was fetched
+                self.ledger.stored(wanted.seq, outcome[8], outcome[9], partial(self._recorded, wanted))
+            return
+        before = self.ledger.was_stored(wanted.seq) if self.ledger is not None and is_gone(outcome[11]) else None
+        if before is not None and self._is_there(wanted, before[0]):
+            # An earlier run fetched it, deleted the object, and could not say so any more.
+            self._report(wanted, (*outcome[:8], *before, None, None, "", LENGTH_ONLY), None)
         else:
             self._report(wanted, outcome, outcome[11])
 
-    def _moved_before(self, wanted: _Wanted) -> bool:
-        """The object is gone: an earlier run fetched it, and could not say so any more."""
-        if self._deleter is None or self.ledger is None or not self.ledger.again(wanted.seq):
-            return False
+    def _recorded(self, wanted: _Wanted, failure: JournalError | None) -> None:
+        assert self._deleter is not None
+        if failure is None:
+            self._deleter.add(wanted.info.key, wanted, wanted.outcome[9])  # the ETag that came with the bytes
+        else:
+            self._deleted(wanted, wanted.outcome, failure)
+
+    def _is_there(self, wanted: _Wanted, size_bytes: int) -> bool:
         try:
-            return os.stat(os.path.join(self.context.root, wanted.relative)).st_size == wanted.info.size_bytes
+            return os.stat(os.path.join(self.context.root, wanted.relative)).st_size == size_bytes
         except OSError:
             return False
 

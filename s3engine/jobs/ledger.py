@@ -15,13 +15,14 @@ from s3engine.errors import (
     JournalError,
     NetworkError,
     NoCredentials,
+    NotFound,
     S3EngineError,
     ServerFault,
     Throttled,
     WorkerCrashed,
 )
 
-__all__ = ["KeptPart", "Ledger", "Recalled", "passes", "state_of_file", "state_of_object"]
+__all__ = ["KeptPart", "Ledger", "Recalled", "is_gone", "passes", "state_of_file", "state_of_object"]
 
 _PASSING = (
     AccessDenied, Cancelled, ClockSkewed, Conflict, CredentialsExpired, JournalError, NetworkError, NoCredentials,
@@ -32,6 +33,11 @@ _PASSING = (
 def passes(error: S3EngineError | None) -> bool:
     """Whether another run may go on where this error ended: nothing is wrong with source or object."""
     return isinstance(error, _PASSING) and not isinstance(error, ChecksumMismatch)
+
+
+def is_gone(error: S3EngineError | None) -> bool:
+    """Whether the object is not there, and not for want of its bucket."""
+    return isinstance(error, NotFound) and error.code != "NoSuchBucket"
 
 
 def state_of_file(size_bytes: int, mtime_ns: int, inode: int, ctime_ns: int) -> str:
@@ -78,10 +84,13 @@ class Ledger(Protocol):
         """What the temporary file of an object is called: now, then what killed runs may have left and is of no use."""
 
     def stored(self, seq: int, size_bytes: int, etag: str, then: Callable[[JournalError | None], None]) -> None:
-        """The store has it; ``then(failure)`` is called when that is on record, or never will be."""
+        """A move has made its target, so many bytes; ``then(failure)``: that is on record, or never will be.
+
+        ``etag`` is that of the object that was made or, of a file, fetched; "" where none is known.
+        """
 
     def was_stored(self, seq: int) -> tuple[int, str] | None:
-        """Size and ETag of what an earlier run stored of this object."""
+        """Size and ETag of what an earlier run made of this object; known once."""
 
     def recall(self, seq: int) -> Recalled | None:
         """What there is of an object; the second call finds nothing."""

@@ -133,7 +133,7 @@ def _cut_into(expected: Stored, size_bytes: int, part_bytes: int) -> int:
 
 
 class OwnCopy:
-    """A source and its copy: the good outcome is the HEAD of the source.
+    """A source and its copy: the good outcome is the HEAD of the source, with the ETag of the copy in its place.
 
     ``recalled``: a copy in parts by an earlier run, all pinned to one ETag; it counts if the source still has that.
     """
@@ -172,7 +172,7 @@ class OwnCopy:
         if source.size_bytes != copy.size_bytes:
             self._then(outcome, False)
         elif same or (copy.etag and copy.etag in (source.etag, made)):
-            self._then((*outcome[:13], algorithm if same else "etag"), True)
+            self._then((*outcome[:9], copy.etag, *outcome[10:13], algorithm if same else "etag"), True)
         elif algorithm or self._both_whole(source, copy):
             self._then(outcome, False)
         else:

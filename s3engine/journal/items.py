@@ -30,7 +30,7 @@ _REMEMBERED = 131_072  # as many as a KeyGuard knows for certain
 _MAY_REPEAT = 5000  # items that an input may give again after it was positioned
 _REJECT = "UPDATE objects SET error = ?, message = ? WHERE id = ?"
 _FORGET = "DELETE FROM objects WHERE id = ?"
-_ROW = "id, kind, key, path, size, etag, extra, error, message, stored"
+_ROW = "id, kind, key, path, size, etag, extra, error, message, stored, made"
 
 
 class Begun(NamedTuple):
@@ -136,10 +136,10 @@ class JournalItems:
                 f"SELECT {_ROW} FROM objects WHERE id > ? AND id <= ? AND kind != ? AND {wanted} ORDER BY id LIMIT ?",
                 (after, self._begun.last_row, BYTES, _PAGE),
             )
-            for row_id, kind, key, path, size, etag, extra, error, message, stored in rows:
+            for row_id, kind, key, path, size, etag, extra, error, message, stored, made in rows:
                 after = row_id
                 if stored:
-                    self._ledger.stored_before(self._seq, size, etag)
+                    self._ledger.stored_before(self._seq, size, made)
                 item = item_again(
                     kind, key, path, size, etag, extra, error, message, taken_as_it_is=self._takes_what_is_there
                 )

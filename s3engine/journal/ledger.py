@@ -18,7 +18,7 @@ __all__ = ["JournalLedger"]
 _BEGIN = (
     "INSERT INTO transfers (id, object, kind, key, name, source, part_bytes, note) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_STORED = "UPDATE objects SET stored = 1, size = ?, etag = ? WHERE id = ?"
+_STORED = "UPDATE objects SET stored = 1, size = ?, made = ? WHERE id = ?"
 _PART = "INSERT OR REPLACE INTO parts (transfer, number, etag, checksum, size, verified) VALUES (?, ?, ?, ?, ?, ?)"
 _PIECE_BYTES = 1024 * 1024
 _COLUMNS = "id, kind, name, source, part_bytes, note"

@@ -22,7 +22,7 @@ from s3engine.journal.identity import Identity, check_identity
 from s3engine.journal.items import Begun, JournalItems, damaged
 from s3engine.journal.ledger import JournalLedger
 from s3engine.journal.lock import JournalLock
-from s3engine.journal.store import get_meta, open_store
+from s3engine.journal.store import get_meta, open_store, upgrade
 from s3engine.journal.writer import Writer
 from s3engine.report import RequestReport
 
@@ -92,6 +92,7 @@ class JournalRun:
         elif self._journal.failed_only:
             raise JournalMismatch(f"journal {self._journal.path!r} is empty; there is nothing to try again")
         connection.execute("BEGIN IMMEDIATE")
+        upgrade(connection)
         if not recorded:
             first = {"identity": json.dumps(dict(identity)), "created": str(self._clock()), "input_stamp": stamp}
             for name, value in first.items():

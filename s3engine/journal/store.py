@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from s3engine.errors import ConfigError, JournalError
 
-__all__ = ["BYTES", "DONE", "FAILED", "FILE", "INFO", "KEY", "PLANNED", "REJECTED", "get_meta", "open_store"]
+__all__ = ["BYTES", "DONE", "FAILED", "FILE", "INFO", "KEY", "PLANNED", "REJECTED", "get_meta", "open_store", "upgrade"]
 
 PLANNED, DONE, FAILED = range(3)
 """States of an object."""
@@ -23,8 +23,9 @@ FILE, BYTES, KEY, INFO, REJECTED = range(5)
 """Kinds of input items: FileSource, what cannot be made again from the journal, a key, ObjectInfo, Rejected."""
 
 _APPLICATION_ID = 0x53334A4C  # "S3JL"
-_VERSION = 1
+_VERSION = 2
 
+# objects.stored: what a move made of it is there (its source may be gone), ``size`` bytes, with the ETag ``made``.
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE runs (id INTEGER PRIMARY KEY, started REAL NOT NULL, ended REAL, token TEXT NOT NULL);
@@ -32,7 +33,8 @@ CREATE TABLE objects (
     id INTEGER PRIMARY KEY, state INTEGER NOT NULL DEFAULT 0, stored INTEGER NOT NULL DEFAULT 0,
     kind INTEGER NOT NULL, key TEXT NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
     extra TEXT NOT NULL, hash INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
-    verified TEXT NOT NULL DEFAULT '', target TEXT NOT NULL DEFAULT '', error TEXT, message TEXT
+    verified TEXT NOT NULL DEFAULT '', target TEXT NOT NULL DEFAULT '', error TEXT, message TEXT,
+    made TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE transfers (
     id INTEGER PRIMARY KEY, object INTEGER NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL,
@@ -102,7 +104,7 @@ def _check(connection: sqlite3.Connection, path: str, create: bool) -> None:
                 f"journal {path!r} was written by a newer s3engine (format {version}, this one knows {_VERSION}); "
                 "use that one"
             )
-        if version < _VERSION:
+        if version < 1:
             raise _no_journal(path, f"it is marked as one, but of format {version}, which no s3engine writes")
         return
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] or version or application:
@@ -113,6 +115,17 @@ def _check(connection: sqlite3.Connection, path: str, create: bool) -> None:
     connection.executescript(
         f"BEGIN; PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_VERSION}; {_SCHEMA} COMMIT;"
     )
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Bring a journal of an older format to this one. Within a transaction, by who holds the lock of the journal.
+
+    Format 1 had no ``made``: it kept the ETag of what an upload made in ``etag``, and nothing of copies and downloads.
+    """
+    if connection.execute("PRAGMA user_version").fetchone()[0] < 2:
+        connection.execute("ALTER TABLE objects ADD COLUMN made TEXT NOT NULL DEFAULT ''")
+        connection.execute("UPDATE objects SET made = etag WHERE stored = 1")
+        connection.execute(f"PRAGMA user_version={_VERSION}")
 
 
 def _no_journal(path: str, why: str) -> ConfigError:
