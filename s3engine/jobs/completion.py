@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from s3engine.errors import NotSupported, PreconditionFailed, S3EngineError
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Completion"]
 
-_CLOCKS_DIFFER_S = 5.0
+_NODES_DIFFER_S = 5.0  # the clocks of the machines of one store; and its times are whole seconds
 
 
 class Completion:
@@ -135,21 +134,27 @@ class Completion:
     def _looks_like_ours(self, found: Any) -> bool:
         """Written since this transfer began, in as many parts: what is left where a store makes ETags in another way.
 
-        Enough only where an attempt may have done it, and never to delete a source.
+        Enough only where an attempt may have done it, and never to delete a source. Both times are the store's: our own
+        clock may be an hour slow, and then an object of half an hour ago would pass.
         """
         transfer = self._transfer
         if not found.etag.endswith(f"-{transfer.plan.count}"):
             return False
-        written_at = _http_time(found.last_modified)
-        began_at = time.time() - (transfer.job.clock() - transfer.started_at)
-        return written_at is not None and written_at >= began_at - _CLOCKS_DIFFER_S
+        headers = dict(found.headers)
+        written_at, answered_at = _http_time(found.last_modified), _http_time(headers.get("date", ""))
+        if written_at is None or answered_at is None:
+            return False
+        age = headers.get("age", "")  # of a cache's answer
+        now = answered_at + (int(age[:9]) if age.isascii() and age.isdigit() else 0)
+        began_at = now - (transfer.job.clock() - transfer.started_at)
+        return written_at >= began_at - _NODES_DIFFER_S
 
 
 def _http_time(text: str) -> float | None:
-    """Seconds since the epoch of a Last-Modified header; None when it is none."""
+    """Seconds since the epoch of a Date or Last-Modified header; None when it is none."""
     from email.utils import parsedate_to_datetime  # lazy: only a lost answer needs it
 
     try:
         return parsedate_to_datetime(text).timestamp()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # a year of seventy digits, too
         return None

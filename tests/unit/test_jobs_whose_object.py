@@ -23,6 +23,7 @@ PART_ETAGS = [hashlib.md5(bytes([number])).hexdigest() for number in (1, 2, 3)]
 PART_CRCS = ["AAAAAA==", "AAAAAQ==", "AAAAAg=="]
 COMBINED = combined_etag(PART_ETAGS)
 LATER = format_datetime(datetime.now(timezone.utc) + timedelta(hours=1))
+DATED = (("date", LATER),)  # the store's own clock
 
 
 def _gone_at_complete(found: HeadResult | None, attempts: int, *, plain: bool = True) -> Answer:
@@ -45,10 +46,10 @@ def _gone_at_complete(found: HeadResult | None, attempts: int, *, plain: bool = 
     ("found", "attempts", "good"),
     [
         (HeadResult(20 * MIB, COMBINED), 1, True),
-        (HeadResult(20 * MIB, "x-3", last_modified=LATER), 2, True),
-        (HeadResult(20 * MIB, "x-3", last_modified=LATER), 1, False),
-        (HeadResult(20 * MIB, "x-3", last_modified="Fri, 02 Jan 2026 03:04:05 GMT"), 2, False),
-        (HeadResult(20 * MIB, "x-2", last_modified=LATER), 2, False),
+        (HeadResult(20 * MIB, "x-3", last_modified=LATER, headers=DATED), 2, True),
+        (HeadResult(20 * MIB, "x-3", last_modified=LATER, headers=DATED), 1, False),
+        (HeadResult(20 * MIB, "x-3", last_modified="Fri, 02 Jan 2026 03:04:05 GMT", headers=DATED), 2, False),
+        (HeadResult(20 * MIB, "x-2", last_modified=LATER, headers=DATED), 2, False),
         (HeadResult(20 * MIB - 1, COMBINED), 2, False),
         (None, 2, False),
     ],
@@ -89,7 +90,7 @@ def test_file_is_kept_for_an_object_that_only_looks_like_it(tmp_path: Path) -> N
     """An object of the same size, parts and time is good enough for a copy, reported by length, and for no deletion."""
     file = tmp_path / "f"
     file.touch()
-    found = HeadResult(20 * MIB, "x-3", last_modified=LATER)
+    found = HeadResult(20 * MIB, "x-3", last_modified=LATER, headers=DATED)
     bench = Bench(_gone_at_complete(found, 2))
     (report,) = bench.run(upload(bench, [FileSource(str(file), "k")], remove_source=True))
     assert file.exists()
@@ -110,7 +111,7 @@ def test_source_is_kept_for_a_copy_that_only_looks_like_it(headers: Any, deleted
             return outcome(task, error=NotFound("gone", code="NoSuchUpload"), attempts=2)
         if task[2] == Kind.HEAD:
             etag = "tag" if task[3] == "k" else "x-3"
-            return outcome(task, detail=HeadResult(20 * MIB, etag, last_modified=LATER, headers=headers))
+            return outcome(task, detail=HeadResult(20 * MIB, etag, last_modified=LATER, headers=(*DATED, *headers)))
         return outcome(task, detail="u1" if task[2] == Kind.CREATE else None)
 
     bench = Bench(answer)
