@@ -217,7 +217,7 @@ class ServerFault(RequestError):
 
 
 class ClockSkewed(RequestError):
-    """The store finds our clock wrong. ``offset_s`` is to be added to our clock."""
+    """The store finds our clock wrong. ``offset_s`` is to be added to this machine's clock, whatever is added now."""
 
     offset_s: float = 0.0
 

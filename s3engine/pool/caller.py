@@ -183,7 +183,8 @@ class Caller:
 
     def _mend(self, bucket: str, error: S3EngineError) -> None:
         if isinstance(error, ClockSkewed):
-            self._offset_s += error.offset_s if abs(error.offset_s) > 1.0 else 0.0
+            if abs(error.offset_s - self._offset_s) > 1.0:
+                self._offset_s = error.offset_s
             self.transport.set_clock_offset(self._offset_s)
         elif isinstance(error, WrongRegion):
             self.transport.set_region(bucket, error.region)

@@ -238,8 +238,9 @@ class Core:
 
     def _mend(self, item: Item, error: S3EngineError, verdict: Verdict, now: float) -> None:
         if verdict == Verdict.CLOCK and isinstance(error, ClockSkewed):
-            # The offset is what was missing beyond the one in use, so twenty failures of one instant add up to one.
-            self._clock_offset_s += error.offset_s if abs(error.offset_s) > 1.0 else 0.0
+            # Not added up: many requests that were signed with the same clock fail together.
+            if abs(error.offset_s - self._clock_offset_s) > 1.0:
+                self._clock_offset_s = error.offset_s
             self.transport.set_clock_offset(self._clock_offset_s)
             self._block.publish_clock_offset(self._index, self._clock_offset_s, now)
         elif verdict == Verdict.REGION and isinstance(error, WrongRegion):

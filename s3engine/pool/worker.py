@@ -157,11 +157,11 @@ def _run(settings: WorkerSettings, channel: Channel, block: SharedBlock) -> None
                 for message in channel.receive():
                     stopping = _take(message, core, lane, now) or stopping
         lane.wake_delayed(now)
-        lane.pump(now)
         if now >= tick_at:
+            # Before requests are started: who was idle does not know yet what the others have learnt.
             tick_at = now + _TICK_S
             lane.tick(now)
-            lane.pump(now)
+        lane.pump(now)
         fresh = lane.take_outcomes()
         if fresh:
             if not outcomes:

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from s3engine import Engine, FileSource, SeedTimeouts
+from s3engine import BytesSource, Engine, FileSource, SeedTimeouts
 from s3engine.embedded import EmbeddedServer, free_ports
 from s3engine.errors import AccessDenied, ConnectFailed, NotFound, NotS3, Throttled
-from tests.faults import Fault, Respond, StallAnswer, always, first, matching
+from tests.faults import Fault, Latency, Plan, Respond, StallAnswer, always, first, matching
 from tests.integration.faults_common import LARGE, MIB, STALL_S, answer, by_key, error_body, only_key, sources
 from tests.integration.through import Through
 
@@ -34,6 +34,21 @@ def through_settings(through_settings: dict[str, Any]) -> dict[str, Any]:
 
 
 # ---- remedies
+
+
+def _signed_too_early(code: str, ahead_s: int) -> Plan:
+    """Requests signed with our clock are refused by a store whose clock is ``ahead_s`` ahead."""
+    ahead = datetime.now(timezone.utc) + timedelta(seconds=ahead_s)
+    skewed = answer(403, code, ("Date", format_datetime(ahead, usegmt=True)))
+
+    def plan(_connection_no: int, _request_no: int, head: bytes) -> Fault | None:
+        found = re.search(rb"x-amz-date: (\S+)", head, re.IGNORECASE)
+        if not found:
+            return None
+        signed = datetime.strptime(found[1].decode(), "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+        return skewed if signed < ahead - timedelta(seconds=100) else None
+
+    return plan
 
 
 def test_expired_credentials_are_refreshed(
@@ -66,23 +81,45 @@ def test_expired_credentials_are_refreshed(
     assert engine.list(bucket).count() == 100  # the parent's own calls have a remedy too
 
 
-def test_wrong_clock_is_corrected(through: Through, bucket: str) -> None:
-    """Told that the clock is wrong, the engine signs with the store's time, in all workers."""
-    ahead = datetime.now(timezone.utc) + timedelta(seconds=200)
-    skewed = answer(403, "RequestTimeTooSkewed", ("Date", format_datetime(ahead, usegmt=True)))
+@pytest.mark.parametrize(("code", "ahead_s"), [("RequestTimeTooSkewed", 200), ("SignatureDoesNotMatch", 600)])
+def test_wrong_clock_is_corrected(through: Through, bucket: str, code: str, ahead_s: int) -> None:
+    """One request is told that the clock is wrong: from then on all workers sign with the store's time.
 
-    def now_plan(_connection_no: int, request_no: int, head: bytes) -> Fault | None:
-        found = re.search(rb"x-amz-date: (\S+)", head)
-        if not found:
-            return None
-        signed = datetime.strptime(found[1].decode(), "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
-        return skewed if signed < ahead - timedelta(seconds=100) else None
+    Without a code of its own for that a clock is wrong when it differs by more than five minutes.
+    """
+    connections: set[int] = set()
 
-    engine, proxy = through(now_plan)
+    def plan(connection_no: int, request_no: int, head: bytes) -> Fault | None:
+        connections.add(connection_no)
+        return refuse(connection_no, request_no, head) or (Latency(0.05) if request_no else None)
+
+    refuse = _signed_too_early(code, ahead_s)
+    engine, proxy = through(plan, workers=2, concurrency=16)
+    (report,) = engine.upload(bucket, [BytesSource(b"x", "first")])
+    assert (report.error, proxy.log.faults["Respond"]) == (None, 1)
+    time.sleep(0.15)  # a worker looks at what the others know ten times a second, and before it starts anew
+    connections.clear()
     reports = by_key(engine.upload(bucket, sources(100)))
     assert [report.error for report in reports.values() if not report.ok] == []
-    assert 1 <= proxy.log.faults["Respond"] <= 100
-    assert engine.list(bucket).count() == 100
+    assert len(connections) > 8  # more than one worker has
+    assert proxy.log.faults["Respond"] == 1
+    assert engine.list(bucket).count() == 101
+
+
+@pytest.mark.parametrize("transport", ["raw", "boto3", "minio"])
+def test_wrong_clock_fails_nothing_that_is_under_way(through: Through, bucket: str, transport: str) -> None:
+    """Many requests that were signed with a wrong clock are refused together: the first one corrects it for all."""
+    refuse = _signed_too_early("SignatureDoesNotMatch", 600)
+
+    def plan(connection_no: int, request_no: int, head: bytes) -> Fault | None:
+        if request_no == 1:
+            time.sleep(0.3)  # no answer goes out before all have been sent
+        return refuse(connection_no, request_no, head)
+
+    engine, proxy = through(plan, transport=transport, workers=1, concurrency=8)
+    reports = by_key(engine.upload(bucket, sources(24)))
+    assert [report.error for report in reports.values() if not report.ok] == []
+    assert 2 <= proxy.log.faults["Respond"] <= 8
 
 
 @pytest.mark.parametrize("named_by", ["header", "body"])

@@ -118,7 +118,8 @@ def test_slow_transfer_that_moves_lives(
     [
         answer(503, "SlowDown"), answer(503, "SlowDownWrite"), answer(500, "InternalError"), Respond(502), Respond(429),
         answer(400, "RequestTimeout"), Reset(), Reset(forward=True), CutAnswer(head=False),
-        Respond(503, body=b"busy"), answer(409, "OperationAborted"),
+        Respond(503, body=b"busy"), answer(409, "OperationAborted"), Respond(504), Respond(408),
+        answer(400, "BadDigest"), answer(503, "SlowDownRead"), answer(400, "Throttling"),
     ],
     ids=lambda fault: f"{type(fault).__name__}-{getattr(fault, 'status', '')}-{len(getattr(fault, 'body', b''))}",
 )  # fmt: skip
@@ -179,15 +180,17 @@ def test_truncated_download_is_resumed(through: Through, bucket: str, probe: S3P
 
 
 def test_truncated_range_is_resumed(through: Through, bucket: str, probe: S3Probe, tmp_path: Path) -> None:
-    """A range of a large object that breaks off goes on inside that range."""
-    probe.put(bucket, "k", LARGE)
+    """A range of a large object that breaks off goes on inside that range, and every range is of the same version."""
+    etag = probe.put(bucket, "k", LARGE)
     plan = Recorder(matching(b"bytes=5242880-", first(1, CutAnswer(after_bytes=1_000_000))))
     engine, _ = through(plan)
     (report,) = engine.list(bucket).download(tmp_path)
     assert report.ok, report.error
     assert report.attempts == 2
     assert (tmp_path / "k").read_bytes() == LARGE
-    assert "bytes=6242880-10485759" in plan.values("range")
+    ranges = plan.values("range")
+    assert "bytes=6242880-10485759" in ranges
+    assert [value.strip('"') for value in plan.values("if-match")] == [etag] * len(ranges)
 
 
 def test_object_that_changes_between_attempts(through: Through, bucket: str, probe: S3Probe, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from s3engine.control.estimator import OpClass
+from s3engine.control.pauses import Pauses
 from s3engine.control.retry import RetryPolicy
 from s3engine.control.shared import LAST_SUCCESS_S, SharedBlock
 from s3engine.control.timeouts import AdaptiveTimeouts
@@ -119,3 +120,14 @@ def test_pauses_hold_for_the_parent(block: SharedBlock) -> None:
     with pytest.raises(NotFound):
         caller.call(OpClass.LIST, "b", _until(store, 1e9, NotFound("none", status=404)))
     assert store.now - before < 10.0
+
+
+def test_parent_keeps_pauses_that_workers_were_told(block: SharedBlock) -> None:
+    """A worker was told to come back later: the parent makes no call to that bucket before, to others it does."""
+    store = Store()
+    caller = _caller(block, store)
+    Pauses(block, 0, RetryPolicy(), lambda: 0.5).throttled("b", 60.0, 99.0, 100.0)
+    assert caller.call(OpClass.LIST, "another", _until(store, 0.0, DOWN)) == "page"
+    assert store.now == 100.0
+    assert caller.call(OpClass.LIST, "b", _until(store, 0.0, DOWN)) == "page"
+    assert store.now >= 106.0

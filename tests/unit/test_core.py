@@ -97,6 +97,15 @@ def test_clock_is_corrected_for_all_workers(block: SharedBlock) -> None:
     assert other.transport.told == [("clock", 3600.0)]
 
 
+def test_skews_that_come_together_are_corrected_once(block: SharedBlock) -> None:
+    """Many requests signed with one wrong clock are refused: their offsets are the same one, and not added up."""
+    bench = Bench(block)
+    for offset_s in (3600.0, 3600.4, 3599.6):
+        assert bench.core.failed(bench.item(), ClockSkewed("skew", offset_s=offset_s), 2.0) is not None
+    bench.core.tick(3.0)
+    assert set(bench.transport.told) == {("clock", 3600.0)}
+
+
 def test_second_skew_of_an_item_is_final(block: SharedBlock) -> None:
     """A remedy that did not help is not tried again."""
     bench = Bench(block)

@@ -11,7 +11,7 @@ import pytest
 from s3engine import errors
 from s3engine.transport import CompletedPart
 from s3engine_transports.raw.exchange import RawExchange
-from tests.exchanges import NOW_S, Make, chunked, feed, head, http_answer, list_, ops, put
+from tests.exchanges import NOW_S, Make, chunked, feed, head, http_answer, list_, ops, put, transport
 
 
 def _failure(make: Make, answer: bytes) -> errors.RequestError:
@@ -112,6 +112,21 @@ def test_clock_skew(code: str) -> None:
     error = _failure(put, http_answer(403, _xml(code), f"Date: {formatdate(NOW_S + 3600, usegmt=True)}"))
     assert isinstance(error, errors.ClockSkewed)
     assert error.offset_s == 3600.0
+
+
+@pytest.mark.parametrize("code", ["RequestTimeTooSkewed", "SignatureDoesNotMatch", "AccessDenied"])
+def test_clock_skew_that_was_corrected_meanwhile(code: str) -> None:
+    """What was signed before the clock was corrected is refused for the clock too, and the correction is the same."""
+    answer = http_answer(403, _xml(code), f"Date: {formatdate(NOW_S + 3600, usegmt=True)}")
+    early = put()
+    transport.set_clock_offset(3600.0)
+    try:
+        error, late = _failure(lambda: early, answer), _failure(put, answer)
+    finally:
+        transport.set_clock_offset(0.0)
+    assert isinstance(error, errors.ClockSkewed)
+    assert error.offset_s == 3600.0
+    assert isinstance(late, errors.ClockSkewed) == (code == "RequestTimeTooSkewed")
 
 
 @pytest.mark.parametrize("date", ["yesterday", f"Mon, 23 Nov 2026 {'5' * 70}:00:00 GMT", "23 Nov 2026 99:00:00"])

@@ -57,6 +57,21 @@ def test_a_change_that_the_time_shows(tmp_path: Path, monkeypatch: pytest.Monkey
         _read(path)
 
 
+def test_a_change_that_the_time_alone_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of the same size with another time, both long ago, raises: its bytes are not read a second time."""
+    path = tmp_path / "f"
+    path.write_bytes(b"old!")
+    os.utime(path, ns=(OLD_NS, OLD_NS))
+
+    def change() -> None:
+        path.write_bytes(b"new!")
+        os.utime(path, ns=(OLD_NS, OLD_NS + 1_000_000_000))
+
+    _while_read(monkeypatch, change)
+    with pytest.raises(SourceChanged):
+        _read(path)
+
+
 def test_a_change_within_a_tick_of_the_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that has the same new time before and after it is read is compared, and raises when it changed."""
     path = tmp_path / "f"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Protocol
@@ -25,6 +24,7 @@ from s3engine.errors import (
 )
 from s3engine.plain import brief, one_line
 from s3engine.transport import DeleteFailure, Headers
+from s3engine_transports.clock import StoreClock
 
 __all__ = [
     "MAX_KEPT_BYTES", "UNHURRIED", "Answer", "Answered", "check_asked_for", "check_deletes", "check_etag",
@@ -87,6 +87,10 @@ class Answered(Protocol):
     def content(self) -> bytes:
         """The body, unless it went to a sink."""
 
+    @property
+    def clock_offset_s(self) -> float:
+        """``StoreClock.offset_s`` when the request was signed."""
+
     def describe(self) -> str:
         """``PutObject s3://bucket/key``, on one line whatever the key holds."""
 
@@ -104,6 +108,8 @@ class Answer(NamedTuple):
     headers: Mapping[str, str] = {}
     """Names in lower case."""
     content: bytes = b""
+    clock_offset_s: float = 0.0
+    """``StoreClock.offset_s`` when the request was signed."""
 
     def describe(self) -> str:
         """``PutObject s3://bucket/key``, on one line whatever the key holds."""
@@ -234,7 +240,7 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
     return float(seconds) if seconds.isascii() and seconds.isdigit() else None
 
 
-def _offset_s(headers: Mapping[str, str], now_s: float) -> float:
+def _missing_s(headers: Mapping[str, str], now_s: float) -> float:
     try:
         return parsedate_to_datetime(headers.get("date", "")).timestamp() - now_s
     except (TypeError, ValueError, OverflowError):  # no date, or one with a number of seventy digits
@@ -243,7 +249,7 @@ def _offset_s(headers: Mapping[str, str], now_s: float) -> float:
 
 def failure_of(
     answer: Answered, code: str = "", message: str = "", fields: Mapping[str, str] | None = None,
-    now_s: float | None = None,
+    clock: StoreClock | None = None,
 ) -> RequestError:  # fmt: skip
     """The error of an answer that is none of the good ones.
 
@@ -252,7 +258,7 @@ def failure_of(
         code: ``<Code>`` of its XML, "" without.
         message: ``<Message>``.
         fields: All fields of the XML; RequestId and Region are used where the headers do not tell.
-        now_s: This side's clock when the request was signed, seconds since 1970; default: now.
+        clock: What requests are signed with; default: the clock of this machine.
     """
     headers = answer.headers
     fields = fields or {}
@@ -273,9 +279,12 @@ def failure_of(
         "request_id": _field(headers.get("x-amz-request-id", "") or fields.get("RequestId", "")),
         "retry_after_s": _retry_after_s(headers),
     }  # fmt: skip
-    offset = _offset_s(headers, time.time() if now_s is None else now_s)
+    clock = clock or StoreClock()
+    missing = _missing_s(headers, clock())
+    offset = clock.offset_s + missing
+    # Not what is missing now: the clock may have been corrected while the request was under way.
     refused = kind in (AccessDenied, InvalidRequest) and status in (400, 403)
-    if kind is ClockSkewed or (refused and abs(offset) > _SKEW_S):
+    if kind is ClockSkewed or (refused and abs(offset - answer.clock_offset_s) > _SKEW_S):
         kind = ClockSkewed
         context["offset_s"] = offset
     if kind is WrongRegion:

@@ -157,6 +157,9 @@ def error_details(case: Case) -> None:
         with case.wire(error_answer(403, "RequestTimeTooSkewed", date)) as (api, _):
             skewed = raises(ClockSkewed, "get", fetch, api, BUCKET, KEY)
             expect(abs(skewed.offset_s - offset_s) < 60, f"offset_s is {skewed.offset_s}, not {offset_s}")
+            api.set_clock_offset(1800.0)
+            skewed = raises(ClockSkewed, "get", fetch, api, BUCKET, KEY)
+            expect(abs(skewed.offset_s - offset_s) < 60, f"corrected already, offset_s is {skewed.offset_s}")
 
 
 @check("head-errors", on="wire")

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from s3engine.errors import ChecksumMismatch, NotS3, NotSupported, RequestError, ServerFault
 from s3engine.transport import CopyResult, GetResult, HeadResult, PutResult
 from s3engine_transports.bodies import is_length
+from s3engine_transports.clock import StoreClock
 from s3engine_transports.common import Answered, failure_of
 from s3engine_transports.raw import xml
 from s3engine_transports.raw.exchange import RawExchange
@@ -18,11 +19,10 @@ __all__ = [
 ]  # fmt: skip
 
 R = TypeVar("R")
-Clock = Callable[[], float]
 _TOLD = ("sha256", "crc32", "crc64nvme", "crc32c")
 
 
-def put(answer: Answered, clock: Clock) -> PutResult:
+def put(answer: Answered, clock: StoreClock) -> PutResult:
     """PutObject, UploadPart."""
     if answer.status != 200:
         raise failure(answer, clock)
@@ -54,7 +54,7 @@ def trailed(exchange: RawExchange[Any], result: PutResult) -> PutResult:
     return result._replace(checksum=ours)
 
 
-def get(exchange: RawExchange[Any], clock: Clock) -> GetResult:
+def get(exchange: RawExchange[Any], clock: StoreClock) -> GetResult:
     """GetObject; the body went to the sink."""
     if exchange.status not in (200, 206):
         raise failure(exchange, clock)
@@ -65,7 +65,7 @@ def get(exchange: RawExchange[Any], clock: Clock) -> GetResult:
     return found
 
 
-def head(answer: Answered, clock: Clock) -> HeadResult:
+def head(answer: Answered, clock: StoreClock) -> HeadResult:
     """HeadObject; of a part it may be answered 206."""
     if answer.status not in (200, 206):
         raise failure(answer, clock)
@@ -82,7 +82,7 @@ def head(answer: Answered, clock: Clock) -> HeadResult:
     )  # fmt: skip
 
 
-def copied(answer: Answered, clock: Clock) -> CopyResult:
+def copied(answer: Answered, clock: StoreClock) -> CopyResult:
     """CopyObject, UploadPartCopy: a 200 may hold an error, or be cut; only a result with an ETag is a copy."""
     if answer.status == 200 and not answer.content and "etag" in answer.headers:
         # What a store answers that did not look at x-amz-copy-source (rclone, for parts): it stored an empty body.
@@ -94,14 +94,14 @@ def copied(answer: Answered, clock: Clock) -> CopyResult:
     return CopyResult(etag, answer.headers.get("x-amz-request-id", ""), 200)
 
 
-def completed(answer: Answered, clock: Clock) -> PutResult:
+def completed(answer: Answered, clock: StoreClock) -> PutResult:
     """CompleteMultipartUpload: the same."""
     etag, checksum = from_xml(answer, clock, _etag_and_checksum)
     headers = answer.headers
     return PutResult(etag, headers.get("x-amz-request-id", ""), 200, headers.get("x-amz-version-id", ""), checksum)
 
 
-def from_xml(answer: Answered, clock: Clock, read: Callable[[bytes], R]) -> R:
+def from_xml(answer: Answered, clock: StoreClock, read: Callable[[bytes], R]) -> R:
     """A 200 with an XML body that ``read`` understands."""
     if answer.status != 200:
         raise failure(answer, clock)
@@ -141,7 +141,7 @@ def upload_id(body: bytes) -> str:
     return found
 
 
-def nothing(answer: Answered, clock: Clock) -> None:
+def nothing(answer: Answered, clock: StoreClock) -> None:
     """Operations that answer with a status alone."""
     if not 200 <= answer.status < 300:
         raise failure(answer, clock)
@@ -168,7 +168,7 @@ def _cut(answer: Answered) -> ServerFault:
     )
 
 
-def failure(answer: Answered, clock: Clock) -> RequestError:
+def failure(answer: Answered, clock: StoreClock) -> RequestError:
     """The error of an answer that is none of the good ones."""
     code, message, fields = xml.read_error(answer.content.lstrip()) if answer.content else ("", "", {})
-    return failure_of(answer, code, message, fields, clock())
+    return failure_of(answer, code, message, fields, clock)

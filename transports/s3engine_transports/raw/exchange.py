@@ -35,8 +35,8 @@ class RawExchange(Generic[R]):
     __slots__ = (
         "_at_body_end", "_chunk_state", "_finish", "_framing", "_headers", "_info", "_kept", "_kept_bytes",
         "_pending", "_raw_head", "_remaining", "_skip", "_state", "_take", "_to_sink", "body", "bucket", "checksum",
-        "content", "continued", "endpoint", "first", "head", "if_match", "key", "last", "operation", "reusable",
-        "sink", "started", "status", "trailer",
+        "clock_offset_s", "content", "continued", "endpoint", "first", "head", "if_match", "key", "last", "operation",
+        "reusable", "sink", "started", "status", "trailer",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +59,7 @@ class RawExchange(Generic[R]):
         self.continued = False  # the store wants the body: 100 Continue
         self.status = 0
         self.trailer = ""
+        self.clock_offset_s = 0.0  # of the clock that it was signed with
         self.checksum = ""  # of a body with a trailer, once it was sent
         self.content = b""
         self._finish = finish

@@ -14,6 +14,7 @@ from s3engine.credentials import Credentials
 from s3engine.errors import ConfigError, SourceChanged
 from s3engine.file_body import source_error
 from s3engine.transport import Body, FilePart, Headers, Sink
+from s3engine_transports.clock import StoreClock
 from s3engine_transports.common import check_headers, check_key
 from s3engine_transports.raw.exchange import RawExchange
 from s3engine_transports.raw.routes import Route, Routes
@@ -42,28 +43,22 @@ _OBJECT_OPERATIONS = frozenset((
 class Requests:
     """Makes the requests of one transport.
 
-    ``credentials`` (None: not signed) and ``offset_s``, which is added to the clock when signing, may be set at any
-    time: they hold from the next request on.
+    ``credentials`` (None: not signed) and the offset of ``clock`` may be set at any time: they hold from the next
+    request on.
     """
 
     def __init__(self, settings: TransportSettings, routes: Routes, wall_clock: Callable[[], float]) -> None:
         self.credentials: Credentials | None = settings.credentials
-        self.offset_s = 0.0
         self._payload_signing = settings.payload_signing
         self._route = routes.route
-        self._wall_clock = wall_clock
+        self.clock = StoreClock(wall_clock)
         self._date_second = 0
         self._date = ""
         self._agent = f"user-agent: {settings.user_agent}\r\n"
 
-    def clock(self) -> float:
-        """Seconds since the epoch as the store is thought to see them."""
-        return self._wall_clock() + self.offset_s
-
-
     def _amz_date(self) -> str:
         """The time to sign with, YYYYMMDDTHHMMSSZ."""
-        second = int(self._wall_clock() + self.offset_s)
+        second = int(self.clock())
         if second != self._date_second:
             self._date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
             self._date_second = second
@@ -136,6 +131,7 @@ class Requests:
             f"{route.extra}\r\n"
         ).encode()
         exchange = RawExchange(route.endpoint, operation, bucket, key, head, body, finish, sink, first, last, if_match)
+        exchange.clock_offset_s = self.clock.offset_s
         if trailer:
             exchange.trailer = trailer
             exchange.checksum = checksum

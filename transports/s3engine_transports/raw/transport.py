@@ -58,7 +58,7 @@ class RawTransport:
 
     def set_clock_offset(self, offset_s: float) -> None:
         """Add ``offset_s`` to the clock when signing."""
-        self._requests.offset_s = offset_s
+        self._requests.clock.offset_s = offset_s
 
     def set_region(self, bucket: str, region: str) -> None:
         """Sign for ``region`` for this bucket; on Amazon go to that region's endpoint."""

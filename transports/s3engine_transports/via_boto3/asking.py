@@ -18,6 +18,7 @@ from urllib3.exceptions import HTTPError
 from s3engine.errors import ConfigError, InvalidRequest, NotS3, S3EngineError, TruncatedBody
 from s3engine.transport import Headers, Timeouts
 from s3engine_transports.bodies import read_whole
+from s3engine_transports.clock import StoreClock
 from s3engine_transports.common import UNHURRIED, Answer, check_headers, with_context
 from s3engine_transports.raw import answers, xml
 from s3engine_transports.timers import Call, calling
@@ -60,10 +61,9 @@ class _Body:
 class Asking:
     """Gives boto3's clients the handlers of their events, and each thread the state that these need."""
 
-    def __init__(self, http: Http, clock: Callable[[], float], offset_s: Callable[[], float]) -> None:
+    def __init__(self, http: Http, clock: StoreClock) -> None:
         self._http = http
         self._clock = clock
-        self._offset_s = offset_s
         self._thread = threading.local()
         self.handlers: dict[str, Callable[..., Any]] = {
             "before-call.s3": self._add_headers, "before-sign.s3": self._before_sign, "before-send.s3": self._send,
@@ -117,7 +117,9 @@ class Asking:
             headers[name] = value
 
     def _before_sign(self, request: Any, operation_name: str, **_: Any) -> None:
-        request.context[CLOCK_OFFSET] = self._offset_s()
+        offset_s = request.context[CLOCK_OFFSET] = self._clock.offset_s
+        asked: Asked = self._thread.asked
+        asked.request = asked.answer = asked.request._replace(clock_offset_s=offset_s)
         if operation_name == "DeleteObjects" and "Content-MD5" not in request.headers:
             # Some stores refuse without, and botocore has sent CRC32 in its place since 1.36.
             digest = hashlib.md5(request.body, usedforsecurity=False).digest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeVar
@@ -32,6 +31,7 @@ from s3engine.transport import (
     UploadsPage,
 )
 from s3engine_transports.bodies import PartReader, deliver
+from s3engine_transports.clock import StoreClock
 from s3engine_transports.common import Answer, check_asked_for, check_key, quoted_etag, refuse_trailer
 from s3engine_transports.raw import answers
 from s3engine_transports.via_boto3.asking import CLIENT_ERRORS, Asking
@@ -74,17 +74,14 @@ class Boto3Transport:
     def __init__(self, settings: TransportSettings) -> None:
         self._settings = settings
         self._credentials = CurrentCredentials(settings.credentials)
-        self._offset_s = 0.0
+        self._clock = StoreClock()
         self._regions: dict[str, str] = {}
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._maker = Clients(settings, self._credentials)
         self._http = Http(settings)
-        self._asking = Asking(self._http, self._clock, lambda: self._offset_s)
+        self._asking = Asking(self._http, self._clock)
         self._client("")
-
-    def _clock(self) -> float:
-        return time.time() + self._offset_s
 
     def _region(self, bucket: str) -> str:
         return self._regions.get(bucket) or self._settings.region
@@ -292,7 +289,7 @@ class Boto3Transport:
 
     def set_clock_offset(self, offset_s: float) -> None:
         """Add ``offset_s`` to the clock when signing."""
-        self._offset_s = offset_s
+        self._clock.offset_s = offset_s
 
     def set_region(self, bucket: str, region: str) -> None:
         """Use a client for ``region`` for this bucket; on Amazon that one goes to the region's endpoint."""

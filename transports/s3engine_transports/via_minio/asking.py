@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import IncompleteRead
@@ -18,6 +17,7 @@ from s3engine.credentials import Credentials
 from s3engine.errors import ConfigError, ConnectFailed, InvalidRequest, NotS3, S3EngineError, TruncatedBody
 from s3engine.transport import Body, FilePart, Headers, Timeouts
 from s3engine_transports.bodies import PartReader
+from s3engine_transports.clock import StoreClock
 from s3engine_transports.common import UNHURRIED, Answer, check_headers, check_key, with_context
 from s3engine_transports.network import amazon_host, is_dns_name
 from s3engine_transports.timers import Call, calling
@@ -39,7 +39,7 @@ class Asker:
         self._regions: dict[str, str] = {}
         self._clients: dict[tuple[str, bool], Client] = {}
         self._lock = threading.Lock()
-        self._offset_s = 0.0
+        self.clock = StoreClock()
         self._closed = False
         self._client("")  # whatever minio does not like, it says now
 
@@ -50,7 +50,7 @@ class Asker:
     def set_clock_offset(self, offset_s: float) -> None:
         """Add ``offset_s`` to the clock when signing."""
         with self._lock:
-            self._offset_s = offset_s
+            self.clock.offset_s = offset_s
             for client in self._clients.values():
                 client.offset_s = offset_s
 
@@ -68,7 +68,7 @@ class Asker:
         query: dict[str, str] | None = None, headers: Headers = (), body: Body = b"",
     ) -> Answer:  # fmt: skip
         """Carry out one request with a short answer. ``key`` None: the bucket's. Raises what comes instead of one."""
-        request = Answer(operation, bucket, key or "")
+        request = Answer(operation, bucket, key or "", clock_offset_s=self.clock.offset_s)
         unhurried = operation in UNHURRIED
         with calling(timeouts, unhurried=unhurried) as call, _readable(body) as data:
             response = self._execute(
@@ -81,7 +81,7 @@ class Asker:
         self, operation: str, method: str, bucket: str, key: str, timeouts: Timeouts, headers: Headers
     ) -> Iterator[tuple[Answer, Any]]:
         """A request whose answer's body is read inside the block: the head of the answer, and urllib3's object."""
-        request = Answer(operation, bucket, key)
+        request = Answer(operation, bucket, key, clock_offset_s=self.clock.offset_s)
         with calling(timeouts) as call:
             response = self._execute(request, call, method, key, headers=_for_minio(headers), preload_content=False)
             try:
@@ -143,13 +143,9 @@ class Asker:
                     )  # fmt: skip
                 except ValueError as error:
                     raise ConfigError(f"minio refuses the endpoint or region: {error}") from None
-                found.offset_s = self._offset_s
+                found.offset_s = self.clock.offset_s
                 self._clients[chosen] = found
         return found
-
-    def clock(self) -> float:
-        """Seconds since 1970 as the store is thought to see them."""
-        return time.time() + self._offset_s
 
 
 def _parsed(endpoint_url: str) -> tuple[str, bool]:
