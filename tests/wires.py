@@ -30,6 +30,7 @@ class Link:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self.used = 0
         sock.setblocking(False)
         self.closed = False
 

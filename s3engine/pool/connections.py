@@ -30,10 +30,13 @@ _MAX_AGE_S = 60.0  # of a connection, and up to as much again; a new one may fin
 class Connections:
     """See the module. ``wake`` is called in a helper thread when ``take_opened`` has something to take."""
 
-    def __init__(self, transport: Any, poller: Any, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, transport: Any, poller: Any, wake: Callable[[], None], rng: Callable[[], float] = random.random
+    ) -> None:
         self._transport = transport
         self._poller = poller
         self._wake = wake
+        self._random = rng
         self.wires: dict[int, Wire] = {}
         """All that are open, by descriptor. Always the same dict, as ``idle`` is."""
         self.idle: dict[Any, list[Wire]] = {}
@@ -70,7 +73,7 @@ class Connections:
                 continue
             wire = Wire(result)
             wire.used = result.used
-            wire.expires_at = now + _MAX_AGE_S * (1.0 + random.random())  # not all of them at once
+            wire.expires_at = now + _MAX_AGE_S * (1.0 + self._random())  # not all of them at once
             self.wires[wire.fileno()] = wire
             self._poller.register(wire.fileno(), IN)
             self.release(wire, endpoint, True, now)

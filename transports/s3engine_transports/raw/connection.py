@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 import os
 import queue
+import random
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import urllib3
@@ -20,7 +22,15 @@ from s3engine.config import TransportSettings
 from s3engine.errors import ConfigError, ConnectFailed, ConnectTimeout
 from s3engine.transport import Timeouts
 from s3engine_transports.deadlines import calling, pool_classes
-from s3engine_transports.network import MAX_IDLE_S, connect_error, is_readable, proxy_for, proxy_login, socket_options
+from s3engine_transports.network import (
+    MAX_AGE_S,
+    MAX_IDLE_S,
+    connect_error,
+    is_readable,
+    proxy_for,
+    proxy_login,
+    socket_options,
+)
 
 __all__ = ["Connections", "Endpoint", "RawLink"]
 
@@ -42,15 +52,15 @@ class Endpoint(NamedTuple):
 class RawLink:
     """A connected, non-blocking connection that belongs to a urllib3 pool. See :class:`s3engine.transport.Link`."""
 
-    __slots__ = ("_connection", "_pool", "parked_at", "sock", "used")
+    __slots__ = ("_clock", "_connection", "_pool", "sock", "used")
 
-    def __init__(self, pool: Any, connection: Any) -> None:
+    def __init__(self, pool: Any, connection: Any, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._pool = pool
         self._connection = connection
         self.sock = connection.sock
         self.sock.setblocking(False)
         self.used = getattr(connection, "s3engine_used", 0)
-        self.parked_at = 0.0
 
     def close(self) -> None:
         """Close the socket and give the pool its place back."""
@@ -60,14 +70,19 @@ class RawLink:
     def park(self) -> None:
         """Give the idle connection back to the pool for a later call."""
         self._connection.s3engine_used = self.used
-        self._connection.s3engine_parked_at = time.monotonic()
+        self._connection.s3engine_parked_at = self._clock()
         self._pool._put_conn(self._connection)
 
 
 class Connections:
-    """The urllib3 pools of one transport. Safe to use from several threads."""
+    """The urllib3 pools of one transport. Safe to use from several threads. ``clock`` is monotonic."""
 
-    def __init__(self, settings: TransportSettings) -> None:
+    def __init__(
+        self, settings: TransportSettings, *, clock: Callable[[], float] = time.monotonic,
+        rng: Callable[[], float] = random.random,
+    ) -> None:  # fmt: skip
+        self._clock = clock
+        self._random = rng
         self._settings = settings
         self._pools: dict[Endpoint, tuple[Any, bool]] = {}
         self._lock = threading.Lock()
@@ -119,9 +134,10 @@ class Connections:
         except queue.Empty:
             connection = None
         if connection is not None:
-            idle_s = time.monotonic() - getattr(connection, "s3engine_parked_at", 0.0)
-            if connection.sock is not None and idle_s <= MAX_IDLE_S and not is_readable(connection.sock):
-                return RawLink(pool, connection)
+            now = self._clock()
+            fresh = now - connection.s3engine_parked_at <= MAX_IDLE_S and now <= connection.s3engine_retires_at
+            if connection.sock is not None and fresh and not is_readable(connection.sock):
+                return RawLink(pool, connection, self._clock)
             connection.close()
         try:
             return self._connect(pool, endpoint, timeout_s)
@@ -144,7 +160,8 @@ class Connections:
             host = getattr(connection, "host", endpoint.host)  # the proxy's, where there is one
             raise connect_error(error, where, host, timeout_s) from error
         connection.sock = connection.sock.inner  # the exchange has timers of its own
-        return RawLink(pool, connection)
+        connection.s3engine_retires_at = self._clock() + MAX_AGE_S * (1.0 + self._random())
+        return RawLink(pool, connection, self._clock)
 
     def close(self) -> None:
         """Close all idle connections."""
