@@ -31,7 +31,7 @@ PAGES, BROKEN = 20, 7
 ROOT = Path(__file__).resolve().parents[1]
 SLOW_S = 10.0
 """So long would a move of all that is listed take, if the listing did not fail before."""
-IN_FLIGHT = 2
+IN_FLIGHT = 4
 
 
 class Ran(NamedTuple):

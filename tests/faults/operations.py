@@ -16,6 +16,7 @@ from pathlib import Path
 from s3engine import BytesSource, Engine, FileSource
 from s3engine.batch import Batch
 from s3engine.errors import S3EngineError
+from tests.faults.truth import Truth
 from tests.helpers import S3Probe
 
 SMALL_BYTES = 3000
@@ -34,24 +35,6 @@ def body_of(key: str, size_bytes: int) -> bytes:
     if size_bytes >= LARGE_BYTES:
         return _large_body(key, size_bytes)
     return hashlib.shake_256(key.encode()).digest(size_bytes)
-
-
-@dataclass
-class Truth:
-    """What is wrong with an object in the store or on the disk, compared with what the engine said of it; or nothing.
-
-    ``lost``: not where it should be, or nowhere at all. ``wrong``: other bytes than it should have.
-    """
-
-    lost: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-
-    def compare(self, name: str, found: bytes | None, expected: bytes, *, done: bool) -> None:
-        """An object that was reported done must be there; one that failed may be, but never in part."""
-        if found is None and done:
-            self.lost.append(name)
-        elif found is not None and found != expected and done:
-            self.wrong.append(name)
 
 
 @dataclass
@@ -131,7 +114,7 @@ class Upload(Operation):
         )
 
     def verify(self, cell: Cell, outcomes: dict[str, S3EngineError | None]) -> Truth:
-        """Every object that is done is in the store, byte for byte."""
+        """Every object that is done is in the store, byte for byte; one that failed is not, or is whole."""
         truth = Truth()
         for name, error in outcomes.items():
             found = cell.probe.get(cell.bucket, cell.key(name))
@@ -175,8 +158,7 @@ class Download(Operation):
         for name, error in outcomes.items():
             path = cell.folder / name
             found = path.read_bytes() if path.exists() else None
-            # Under its final name a file is whole or not there.
-            truth.compare(name, found, self.body(name), done=error is None or found is not None)
+            truth.compare(name, found, self.body(name), done=error is None)
         return truth
 
 
@@ -240,7 +222,10 @@ class Copy(Operation):
         yield from cell.outcomes(batch)
 
     def verify(self, cell: Cell, outcomes: dict[str, S3EngineError | None]) -> Truth:
-        """A copy that is done is there; a source is, unless it was moved, and then its copy has its bytes."""
+        """A copy that is done is there; a source is, unless it was moved, and then its copy has its bytes.
+
+        A copy that failed is not there, or is whole.
+        """
         truth = Truth()
         for name, error in outcomes.items():
             source = cell.probe.get(cell.bucket, cell.key(name))
@@ -267,14 +252,21 @@ class Delete(Operation):
     name = "delete"
     size_bytes = 10
     _REQUESTS = 5
+    BYSTANDERS = ("o-00", "o-0000", "victim-00", "victim-0000")
+    """In each bucket, and to be deleted by nobody: their keys begin like those of others, or are the beginning."""
 
     def _bucket(self, cell: Cell, name: str) -> str:
         return cell.victims_bucket if "victim" in name else cell.bucket
 
     def prepare(self, cell: Cell) -> None:
-        """Put all objects."""
+        """Put all objects, and bystanders."""
         for name in cell.names:
             cell.probe.put(self._bucket(cell, name), cell.key(name), self.body(name))
+        for bucket, name in self._bystanders(cell):
+            cell.probe.put(bucket, cell.key(name), self.body(name))
+
+    def _bystanders(self, cell: Cell) -> list[tuple[str, str]]:
+        return [(bucket, name) for bucket in (cell.bucket, cell.victims_bucket) for name in self.BYSTANDERS]
 
     def run(self, engine: Engine, cell: Cell) -> Iterator[Outcome]:
         """Several batches at once, one request each."""
@@ -284,11 +276,14 @@ class Delete(Operation):
         yield from cell.outcomes(*[engine.delete(bucket, keys) for (bucket, _), keys in groups.items()])
 
     def verify(self, cell: Cell, outcomes: dict[str, S3EngineError | None]) -> Truth:
-        """What is done is gone."""
+        """What is done is gone; what nobody asked to delete is still there."""
         truth = Truth()
         for name, error in outcomes.items():
             if error is None and cell.probe.head(self._bucket(cell, name), cell.key(name)) is not None:
                 truth.wrong.append(f"{name} is still there")
+        for bucket, name in self._bystanders(cell):
+            if cell.probe.get(bucket, cell.key(name)) != self.body(name):
+                truth.lost.append(f"{name} of {bucket}, which was not to be deleted")
         return truth
 
 
