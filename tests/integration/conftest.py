@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from s3engine import Engine
 from s3engine.embedded import EmbeddedServer
 from tests.environments import FreshEnvironment
 from tests.faults import FaultProxy, Plan
-from tests.helpers import point_at
+from tests.helpers import S3Probe, point_at
+from tests.integration.compare_common import Compare
 from tests.integration.engine_common import SETTINGS
 from tests.integration.through import Through
 
@@ -83,3 +85,21 @@ def through(
 def made(through: Through) -> Callable[..., Engine]:
     """The same for who does not look at the proxy."""
     return lambda *given, **settings: through(*given, **settings)[0]
+
+
+@pytest.fixture
+def compare(tmp_path: Path, bucket: str, probe: S3Probe, seaweed: EmbeddedServer) -> Compare:
+    """``s3engine compare`` for an otherwise empty bucket, in which one object lies that is none of its business."""
+    probe.put(bucket, "p/other", b"stays")
+    return Compare(tmp_path, bucket, seaweed.environment())
+
+
+@pytest.fixture
+def nothing_left(compare: Compare, probe: S3Probe) -> Any:
+    """A check that the bucket holds what it held before."""
+
+    def check() -> None:
+        assert probe.list_keys(compare.bucket) == ["p/other"]
+        assert b"<Upload>" not in probe.request("GET", f"/{compare.bucket}", query="uploads=").body
+
+    return check

@@ -1,4 +1,4 @@
-"""What is special to the transport over minio: exact keys past urllib3, TLS, proxies, hosts, signing, an engine's run.
+"""What is special to the transport over minio: exact keys past urllib3, hosts, signing, an engine's run.
 
 What it has in common with the others is checked by the conformance suite.
 """
@@ -9,9 +9,6 @@ import base64
 import hashlib
 import os
 import socket
-import ssl
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,26 +21,15 @@ from s3engine import Engine, FileSource, files_recursive
 from s3engine.config import TransportSettings
 from s3engine.credentials import Credentials
 from s3engine.embedded import EmbeddedServer
-from s3engine.errors import (
-    ConfigError,
-    ConnectFailed,
-    FirstByteTimeout,
-    InvalidRequest,
-    RequestError,
-    SourceChanged,
-    SourceError,
-    StallTimeout,
-)
-from s3engine.sinks import MemorySink
-from s3engine.transport import CompletedPart, FilePart, Timeouts, Transport
+from s3engine.errors import ConfigError, ConnectFailed, InvalidRequest, RequestError, SourceChanged, SourceError
+from s3engine.transport import CompletedPart, FilePart
 from s3engine_transports.raw import RawTransport
 from s3engine_transports.via_minio import MinioTransport
 from tests.helpers import S3Probe, point_at
-from tests.relays import ForwardProxy, Relay
+from tests.integration.minio_common import MIB, T, body_of, open_minio, settings_for
+from tests.relays import ForwardProxy
 from tests.servers import Ministack
 
-T = Timeouts(connect_s=5, stall_s=10, first_byte_s=20, attempt_s=60)
-MIB = 1024 * 1024
 BUCKET = "minio-odd-keys"
 # What urllib3, minio or http.client could change on its way, and what merely needs encoding.
 ODD_KEYS = [
@@ -52,21 +38,6 @@ ODD_KEYS = [
     "a\nb", "\t", "*'()!", "[x]{y}|^`", "a\\b", '"q"', "\x7f", "x" * 1024,
 ]  # fmt: skip
 pytestmark = pytest.mark.usefixtures("no_proxies")
-
-
-def _settings(server: Any, **changes: Any) -> TransportSettings:
-    credentials = Credentials(server.access_key, server.secret_key)
-    return TransportSettings(**{"endpoint_url": server.endpoint_url, "credentials": credentials, **changes})
-
-
-def _open(server: Any, **changes: Any) -> MinioTransport:
-    return MinioTransport(_settings(server, **changes))
-
-
-def _get(transport: Transport, bucket: str, key: str) -> bytes:
-    sink = MemorySink()
-    transport.get_object(bucket, key, sink, timeouts=T)
-    return sink.body()
 
 
 @pytest.fixture(scope="module")
@@ -87,17 +58,17 @@ def test_odd_keys(ministack: Ministack, odd_bucket: str, monkeypatch: pytest.Mon
         return ask("127.0.0.1" if str(host).endswith("localhost") else host, *args, **keywords)
 
     monkeypatch.setattr(socket, "getaddrinfo", local)
-    raw = RawTransport(_settings(ministack))
-    api = _open(ministack, endpoint_url=f"http://s3.localhost:{ministack.port}", addressing_style=style)
+    raw = RawTransport(settings_for(ministack))
+    api = open_minio(ministack, endpoint_url=f"http://s3.localhost:{ministack.port}", addressing_style=style)
     for key in ODD_KEYS:
         api.put_object(odd_bucket, key, key.encode(), (), timeouts=T)
     found = api.list_objects_v2(odd_bucket, timeouts=T).objects
     assert sorted(info.key for info in found) == sorted(ODD_KEYS)
     for key in ODD_KEYS:
-        assert _get(raw, odd_bucket, key) == key.encode()
-        assert _get(api, odd_bucket, key) == key.encode()
+        assert body_of(raw, odd_bucket, key) == key.encode()
+        assert body_of(api, odd_bucket, key) == key.encode()
     api.copy_object(odd_bucket, "a/../b", odd_bucket, "//./copy", (), timeouts=T)
-    assert _get(raw, odd_bucket, "//./copy") == b"a/../b"
+    assert body_of(raw, odd_bucket, "//./copy") == b"a/../b"
     for key in [*ODD_KEYS, "//./copy"]:
         api.delete_object(odd_bucket, key, timeouts=T)
     assert api.list_objects_v2(odd_bucket, timeouts=T).objects == []
@@ -123,13 +94,13 @@ def test_odd_keys_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_odd_keys_in_parts(ministack: Ministack, odd_bucket: str) -> None:
     """A key with dot segments can be uploaded in parts, out of itself."""
-    api = _open(ministack)
+    api = open_minio(ministack)
     api.put_object(odd_bucket, "a/../b ", b"0123456789", (), timeouts=T)
     upload = api.create_multipart_upload(odd_bucket, "a/../b ", (("content-type", "a/b"),), timeouts=T)
     assert [found.key for found in api.list_multipart_uploads(odd_bucket, timeouts=T).uploads] == ["a/../b "]
     part = api.upload_part_copy(odd_bucket, "a/../b ", 2, 5, odd_bucket, "a/../b ", upload, 1, timeouts=T)
     api.complete_multipart_upload(odd_bucket, "a/../b ", upload, [CompletedPart(1, part.etag)], timeouts=T)
-    assert _get(api, odd_bucket, "a/../b ") == b"2345"
+    assert body_of(api, odd_bucket, "a/../b ") == b"2345"
     assert api.delete_objects(odd_bucket, ["a/../b "], timeouts=T) == []
     api.close()
 
@@ -137,7 +108,7 @@ def test_odd_keys_in_parts(ministack: Ministack, odd_bucket: str) -> None:
 def test_metadata(ministack: Ministack, odd_bucket: str) -> None:
     """Values with blanks and letters outside ASCII arrive as those of the raw transport do."""
     headers = (("x-amz-meta-name", "zwölf  Öfen"), ("x-amz-meta-kanji", "日本"), ("content-disposition", 'x; y="a  b"'))
-    api, raw = _open(ministack), RawTransport(_settings(ministack))
+    api, raw = open_minio(ministack), RawTransport(settings_for(ministack))
     found = []
     for transport in (api, raw):
         transport.put_object(odd_bucket, "meta", b"x", headers, timeouts=T)
@@ -148,96 +119,6 @@ def test_metadata(ministack: Ministack, odd_bucket: str) -> None:
     api.delete_object(odd_bucket, "meta", timeouts=T)
     api.close()
     raw.close()
-
-
-def test_tls(
-    seaweed: EmbeddedServer, tls: Relay, certificate: Path, bucket: str, probe: S3Probe, tmp_path: Path
-) -> None:
-    """With the CA given, bodies from memory and from files go over TLS, all over one connection."""
-    api = _open(seaweed, endpoint_url=f"https://127.0.0.1:{tls.port}", ca_bundle=str(certificate))
-    data = os.urandom(2 * MIB)
-    (tmp_path / "f").write_bytes(data)
-    api.put_object(bucket, "small", b"body", (), timeouts=T)
-    api.put_object(bucket, "file", FilePart(str(tmp_path / "f"), 5, len(data) - 5), (), timeouts=T)
-    api.put_object(bucket, "bytes", data, (), timeouts=T)
-    for key, body in (("small", b"body"), ("file", data[5:]), ("bytes", data)):
-        assert probe.get(bucket, key) == body
-        assert _get(api, bucket, key) == body
-    assert tls.connections == 1
-    api.close()
-
-
-def test_tls_that_nobody_vouches_for(seaweed: EmbeddedServer, tls: Relay, bucket: str) -> None:
-    """A certificate without its CA is refused for good, with the way out; who turns verification off gets through."""
-    api = _open(seaweed, endpoint_url=f"https://127.0.0.1:{tls.port}")
-    with pytest.raises(ConnectFailed, match=r"not trusted.*--ca-bundle") as caught:
-        api.head_bucket(bucket, timeouts=T)
-    assert caught.value.permanent
-    assert caught.value.operation == "HeadBucket"
-    api = _open(seaweed, endpoint_url=f"https://127.0.0.1:{tls.port}", verify_tls=False)
-    assert api.list_objects_v2(bucket, timeouts=T).objects == []
-    api.close()
-
-
-def test_deadlines_over_tls(seaweed: EmbeddedServer, certificate: Path) -> None:
-    """The timers hold behind TLS: an upload that nobody takes in, an answer that does not come."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
-
-    over = threading.Event()
-
-    def silent(accepted: socket.socket) -> tuple[socket.socket, socket.socket]:
-        with context.wrap_socket(accepted, server_side=True):
-            over.wait(10)
-        raise ValueError("enough")
-
-    with Relay(silent) as relay:
-        api = _open(seaweed, endpoint_url=f"https://127.0.0.1:{relay.port}", ca_bundle=str(certificate))
-        timeouts = T._replace(stall_s=0.4, first_byte_s=0.4)
-        began_at = time.monotonic()
-        with pytest.raises(StallTimeout):
-            api.put_object("bucket", "k", bytes(16 * MIB), (), timeouts=timeouts)
-        with pytest.raises(FirstByteTimeout):
-            api.put_object("bucket", "k", b"small", (), timeouts=timeouts)
-        assert time.monotonic() - began_at < 4
-        over.set()
-        api.close()
-
-
-@pytest.mark.parametrize("login", ["", "user:p@ss word"])
-def test_http_proxy(
-    seaweed: EmbeddedServer, bucket: str, probe: S3Probe, monkeypatch: pytest.MonkeyPatch, login: str
-) -> None:
-    """Plain requests go through http_proxy in the absolute form, with its login; hosts in no_proxy do not."""
-    with ForwardProxy(login) as proxy:
-        user = "user:p%40ss%20word@" if login else ""
-        monkeypatch.setenv("http_proxy", f"http://{user}127.0.0.1:{proxy.port}")
-        api = _open(seaweed)
-        api.put_object(bucket, "a b", b"through", (), timeouts=T)
-        assert _get(api, bucket, "a b") == b"through"
-        api.close()
-        assert probe.get(bucket, "a b") == b"through"
-        assert proxy.connections == 1
-        assert proxy.heads[0].startswith(f"PUT {seaweed.endpoint_url}/{bucket}/a%20b HTTP/1.1\r\n".encode())
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-        api = _open(seaweed)
-        api.head_bucket(bucket, timeouts=T)
-        api.close()
-        assert proxy.connections == 1
-
-
-def test_https_proxy(
-    seaweed: EmbeddedServer, tls: Relay, certificate: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """TLS goes through https_proxy by CONNECT, one tunnel for all; the proxy sees host and port and nothing else."""
-    with ForwardProxy() as proxy:
-        monkeypatch.setenv("https_proxy", f"127.0.0.1:{proxy.port}")
-        api = _open(seaweed, endpoint_url=f"https://127.0.0.1:{tls.port}", ca_bundle=str(certificate))
-        api.put_object(bucket, "k", b"through", (), timeouts=T)
-        assert _get(api, bucket, "k") == b"through"
-        api.close()
-        assert [head.partition(b" HTTP/1.")[0] for head in proxy.heads] == [f"CONNECT 127.0.0.1:{tls.port}".encode()]
-        assert b"authorization" not in proxy.heads[0].lower()
 
 
 def _header(head: bytes, name: str) -> str:
@@ -253,10 +134,10 @@ def test_what_is_signed(
     (tmp_path / "f").write_bytes(b"0123456789")
     with ForwardProxy() as proxy:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
-        api = _open(seaweed, payload_signing=signing, user_agent="engine/1", region="eu-west-1")
+        api = open_minio(seaweed, payload_signing=signing, user_agent="engine/1", region="eu-west-1")
         api.set_region(bucket, "eu-central-1")
         api.put_object(bucket, "f", FilePart(str(tmp_path / "f"), 2, 5), (), timeouts=T)
-        assert _get(api, bucket, "f") == b"23456"
+        assert body_of(api, bucket, "f") == b"23456"
         api.close()
         head = proxy.heads[0]
     never = signing == "never"
@@ -278,7 +159,7 @@ def test_a_file_that_changes_after_it_was_hashed(
     path.write_bytes(bytes(300_000))
     status = path.stat()
     part = FilePart(str(path), 0, 300_000, status.st_mtime_ns, 300_000)
-    api = _open(seaweed, payload_signing="never")
+    api = open_minio(seaweed, payload_signing="never")
     path.write_bytes(bytes(299_999))
     with pytest.raises(SourceChanged):
         api.put_object(bucket, "f", part, (), timeouts=T)
