@@ -58,6 +58,8 @@ class Job:
         self.paused: Callable[[], bool] = _never
         self.ledger: Ledger | None = None
         """What keeps the parts of large objects for another run; None: nobody does."""
+        self.may_begin: Callable[[int], bool] | None = None
+        """Whether the object with this number may be begun yet; ``wake`` is called when that changes. None: all may."""
         self.wrong_target: Callable[[str, str], S3EngineError | None] = _no_error
         """Why a local path must not be written for a key: it is a file of the job's own journal."""
         self.settled: Callable[[], bool] = _always
@@ -104,7 +106,10 @@ class Job:
         ready = self._ready
         reader = self.reader
         queue = reader.queue
+        may_begin = self.may_begin
         while len(ready) < count and queue and not self.cancelled:
+            if may_begin is not None and not may_begin(self.seq):
+                break
             item = queue.popleft()
             seq = self.seq
             self.seq = seq + 1
@@ -121,7 +126,7 @@ class Job:
         if len(ready) < count:
             if not reader.exhausted:
                 reader.starving = True
-                if queue:  # came in between
+                if queue and (may_begin is None or may_begin(self.seq)):  # came in between
                     self.wake()
             if not queue and (reader.exhausted or not self._owners) and not self._input_failed:
                 self.flush()

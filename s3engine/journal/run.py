@@ -73,7 +73,9 @@ class JournalRun:
         self._writer = Writer(connection, journal.path)
         tokens = (self._token, *self._tokens)
         self._ledger = JournalLedger(self._writer, lambda seq: self._rows.get(seq, 0), begun.last_row, tokens)
-        self._went_before = begun.last_row > 0
+        self._last_row = begun.last_row
+        # What is there after a crash is known as the job's own by its plan, so the plan is first on record.
+        self._plans_first = identity.get("operation") == "move" and bool(identity.get("existing"))
         # An object that was written again is what is wanted now; what deletes is never that free.
         takes_what_is_there = identity.get("operation") in ("download", "copy")
         compared = None if stamp and not begun.new_stamp else untold
@@ -138,7 +140,9 @@ class JournalRun:
         if job.sync_first:
             # What is on record as done is not looked at again: after a power cut it must be on the disk, too.
             self._writer.before_done = functools.partial(sync_file_system, job.sync_first)
-        if self._went_before:
+        if self._plans_first:
+            job.may_begin = self._is_planned
+        if self._last_row:
             job.remember(self._items.targets_before(everything=job.operation == "move"))
 
     def items(self) -> Iterator[Any]:
@@ -161,6 +165,9 @@ class JournalRun:
         if report.attempts:
             self._unrecorded += 1
         self._writer.end(self._rows.pop(report.seq, 0), report)
+
+    def _is_planned(self, seq: int) -> bool:
+        return self._rows.get(seq, 0) <= max(self._last_row, self._writer.planned)
 
     def _count_unrecorded(self) -> int:
         return self._unrecorded + self._ledger.unrecorded

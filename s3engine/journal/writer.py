@@ -54,6 +54,8 @@ class Writer:
         self.before_done: Callable[[], None] = _nothing
         """Called before a transaction that records something as done. Raises OSError."""
         self.closed = False
+        self.planned = 0
+        """The last row that is on record, of those that were planned here."""
         self._path = path
         self._entries: deque[tuple[Any, ...]] = deque()
         self._in_hand = 0
@@ -177,6 +179,8 @@ class Writer:
                 if entry[0] == 2:
                     connection.execute(entry[1], entry[2])
             connection.execute("COMMIT")
+            if plans:
+                self.planned = plans[-1][0]
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")

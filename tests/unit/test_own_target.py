@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from s3engine.report import RequestReport
 from s3engine.sources import FileSource
 from s3engine.stored import combined_etag
 from s3engine.transport import Headers, HeadResult, ObjectInfo
+from tests.helpers import eventually
 from tests.journaled import MIB, Driver, Make, outcome
 
 BODY = b"hello"
@@ -244,3 +246,31 @@ def test_large_object_that_was_written_again_is_not_what_an_earlier_run_copied(t
     (report,) = Driver(tmp_path / "j", source, store, make=made(copy, exists=True), identity=identity).run()
     assert [key for key, _ in store.deleted] == (["k"] if etag == "e1" else [])
     assert report.ok == (etag == "e1")
+
+
+@pytest.mark.parametrize("count", [1, 300])
+def test_move_with_a_policy_begins_what_is_on_record(tmp_path: Path, file: Path, count: int) -> None:
+    """An object goes out when its plan is on record: after a crash it is known that its target may be one's own."""
+    identity = {"operation": "move", "existing": "keep"}
+    source = [FileSource(str(file), f"t{number}") for number in range(count)]
+    driver = Driver(tmp_path / "j", source, lambda task: None, make=made(upload, exists=False), identity=identity)
+    writer, job, may_write = driver.run_._writer, driver.job, threading.Event()
+    commit, woken = writer._commit, []
+
+    def slow_commit(chunk: list[Any]) -> None:
+        assert may_write.wait(10)
+        commit(chunk)
+
+    writer._commit = slow_commit  # type: ignore[method-assign]
+    job.wake = lambda: woken.append(True)
+    job.start_reading()
+    eventually(lambda: job.reader.exhausted)
+    woken.clear()
+    assert job.next_tasks(1000) == []
+    assert len(job.reader.queue) == count
+    assert not woken, "it would be asked again and again"
+    may_write.set()
+    eventually(lambda: writer.planned == count and bool(woken))
+    assert len(job.next_tasks(1000)) == count
+    assert Journal(tmp_path / "j").counts().planned == count
+    driver.crash()
