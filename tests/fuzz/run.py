@@ -36,7 +36,7 @@ class Result:
 
     @property
     def grew_bytes(self) -> int:
-        """Growth of the resident memory after the warming up."""
+        """Growth of the resident memory after the warming up; 0 where it was not measured, as the run was too short."""
         return self.end_bytes - self.start_bytes if self.start_bytes else 0
 
     @property
@@ -46,11 +46,13 @@ class Result:
         return [*self.crashes, *self.hangs, *grown]
 
     def __str__(self) -> str:
+        memory = f"{self.start_bytes / 2**20:.1f} MiB after {WARM_CASES} cases" if self.start_bytes else (
+            f"growth not measured in fewer than {WARM_CASES} cases"
+        )  # fmt: skip
         return (
             f"{self.target} ({self.engine}): {self.cases} cases in {self.elapsed_s:.0f} s, "
             f"{len(self.crashes)} crashes, {len(self.hangs)} hangs, longest case {self.longest_s * 1e3:.0f} ms, "
-            f"memory {self.start_bytes / 2**20:.1f} MiB after {WARM_CASES} cases, "
-            f"{self.end_bytes / 2**20:.1f} MiB at the end"
+            f"memory {memory}, {self.end_bytes / 2**20:.1f} MiB at the end"
         )
 
 

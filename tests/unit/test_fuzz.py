@@ -52,6 +52,14 @@ def test_the_watch_sees_crashes_and_hangs() -> None:
     assert Result("t", "e", start_bytes=1, end_bytes=10**9).problems == ["memory grew by 999999999 bytes"]
 
 
+def test_growth_of_a_short_run_is_not_claimed() -> None:
+    """Before the warming up is over nothing is known of growth, and the line says so."""
+    assert "growth not measured in fewer than 5000 cases" in str(Result("t", "e", cases=4999, end_bytes=10**9))
+    assert "memory 1.0 MiB after 5000 cases, 2.0 MiB at the end" in str(
+        Result("t", "e", cases=5000, start_bytes=2**20, end_bytes=2**21)
+    )
+
+
 @pytest.mark.parametrize(
     ("read", "body"),
     [
