@@ -72,7 +72,7 @@ def _memory_of(session: int) -> Memory:
 def measure(command: Sequence[str], folder: Path, code: int = 0) -> dict[str, Any]:
     """Run a process to its end; how long it took, and its peak memory with that of all it started.
 
-    Raises SinkUnavailable when it ends with another code.
+    Raises SinkUnavailable when it ends with another code, or before its memory was looked at.
     """
     started = time.perf_counter()
     process = subprocess.Popen(
@@ -96,6 +96,8 @@ def measure(command: Sequence[str], folder: Path, code: int = 0) -> dict[str, An
     sampler.join()
     if process.returncode != code:
         raise SinkUnavailable(f"{' '.join(command[:5])} ended with {process.returncode}: {err[-1000:]}")
+    if not peak.pss_bytes:
+        raise SinkUnavailable(f"{' '.join(command[:5])} ended within {wall_s:.2f} s, too soon to be measured")
     return {"wall_s": wall_s, **peak._asdict(), "said": out}
 
 

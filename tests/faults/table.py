@@ -42,7 +42,7 @@ Wanted = tuple[Operation, Case, "Around | None", "Runner | None"]
 NORMAL_RUNS = 3
 _LONG = ("connection refused for 10 s", *(case.name for case, *_ in EVENTS))
 _LARGE = ("multipart upload", "ranged download")
-_COLUMNS = (("fault", 34), ("operation", 17), ("in", 4), ("done", 5), ("failed", 7), ("lost", 5), ("wrong", 6),
+_COLUMNS = (("fault", 43), ("operation", 17), ("in", 4), ("done", 5), ("failed", 7), ("lost", 5), ("wrong", 6),
             ("false", 6), ("extra s", 8))  # fmt: skip
 
 
