@@ -1,7 +1,8 @@
 """Finding out what a store does with checksums, without leaving an object behind.
 
 Parts of a few bytes are sent into multipart uploads that are aborted at the end: one with the right checksum, which the
-store must take, and one with a wrong one, which a store that compares refuses.
+store must take, and one with a wrong one, which a store that compares refuses. It refuses with a code that is about
+checksums, or twice with the same other one: any other 400 may be a proxy's, or chance.
 """
 
 from __future__ import annotations
@@ -70,25 +71,25 @@ def probe(
 
 def _probe(asking: _Asking, *, signed: bool, trailers: bool) -> Abilities:
     verifies = []
-    with asking.upload(()) as upload_id:
-        if upload_id and asking.compares(upload_id, "md5"):
-            verifies.append("md5")
+    if asking.compares((), "md5"):
+        verifies.append("md5")
     follows = full_object = False
     for algorithm in ("crc32", "sha256") if signed else ("crc32",):
         named = (("x-amz-checksum-algorithm", algorithm.upper()),)
         if algorithm == "crc32":
-            full_object = asking.takes((*named, _FULL_OBJECT)) and not asking.takes(
-                # There is no SHA-256 of a whole out of those of parts: who takes that does not look.
-                (("x-amz-checksum-algorithm", "SHA256"), _FULL_OBJECT)
-            )
-        with asking.upload(named) as upload_id:
-            if upload_id and asking.compares(upload_id, algorithm):
-                verifies.append(algorithm)
+            # There is no SHA-256 of a whole out of those of parts: who takes that does not look.
+            none_such = (("x-amz-checksum-algorithm", "SHA256"), _FULL_OBJECT)
+            full_object = asking.takes((*named, _FULL_OBJECT)) and not any(asking.takes(none_such) for _ in range(2))
+        if asking.compares(named, algorithm):
+            verifies.append(algorithm)
     if trailers and "crc32" in verifies:
-        with asking.upload((("x-amz-checksum-algorithm", "CRC32"),)) as upload_id:
-            follows = bool(upload_id) and asking.compares_trailer(upload_id, "crc32")
+        follows = asking.compares_trailer((("x-amz-checksum-algorithm", "CRC32"),), "crc32")
     full_object = full_object and "crc32" in verifies
     return Abilities(verifies=tuple(verifies), trailers=follows, full_object=full_object)
+
+
+def _nothing(code: str) -> None:
+    """A refusal is no result."""
 
 
 class _Asking:
@@ -124,20 +125,23 @@ class _Asking:
         self._ids.add(upload_id)
         return upload_id
 
-    def _once(self, op: OpClass, function: Callable[[Any, Any], Any]) -> Any:
-        """The result, or None for a refusal, which is not tried again: a wrong checksum counts as a passing fault."""
+    def _once(self, op: OpClass, function: Callable[[Any, Any], Any], refused: Callable[[str], Any] = _nothing) -> Any:
+        """The result, or what ``refused`` makes of the code of a refusal.
+
+        That is not tried again: a wrong checksum counts as a passing fault.
+        """
 
         def ask(api: Any, timeouts: Any) -> Any:
             if self._stopped():
                 raise Cancelled("the store is not asked any further")
             try:
                 return function(api, timeouts)
-            except (InvalidRequest, NotSupported):
-                return None
+            except (InvalidRequest, NotSupported) as error:
+                return refused(error.code)
             except ServerFault as error:
                 # By its code: RequestTimeout, say, is a 400 too, and no answer to what was asked.
                 if error.code in _REFUSED_FOR_A_CHECKSUM:
-                    return None
+                    return refused(error.code)
                 raise
 
         return self._call(op, self._bucket, ask)
@@ -166,26 +170,53 @@ class _Asking:
         with self.upload(headers) as upload_id:
             return bool(upload_id)
 
-    def _part(self, upload_id: str, number: int, headers: Headers = (), trailer: str = "") -> Any:
+    def _part(
+        self, upload_id: str, number: int, headers: Headers = (), trailer: str = "",
+        refused: Callable[[str], Any] = _nothing,
+    ) -> Any:  # fmt: skip
         return self._once(
             OpClass.PUT,
             lambda api, timeouts: api.upload_part(
                 self._bucket, self._key, upload_id, number, _BODY, headers=headers, trailer=trailer, timeouts=timeouts
             ),
-        )  # fmt: skip
+            refused,
+        )
 
-    def compares(self, upload_id: str, algorithm: str) -> bool:
-        """Whether the right value in the header is taken, and a wrong one refused."""
+    def _refusal(self, upload_id: str, number: int, headers: Headers = (), trailer: str = "") -> str:
+        """The code by which the store refuses a part; "" when it takes it, or names none."""
+        answer = self._part(upload_id, number, headers, trailer, refused=str)
+        return answer if isinstance(answer, str) else ""
+
+    def _refuses(self, named: Headers, ask: Callable[[str], str]) -> bool:
+        """Whether a wrong checksum is refused for what it is. ``ask(upload id)`` tells the code of the refusal."""
+
+        def code() -> str:
+            with self.upload(named) as upload_id:
+                return ask(upload_id) if upload_id else ""
+
+        first = code()
+        return bool(first) and (first in _REFUSED_FOR_A_CHECKSUM or code() == first)
+
+    def compares(self, named: Headers, algorithm: str) -> bool:
+        """Whether, in uploads begun with ``named``, the right value in the header is taken and a wrong one refused."""
         name = checksums.header_name(algorithm)
         right, wrong = (checksums.compute(algorithm, data).partition(":")[2] for data in (_BODY, _WRONG))
-        if self._part(upload_id, 1, ((name, right),)) is None:
-            return False
-        # Last, since one bad part costs the whole upload at some stores.
-        return self._part(upload_id, 1, ((name, wrong),)) is None
 
-    def compares_trailer(self, upload_id: str, algorithm: str) -> bool:
+        def ask(upload_id: str) -> str:
+            if self._part(upload_id, 1, ((name, right),)) is None:
+                return ""
+            # Last, since one bad part costs the whole upload at some stores.
+            return self._refusal(upload_id, 1, ((name, wrong),))
+
+        return self._refuses(named, ask)
+
+    def compares_trailer(self, named: Headers, algorithm: str) -> bool:
         """The same behind the body. The part must be the body alone: some stores keep the framing with it."""
-        taken = self._part(upload_id, 2, trailer=algorithm)
-        if taken is None or taken.etag != _MD5:
-            return False
-        return self._part(upload_id, 2, trailer=checksums.compute(algorithm, _WRONG)) is None
+
+        def ask(upload_id: str) -> str:
+            taken = self._part(upload_id, 2, trailer=algorithm)
+            if taken is None or taken.etag != _MD5:
+                return ""
+            return self._refusal(upload_id, 2, trailer=checksums.compute(algorithm, _WRONG))
+
+        return self._refuses(named, ask)
