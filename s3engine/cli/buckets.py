@@ -53,10 +53,16 @@ def ls_command(uri: str, recursive: bool, as_json: bool, **values: Any) -> int:
                 found = True
                 lines.append("")
                 write("\n".join(lines))
-    hint = "" if found else glob_hint(where.bucket, where.key)
-    if hint:
-        complain(f"nothing found; {hint}")
+    if not found:
+        complain(_nothing(where, filtered=wanted is not None))
     return 0
+
+
+def _nothing(where: S3Uri, *, filtered: bool) -> str:
+    below = "below" if not where.key or where.key.endswith("/") else "begins with"
+    left = " that --include and --exclude leave" if filtered else ""
+    hint = glob_hint(where.bucket, where.key)
+    return f"nothing {below} s3://{where.bucket}/{where.key}{left}{f'; {hint}' if hint else ''}"
 
 
 def _chosen(page: ListPage, wanted: NameFilter | None, cut: int) -> tuple[list[str], list[ObjectInfo]]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from s3engine.journal import Journal
     from s3engine.journal.files import JournalFiles
 
-__all__ = ["CONNECTION", "journal_files", "journal_from", "journal_option", "standing"]
+__all__ = ["CONNECTION", "is_retry", "journal_files", "journal_from", "journal_option", "standing"]
 
 journal_option = click.option(
     "--journal", metavar="PATH",
@@ -84,6 +84,11 @@ def journal_files(values: Mapping[str, Any]) -> JournalFiles | None:
     from s3engine.journal.files import JournalFiles
 
     return JournalFiles(given if isinstance(given, str) else given.path)
+
+
+def is_retry(journal: Journal | None) -> bool:
+    """Whether only what has failed is tried again: then nothing is read of the input."""
+    return journal is not None and journal.failed_only
 
 
 def standing(journal: Journal | None) -> str:

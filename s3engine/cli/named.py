@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from s3engine.cli.interrupts import interrupts
+from s3engine.cli.journaled import is_retry
 from s3engine.cli.options import NameFilter
 from s3engine.cli.text import complain
 from s3engine.errors import ConfigError, MalformedRow, S3EngineError
@@ -74,7 +75,7 @@ class OnRecord:
 
 def names_or_record(journal: Journal | None, names: Callable[[], Items[Any]]) -> Items[Any]:
     """What ``names`` opens; for a retry nothing is opened. Raises ConfigError, JournalError."""
-    if journal is not None and journal.failed_only:
+    if journal is not None and is_retry(journal):
         return cast("Items[Any]", OnRecord(journal))
     return names()
 

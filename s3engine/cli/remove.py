@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from s3engine.cli.journaled import journal_from, journal_option, standing
+from s3engine.cli.journaled import is_retry, journal_from, journal_option, standing
 from s3engine.cli.limits import limits_of
 from s3engine.cli.named import is_named, named_objects, names_or_record, row_or, sizes_of, tell_if_empty
 from s3engine.cli.options import (
@@ -99,10 +99,12 @@ def rm_command(uri: str, recursive: bool, **values: Any) -> int:
             code = _plan(where.bucket, limits.within(objects, journal), values["as_json"], "" if quiet else nothing)
             if items is not None and not code and not stands:
                 tell_if_empty(items)
+            if stands and not quiet:
+                complain(stands)
             return code
         batch = engine.delete(where.bucket, objects, progress=show.count, journal=journal, **limits.of(deletes=True))
-        if stands and not quiet:
-            complain(stands)
+        if not quiet:
+            show.tell_standing(stands, at_once=not named or is_retry(journal))
         known = show.wants_bar and journal is None
         if items is not None:
             code = show.follow(batch, sizes_of(items) if known else None)

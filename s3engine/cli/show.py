@@ -100,6 +100,7 @@ class Show:
         self._table = table
         self._nothing = nothing
         """Told when there was no object at all; "" for a job that goes on, which may have done all before."""
+        self._standing = ""
         self._emitted = 0
         self._taken = 0
         self._failures = Failures(single=single)
@@ -107,6 +108,22 @@ class Show:
     def count(self, report: RequestReport) -> None:
         """For the engine's thread: a report is there."""
         self._emitted += 1
+
+    def tell_standing(self, text: str, *, at_once: bool) -> None:
+        """Where a job stands that goes on. Not ``at_once``: its input has to be compared first, and may be refused.
+
+        Then the first report says that it was the right one, or an end without an error.
+        """
+        self._standing = text
+        if at_once:
+            self._tell_standing(None)
+
+    def _tell_standing(self, bar: Bar | None) -> None:
+        if self._standing:
+            if bar is not None:
+                bar.clear()
+            complain(self._standing)
+            self._standing = ""
 
     @property
     def wants_bar(self) -> bool:
@@ -152,6 +169,7 @@ class Show:
             over = batch.over  # asked first: whatever it emitted before is then counted
             count = self._emitted - self._taken
             if count:
+                self._tell_standing(bar)
                 block = list(itertools.islice(reports, count))
                 self._taken += count
                 done += count
@@ -171,6 +189,8 @@ class Show:
                 pause_s = min(pause_s * 1.5, _PAUSE_S)
         for _ in reports:  # none is left: raises what ended the batch before its time
             continue
+        if not interrupts.number:
+            self._tell_standing(bar)
 
     def _print(self, block: list[RequestReport], bar: Bar | None) -> None:
         failed = [report for report in block if report.error is not None]

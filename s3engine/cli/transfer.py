@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from s3engine.cli.directions import DIRECTIONS
-from s3engine.cli.journaled import journal_files, journal_from, journal_option, standing
+from s3engine.cli.journaled import is_retry, journal_files, journal_from, journal_option, standing
 from s3engine.cli.limits import limits_of
 from s3engine.cli.named import is_named, row_or, tell_if_empty
 from s3engine.cli.options import (
@@ -117,6 +117,8 @@ def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
         code = print_plan(transfer, config, as_json=values["as_json"], nothing="" if values["quiet"] else nothing)
         if transfer.items is not None and not code and not stands:
             tell_if_empty(transfer.items)
+        if stands and not values["quiet"]:
+            complain(stands)
         return code
     transfer.check()
     show = Show(
@@ -130,8 +132,8 @@ def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
     with Engine(config) as engine:
         transfer.open(engine)
         batch = transfer.begin(engine, show.count)
-        if stands and not values["quiet"]:
-            complain(stands)
+        if not values["quiet"]:
+            show.tell_standing(stands, at_once=not named or is_retry(transfer.journal))
         # A job that goes on does not read its input again, not even to know how much there is.
         known = show.wants_bar and transfer.journal is None
         code = show.follow(batch, transfer.sizes(engine) if known else None)

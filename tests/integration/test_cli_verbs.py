@@ -249,8 +249,14 @@ def test_ls_json_is_exact(cli: Cli, bucket: str, probe: S3Probe) -> None:
 
 
 def test_ls_of_nothing(cli: Cli, bucket: str) -> None:
-    """A prefix without objects is no error and prints nothing."""
-    assert cli("ls", f"s3://{bucket}/none/") == (0, "", "")
+    """A prefix without objects is no error, lists nothing, and standard error says so."""
+    for arguments, told in (
+        (("-r", f"s3://{bucket}/none/"), f"nothing below s3://{bucket}/none/"),
+        ((f"s3://{bucket}",), f"nothing below s3://{bucket}/"),
+        ((f"s3://{bucket}/no", "--json"), f"nothing begins with s3://{bucket}/no"),
+        ((f"s3://{bucket}/", "--include", "x"), f"nothing below s3://{bucket}/ that --include and --exclude leave"),
+    ):
+        assert cli("ls", *arguments) == (0, "", f"s3engine: {told}\n")
 
 
 def test_rm_of_one_and_of_all(cli: Cli, bucket: str, probe: S3Probe) -> None:
@@ -325,7 +331,7 @@ def test_serve_until_ctrl_c(cli: Cli) -> None:
                 break
             name, _, value = line.removeprefix("export ").strip().partition("=")
             variables[name] = value
-        assert Cli(cli.folder, variables)("ls", "s3://test-bucket/") == (0, "", "")
+        assert Cli(cli.folder, variables)("ls", "s3://test-bucket/")[:2] == (0, "")
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=TIMEOUT_S)
     assert (process.returncode, err) == (0, "")

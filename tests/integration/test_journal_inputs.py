@@ -50,3 +50,32 @@ def test_list_that_was_written_anew_goes_on(tmp_path: Path, bucket: str, probe: 
     assert run(tmp_path, "retry", "j", "--dry-run")[1] == f"would upload {tmp_path}/src/late -> s3://{bucket}/p/late\n"
     assert run(tmp_path, "retry", "j", "--quiet") == (0, "", "")
     assert probe.list_keys(bucket) == ["p/a", "p/late"]
+
+
+def test_dry_run_says_where_the_job_stands(tmp_path: Path, bucket: str) -> None:
+    """With nothing to do it is not silent: on standard error, for retry and for rm too, but not with --quiet."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "a").write_text("a")
+    for name, command in (
+        ("up", ("cp", "src", f"s3://{bucket}/p/")),
+        ("down", ("rm", "-r", f"s3://{bucket}/p/")),
+    ):
+        assert run(tmp_path, *command, "--journal", name)[0] == 0
+        code, out, err = run(tmp_path, *command, "--journal", name, "--dry-run")
+        assert (code, out, err.count(" done; nothing is left to do\n")) == (0, "", 1), err
+        assert run(tmp_path, *command, "--journal", name, "--dry-run", "--quiet") == (0, "", "")
+    for more, told in (((), ""), (("--only", "NetworkError"), " with such an error")):
+        code, out, err = run(tmp_path, "retry", "up", "--dry-run", *more)
+        assert (code, out, err) == (0, "", f"s3engine: journal up: nothing has failed{told}; nothing is tried again\n")
+
+
+def test_refused_pipe_is_not_told_as_done(tmp_path: Path, bucket: str) -> None:
+    """Where the job stands is said once its input was compared: of another one only that it is another."""
+    command = ("rm", f"s3://{bucket}/p/", "--from", "-", "--journal", "j")
+    assert run(tmp_path, *command, given="a\nb\n")[0] == 0
+    code, out, err = run(tmp_path, *command, given="a\nb\n")
+    assert (code, out, err.count("nothing is left to do")) == (0, "", 1), err
+    for dry in ((), ("--dry-run",)):
+        code, out, err = run(tmp_path, *command, *dry, given="a\nc\n")
+        assert (code, out, "nothing is left to do" in err) == (2, "", False), err
+        assert "belongs to another job" in err

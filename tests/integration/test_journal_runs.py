@@ -184,7 +184,8 @@ def test_command_tells_what_failed_and_tries_it_again(
     (source / "broken\nlink").unlink()
     (source / "broken\nlink").write_text("mended")
     (source / "new").write_text("not part of the job")
-    assert finished("retry", journal, "--dry-run", "--only", "Throttled") == (0, "", "")
+    code, out, err = finished("retry", journal, "--dry-run", "--only", "Throttled")
+    assert (code, out, "nothing has failed with such an error; nothing is tried again" in err) == (0, "", True)
     told = finished("retry", journal, "--dry-run", "--json")[1]
     assert [json.loads(line)["target"] for line in told.splitlines()] == [f"s3://{bucket}/p/broken\nlink"]
     assert finished("retry", journal, "--only", "Throttled", "--quiet") == (0, "", "")
