@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import tempfile
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from s3engine.distinct import Aside
 from s3engine.errors import ConfigError, DeleteLimitExceeded
 from s3engine.limits import DeleteLimit, within
 from s3engine.spool import Spool, objects_of
@@ -43,6 +48,27 @@ def test_large_listing_needs_little_memory() -> None:
             tracemalloc.stop()
         assert peak < 3_000_000
         assert spool.file_bytes < 160 * 30_000
+
+
+def test_files_have_no_name_and_are_the_owners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is spooled lies in a file below TMPDIR that nobody else can open: no name, 0600, whatever the umask."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = os.umask(0)
+    try:
+        with Spool(memory_rows=1) as spool:
+            aside = Aside(chunk=1)
+            for info in rows(3):
+                spool.append(info)
+                aside.add(info)
+            for file in (spool._file, aside._file):
+                assert file is not None
+                status = os.fstat(file.fileno())
+                assert (stat.S_IMODE(status.st_mode), status.st_nlink) == (0o600, 0)
+                assert status.st_dev == tmp_path.stat().st_dev
+            assert os.listdir(tmp_path) == []
+            assert [entry for chunk in aside.chunks() for entry in chunk] == list(rows(3))
+    finally:
+        os.umask(before)
 
 
 @pytest.mark.parametrize(
