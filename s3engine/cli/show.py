@@ -20,7 +20,7 @@ from s3engine.cli.bar import Bar, Totals
 from s3engine.cli.interrupts import interrupts
 from s3engine.cli.options import Output
 from s3engine.cli.text import complain, explain, json_line, one_line, write
-from s3engine.errors import Cancelled, ConfigError, S3EngineError
+from s3engine.errors import Cancelled, ConfigError, JournalError, S3EngineError
 from s3engine.plain import number_of
 
 if TYPE_CHECKING:
@@ -155,7 +155,8 @@ class Show:
         self._sum_up(summary)
         if failure is not None:
             complain(explain(failure))
-            return 2 if isinstance(failure, ConfigError) and not self._taken else 1  # 2 says that nothing was done
+            unusable = isinstance(failure, (ConfigError, JournalError))
+            return 2 if unusable and not self._taken else 1  # 2 says that nothing was done
         if not self._taken and self._nothing and not self._output.quiet and not interrupts.number:
             complain(self._nothing)
         return 0 if summary.ok else 1

@@ -6,13 +6,13 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 from s3engine import errors
-from s3engine.errors import ConfigError, JournalError, S3EngineError
+from s3engine.errors import ConfigError, S3EngineError
 from s3engine.journal.records import text_from
-from s3engine.journal.store import DONE, FAILED, FILE, PLANNED, REJECTED, get_meta, open_store
+from s3engine.journal.store import DONE, FAILED, FILE, PLANNED, REJECTED, get_meta, open_store, unusable
 
 __all__ = ["Failed", "Journal", "JournalCounts"]
 
@@ -56,8 +56,8 @@ class Failed(NamedTuple):
 class Journal:
     """A journal by its path; nothing is opened before something is asked. Give it to ``journal=`` or read it.
 
-    Every method raises ConfigError when the file is no journal or cannot be opened, JournalError when it cannot be
-    read. Reading is possible while a run writes. ``command`` are texts that say which job it is, for programs that
+    Every method raises ConfigError when the file is no journal, or cannot be opened or read (it may be
+    damaged). Reading is possible while a run writes. ``command`` are texts that say which job it is, for programs that
     build jobs out of settings; they are compared as the rest of the job's identity is. ``options`` are only kept:
     the newest stand in the journal. Neither may hold a secret.
     """
@@ -96,7 +96,7 @@ class Journal:
 
     def counts(self) -> JournalCounts:
         """How far the job is."""
-        with closing(self._open()) as connection:
+        with self._opened() as connection:
             found = dict.fromkeys((PLANNED, DONE, FAILED), (0, 0))
             sizes = "CAST(total(max(size, 0)) AS INTEGER)"  # sum() fails where tables tell nonsense
             for state, count, size_bytes in _rows(
@@ -117,7 +117,7 @@ class Journal:
     def failed(self, error: str = "") -> Iterator[Failed]:
         """The failed objects, in the order of the input, in flat memory; ``error`` as for :meth:`only_failed`."""
         classes = _subclasses(error) if error else frozenset()
-        with closing(self._open()) as connection:
+        with self._opened() as connection:
             after = 0
             while True:
                 rows = _rows(
@@ -138,7 +138,7 @@ class Journal:
     def about(self) -> dict[str, Any]:
         """``identity`` (which job: texts by name), ``options``, ``created`` and ``runs`` ((begin, end or None), ...) as
         Unix times in seconds."""
-        with closing(self._open()) as connection:
+        with self._opened() as connection:
             return {
                 "identity": json.loads(get_meta(connection, "identity", "{}")),
                 "options": json.loads(get_meta(connection, "options", "{}")),
@@ -146,15 +146,20 @@ class Journal:
                 "runs": _rows(connection, self.path, "SELECT started, ended FROM runs ORDER BY id", ()),
             }
 
-    def _open(self) -> sqlite3.Connection:
-        return open_store(self.path, create=False)
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        with closing(open_store(self.path, create=False)) as connection:
+            try:
+                yield connection
+            except (sqlite3.Error, json.JSONDecodeError) as error:
+                raise unusable(self.path, error) from None
 
 
 def _rows(connection: sqlite3.Connection, path: str, sql: str, values: tuple[Any, ...]) -> list[Any]:
     try:
         return connection.execute(sql, values).fetchall()
     except sqlite3.Error as error:
-        raise JournalError(f"cannot read the journal {path!r}: {error}", path=path) from None
+        raise unusable(path, error) from None
 
 
 def _subclasses(name: str) -> frozenset[str]:

@@ -10,20 +10,19 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from s3engine.errors import JournalError
 from s3engine.journal.earlier import Earlier
 from s3engine.journal.files import JournalFiles, RowPaths
 from s3engine.journal.ledger import JournalLedger
 from s3engine.journal.records import Row, item_again, rejected_row, row_of, sql_text, text_from
 from s3engine.journal.same_input import can_be_read_twice, changed_label, check_same_input
-from s3engine.journal.store import BYTES, DONE, FAILED, FILE, REJECTED
+from s3engine.journal.store import BYTES, DONE, FAILED, FILE, REJECTED, damaged
 from s3engine.journal.writer import Writer
 from s3engine.sources import FileSource, Rejected
 
 if TYPE_CHECKING:
     from s3engine.journal.book import Journal
 
-__all__ = ["Begun", "JournalItems", "damaged"]
+__all__ = ["Begun", "JournalItems"]
 
 _PAGE = 500
 _REMEMBERED = 131_072  # as many as a KeyGuard knows for certain
@@ -274,9 +273,3 @@ class JournalItems:
             if len(rows) < _PAGE:
                 return
             before, left = rows[-1][0], left - len(rows)
-
-
-def damaged(path: str, error: Exception) -> JournalError:
-    """A journal that cannot be read."""
-    text = f"cannot read the journal {path!r}: {error}. If it is damaged, name another one: it does the job anew"
-    return JournalError(text, path=path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from s3engine import checksums
 from s3engine.errors import JournalError
 from s3engine.jobs.ledger import KeptPart, Recalled
 from s3engine.journal.records import sql_text, text_from
+from s3engine.journal.store import damaged
 from s3engine.journal.writer import Then, Writer
 
 __all__ = ["JournalLedger"]
@@ -148,7 +150,10 @@ class JournalLedger:
 
     def _read(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
         with self._writer.lock:
-            return [] if self._writer.closed else self._writer.connection.execute(sql, values).fetchall()
+            try:
+                return [] if self._writer.closed else self._writer.connection.execute(sql, values).fetchall()
+            except sqlite3.Error as error:
+                raise damaged(self._writer.path, error) from None
 
 
 def _is_there(path: str, offset: int, part: KeptPart) -> bool:

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from s3engine.errors import JournalError
 from s3engine.journal.earlier import Earlier
 from s3engine.journal.files import RowPaths
 from s3engine.journal.identity import ENGINES_OWN, check_identity
 from s3engine.journal.records import item_again, rejected_row, row_of, text_from
 from s3engine.journal.same_input import can_be_read_twice, changed_label, check_same_input
-from s3engine.journal.store import BYTES, FILE, REJECTED, get_meta, open_store
+from s3engine.journal.store import BYTES, FILE, REJECTED, get_meta, open_store, unusable
 from s3engine.sources import Rejected
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ _PAGE = 500
 
 
 class Rest:
-    """Raises JournalMismatch for a journal of another command, ConfigError, JournalError. One that is not there: all.
+    """Raises JournalMismatch for a journal of another command, ConfigError. One that is not there: all.
 
     Of a journal for a run of what has failed: that, bodies in memory excepted, which only the input has.
 
@@ -45,7 +44,11 @@ class Rest:
         self._counted = -1
         if os.path.exists(journal.path) and os.path.getsize(journal.path):
             self._connection = open_store(journal.path, create=False)
-            self._begin(self._connection, journal)
+            try:
+                self._begin(self._connection, journal)
+            except (sqlite3.Error, json.JSONDecodeError) as error:
+                self._connection.close()
+                raise unusable(self._path, error) from None
 
     def _begin(self, connection: sqlite3.Connection, journal: Journal) -> None:
         recorded = json.loads(get_meta(connection, "identity", "{}"))
@@ -127,4 +130,4 @@ class Rest:
         try:
             return self._connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise JournalError(f"cannot read the journal {self._path!r}: {error}", path=self._path) from None
+            raise unusable(self._path, error) from None

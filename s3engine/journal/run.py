@@ -19,10 +19,10 @@ from s3engine.errors import JournalMismatch
 from s3engine.jobs.base import Job
 from s3engine.journal.files import JournalFiles
 from s3engine.journal.identity import Identity, check_identity
-from s3engine.journal.items import Begun, JournalItems, damaged
+from s3engine.journal.items import Begun, JournalItems
 from s3engine.journal.ledger import JournalLedger
 from s3engine.journal.lock import JournalLock
-from s3engine.journal.store import get_meta, open_store, upgrade
+from s3engine.journal.store import get_meta, open_store, unusable, upgrade
 from s3engine.journal.writer import Writer
 from s3engine.report import RequestReport
 
@@ -36,8 +36,7 @@ class JournalRun:
     """Opens, checks and locks the journal.
 
     ``untold``: the input, where its identity does not tell it from another, or only while its ``stamp`` is the one on
-    record. ``below``: of a walk, what is in a folder
-    that an earlier one could not list. Raises JournalMismatch, JournalInUse, ConfigError, JournalError.
+    record. ``below``: of a walk, what is in a folder that an earlier one could not list. Raises JournalMismatch, JournalInUse, ConfigError.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class JournalRun:
                 begun = self._begin(connection, identity, stamp)
             except (sqlite3.Error, json.JSONDecodeError) as error:
                 connection.close()
-                raise damaged(journal.path, error) from None
+                raise unusable(journal.path, error) from None
             except BaseException:
                 connection.close()
                 raise
@@ -72,7 +71,11 @@ class JournalRun:
             raise
         self._writer = Writer(connection, journal.path)
         tokens = (self._token, *self._tokens)
-        self._ledger = JournalLedger(self._writer, lambda seq: self._rows.get(seq, 0), begun.last_row, tokens)
+        try:
+            self._ledger = JournalLedger(self._writer, lambda seq: self._rows.get(seq, 0), begun.last_row, tokens)
+        except sqlite3.Error as error:
+            self.abandon()
+            raise unusable(journal.path, error) from None
         self._last_row = begun.last_row
         # What is there after a crash is known as the job's own by its plan, so the plan is first on record.
         self._plans_first = identity.get("operation") == "move" and bool(identity.get("existing"))

@@ -15,7 +15,10 @@ from urllib.parse import quote
 
 from s3engine.errors import ConfigError, JournalError
 
-__all__ = ["BYTES", "DONE", "FAILED", "FILE", "INFO", "KEY", "PLANNED", "REJECTED", "get_meta", "open_store", "upgrade"]
+__all__ = [
+    "BYTES", "DONE", "FAILED", "FILE", "INFO", "KEY", "PLANNED", "REJECTED", "damaged", "get_meta", "open_store",
+    "unusable", "upgrade",
+]  # fmt: skip
 
 PLANNED, DONE, FAILED = range(3)
 """States of an object."""
@@ -49,7 +52,7 @@ CREATE TABLE parts (
 
 
 def open_store(path: str, *, create: bool) -> sqlite3.Connection:
-    """Open a journal, or make one. For one thread at a time, whichever. Raises ConfigError, JournalError."""
+    """Open a journal, or make one. For one thread at a time, whichever. Raises ConfigError."""
     try:
         _look(path, create)
     except OSError as error:
@@ -69,7 +72,7 @@ def open_store(path: str, *, create: bool) -> sqlite3.Connection:
             connection.close()
         if "not a database" in str(error):
             raise _no_journal(path, "it is another kind of file, and was left as it is") from None
-        raise JournalError(f"cannot open the journal {path!r}: {error}") from None
+        raise unusable(path, error) from None
     except ConfigError:
         assert connection is not None
         connection.close()
@@ -130,6 +133,20 @@ def upgrade(connection: sqlite3.Connection) -> None:
 
 def _no_journal(path: str, why: str) -> ConfigError:
     return ConfigError(f"{path!r} is not a journal of s3engine: {why}; name another file")
+
+
+def unusable(path: str, error: Exception) -> ConfigError:
+    """A journal that cannot be read, before anything was done with it."""
+    return ConfigError(_damaged(path, error))
+
+
+def damaged(path: str, error: Exception) -> JournalError:
+    """A journal that cannot be read while a run lasts."""
+    return JournalError(_damaged(path, error), path=path)
+
+
+def _damaged(path: str, error: Exception) -> str:
+    return f"cannot read the journal {path!r}: {error}. If it is damaged, name another one: it does the job anew"
 
 
 def get_meta(connection: sqlite3.Connection, name: str, default: str = "") -> str:

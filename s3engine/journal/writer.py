@@ -56,7 +56,7 @@ class Writer:
         self.closed = False
         self.planned = 0
         """The last row that is on record, of those that were planned here."""
-        self._path = path
+        self.path = path
         self._entries: deque[tuple[Any, ...]] = deque()
         self._in_hand = 0
         self._idle = False
@@ -200,7 +200,7 @@ class Writer:
 
     def _failed(self, error: Exception) -> JournalError:
         kind = "" if isinstance(error, sqlite3.Error) else f"{type(error).__name__}: "
-        return JournalError(f"cannot write the journal {self._path!r}: {kind}{error}", path=self._path)
+        return JournalError(f"cannot write the journal {self.path!r}: {kind}{error}", path=self.path)
 
 
 def _sort(row_id: int, report: RequestReport, done: list[tuple[Any, ...]], failed: list[tuple[Any, ...]]) -> None:
