@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from s3engine.cli.journaled import CONNECTION
+from s3engine.cli.journaled import CONNECTION, place_on_record
 from s3engine.cli.options import dry_run_option, engine_options, output_options
 from s3engine.cli.text import human_bytes, json_line, one_line, write
 from s3engine.errors import ConfigError
@@ -107,12 +107,13 @@ def failed_command(path: str, only: str, nul: bool, as_json: bool, relative: boo
 def retry_command(path: str, only: str, **values: Any) -> int:
     """Try again what failed in a job with a journal, and nothing else.
 
-    The journal knows the command; options that are given here go before those that it had.
+    The journal knows the command, and its endpoint; options that are given here go before those that it had.
     """
     from s3engine.journal import Journal
 
     journal = Journal(path).only_failed(only)
-    told = journal.about()["options"]
+    about = journal.about()
+    told = about["options"]
     verb = told.get("verb")
     if verb not in _MODULES:
         raise ConfigError(f"journal {path!r} was not made by a command; repeat the program that made it")
@@ -124,6 +125,7 @@ def retry_command(path: str, only: str, **values: Any) -> int:
         said[name] = tuple(value) if isinstance(value, list) else value
     said |= {name: values[name] for name in CONNECTION if values.get(name) not in (None, False)}
     said |= {"quiet": values["quiet"], "as_json": values["as_json"], "dry_run": values["dry_run"], "journal": journal}
+    said |= place_on_record(about["identity"].get("endpoint", ""), said)
     assert command.callback is not None
     code: int = command.callback(**said)
     return code

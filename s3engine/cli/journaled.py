@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from s3engine.journal import Journal
     from s3engine.journal.files import JournalFiles
 
-__all__ = ["CONNECTION", "is_retry", "journal_files", "journal_from", "journal_option", "standing"]
+__all__ = ["CONNECTION", "is_retry", "journal_files", "journal_from", "journal_option", "place_on_record", "standing"]
 
 journal_option = click.option(
     "--journal", metavar="PATH",
@@ -89,6 +89,25 @@ def journal_files(values: Mapping[str, Any]) -> JournalFiles | None:
 def is_retry(journal: Journal | None) -> bool:
     """Whether only what has failed is tried again: then nothing is read of the input."""
     return journal is not None and journal.failed_only
+
+
+def place_on_record(endpoint: str, values: Mapping[str, Any]) -> dict[str, str]:
+    """``endpoint`` of a journal's identity as an option, where no option, variable or file says where to go.
+
+    Raises ConfigError for what is wrong in those.
+    """
+    from s3engine.cli.options import config_from
+    from s3engine.credentials import CredentialSource, load_settings
+
+    config = config_from(values)
+    aws = load_settings(CredentialSource(profile=config.profile, anonymous=config.anonymous), profile=config.profile)
+    if config.endpoint_url or aws.endpoint_url:
+        return {}
+    if "://" in endpoint:
+        return {"endpoint_url": endpoint}
+    if endpoint.startswith("AWS ") and not config.region and not aws.region:
+        return {"region": endpoint.removeprefix("AWS ")}
+    return {}
 
 
 def standing(journal: Journal | None) -> str:

@@ -82,7 +82,14 @@ def check_identity(path: str, recorded: Identity, given: Identity) -> None:
         old, new = recorded.get(name, ""), given.get(name, "")
         if old != new:
             raise JournalMismatch(
-                f"journal {path!r} belongs to another job: {name} was {old!r} and is {new!r} now. Repeat the command "
+                f"journal {path!r} belongs to another job: {name} was {old!r} and is {new!r} now. "
+                f"{_way(old) if name == 'endpoint' else ''}Repeat the command "
                 "it was made by (s3engine journal show tells which), or name another journal for this one",
                 field=name, recorded=old, given=new,
             )  # fmt: skip
+
+
+def _way(endpoint: str) -> str:
+    if "://" in endpoint:
+        return f"--endpoint-url {endpoint} (or AWS_ENDPOINT_URL) leads there. "
+    return f"--region {endpoint.removeprefix('AWS ')} without an endpoint URL leads there. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +14,11 @@ from tests.helpers import S3Probe
 pytestmark = pytest.mark.usefixtures("environment")
 
 
-def run(folder: Path, *arguments: str, given: str = "") -> tuple[int, str, str]:
+def run(folder: Path, *arguments: str, given: str = "", env: dict[str, str] | None = None) -> tuple[int, str, str]:
     """Exit code, stdout, stderr of a command."""
     done = subprocess.run(
         [sys.executable, "-m", "s3engine", *arguments], cwd=folder, input=given, capture_output=True, timeout=60,
-        check=False, text=True,
+        check=False, text=True, env=env,
     )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout, done.stderr
@@ -79,3 +80,16 @@ def test_refused_pipe_is_not_told_as_done(tmp_path: Path, bucket: str) -> None:
         code, out, err = run(tmp_path, *command, *dry, given="a\nc\n")
         assert (code, out, "nothing is left to do" in err) == (2, "", False), err
         assert "belongs to another job" in err
+
+
+def test_retry_knows_the_endpoint(tmp_path: Path, bucket: str, probe: S3Probe) -> None:
+    """It is on record; no variable and no option has to name it again."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "late").symlink_to(tmp_path / "absent")
+    assert run(tmp_path, "cp", "src", f"s3://{bucket}/p/", "--journal", "j")[0] == 1
+    (tmp_path / "absent").write_text("late")
+    elsewhere = {name: value for name, value in os.environ.items() if "ENDPOINT_URL" not in name}
+    assert run(tmp_path, "retry", "j", "--quiet", env=elsewhere) == (0, "", "")
+    assert probe.list_keys(bucket) == ["p/late"]
+    code, _, err = run(tmp_path, "cp", "src", f"s3://{bucket}/p/", "--journal", "j", env=elsewhere)
+    assert (code, "--endpoint-url http://" in err) == (2, True), err
