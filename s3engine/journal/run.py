@@ -36,7 +36,8 @@ class JournalRun:
     """Opens, checks and locks the journal.
 
     ``untold``: the input, where its identity does not tell it from another, or only while its ``stamp`` is the one on
-    record. ``below``: of a walk, what is in a folder that an earlier one could not list. Raises JournalMismatch, JournalInUse, ConfigError.
+    record. ``below``: of a walk, what is in a folder that an earlier one could not list. Raises JournalMismatch,
+    JournalInUse, ConfigError.
     """
 
     def __init__(
