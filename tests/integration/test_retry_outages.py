@@ -10,7 +10,7 @@ import pytest
 
 from s3engine import BytesSource
 from s3engine.errors import ConnectFailed
-from tests.faults import Fault, Reset, Respond, always, first, matching
+from tests.faults import Fault, Latency, Reset, Respond, always, first, matching
 from tests.helpers import S3Probe
 from tests.integration.faults_common import sources
 from tests.integration.retry_common import SLOW_DOWN, failures
@@ -135,3 +135,24 @@ def test_stale_connections_are_free(through: Through, bucket: str) -> None:
     reports = list(engine.upload(bucket, sources(100)))
     assert [report.error for report in reports if report.error] == []
     assert sum(report.retries for report in reports) == proxy.log.faults["Reset"] == 1
+
+
+def test_stale_connections_beside_it_are_not_tried(through: Through, bucket: str) -> None:
+    """The store closed all connections: the free retry goes over a new one, not over another that stood idle."""
+    old: set[int] = set()
+    restarted = threading.Event()
+
+    def plan(connection_no: int, request_no: int, _head: bytes) -> Fault | None:
+        if not request_no:
+            return None
+        if restarted.is_set():
+            return Reset() if connection_no in old else None
+        old.add(connection_no)
+        return Latency(0.2)
+
+    engine, proxy = through(plan, workers=1, concurrency=8, max_attempts=1)
+    assert failures(engine.upload(bucket, sources(8))) == []
+    assert len(old) > 1
+    restarted.set()
+    assert failures(engine.upload(bucket, sources(1))) == []
+    assert proxy.log.faults["Reset"] == 1

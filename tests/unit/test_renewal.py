@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -51,11 +51,12 @@ class Bench:
     """A renewal that began at 100 s of a clock that stands."""
 
     def __init__(self) -> None:
-        self.source: Any = Source()
-        self.fleet: Any = Fleet()
+        self.source = Source()
+        self.fleet = Fleet()
         self.now = 100.0
         self._calls: queue.Queue[Callable[[], None]] = queue.Queue()
-        self._renewal = CredentialRenewal(self.source, self.fleet, self._calls.put, lambda: self.now)
+        source, fleet = cast(Any, self.source), cast(Any, self.fleet)
+        self._renewal = CredentialRenewal(source, fleet, self._calls.put, lambda: self.now)
 
     def tick(self, now: float) -> None:
         self.now = now
