@@ -12,7 +12,10 @@ from collections.abc import Callable
 
 from s3engine.errors import SinkError
 
-__all__ = ["check_target", "fold_of", "preallocate", "sink_error", "sync_file_system", "sync_folder"]
+__all__ = ["ANOTHER_NAME", "check_target", "fold_of", "preallocate", "sink_error", "sync_file_system", "sync_folder"]
+
+ANOTHER_NAME = "give it another name (path=, or by itself: s3engine cp s3://BUCKET/KEY NAME)"
+"""The way out for a key that cannot be the name of a file."""
 
 _WAYS_OUT = {
     errno.ENOSPC: "the disk is full: free some space, or download to another one",
@@ -21,13 +24,13 @@ _WAYS_OUT = {
     errno.EROFS: "the file system is read-only: download to another folder",
     errno.EACCES: "no permission: download to another folder, or have its owner let you write there",
     errno.EPERM: "the system does not permit it: download to another folder",
-    errno.ENAMETOOLONG: "the name or the whole path is longer than the file system allows: give it another (path=)",
+    errno.ENAMETOOLONG: f"the name or the whole path is longer than the file system allows: {ANOTHER_NAME}",
     errno.ENOTDIR: "a file is in the way where a folder is needed: move it away, or download to another folder",
     errno.EEXIST: "a file is in the way where a folder is needed: move it away, or download to another folder",
     errno.EISDIR: "a folder is in the way: move it away, or download to another folder",
     errno.ELOOP: "a symbolic link is in the way: remove it, or download to another folder",
     errno.ENOENT: "the folder went away, or the file system refuses the name",
-    errno.EILSEQ: "the file system cannot write this name: give it another (path=)",
+    errno.EILSEQ: f"the file system cannot write this name: {ANOTHER_NAME}",
     errno.EIO: "the disk or the network file system failed: look at the system's log",
     errno.ESTALE: "the network file system lost the file: look at its server",
 }

@@ -15,8 +15,16 @@ __all__ = ["FileBody", "check_regular", "check_unchanged", "has_changed", "sourc
 def check_regular(path: str, status: os.stat_result) -> None:
     """Raise SourceError for what is no regular file."""
     if not stat.S_ISREG(status.st_mode):
-        what = "a folder that cannot be listed" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        what = _folder(path) if stat.S_ISDIR(status.st_mode) else "not a regular file"
         raise SourceError(f"cannot upload {path!r}: it is {what}", path=path)
+
+
+def _folder(path: str) -> str:
+    try:
+        os.scandir(path).close()
+    except OSError:
+        return "a folder that cannot be listed"
+    return "a folder; name the files in it, or give it alone as SRC"
 
 
 def source_error(path: str, error: OSError) -> SourceError:

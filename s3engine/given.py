@@ -14,7 +14,10 @@ from s3engine.sources import BytesSource, FileSource, Rejected
 from s3engine.transport import ObjectInfo
 from s3engine.uri import check_key
 
-__all__ = ["callable_or", "flag", "folder_path", "seconds", "sound_objects", "sound_sources", "template_or", "text"]
+__all__ = [
+    "callable_or", "file_path", "flag", "folder_path", "seconds", "sound_objects", "sound_sources", "template_or",
+    "text",
+]  # fmt: skip
 
 _SURE_CHARACTERS = 256  # whatever they are, they have no more bytes than a key may have
 
@@ -37,6 +40,14 @@ def seconds(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
         raise ConfigError(f"{name} must be a number of seconds, 0 or more, not {_shown(value)}")
     return value
+
+
+def file_path(name: str, value: Any) -> str:
+    """The path of a file. Raises ConfigError."""
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(path, str):
+        raise ConfigError(f"{name} must be the path of a file, as text or pathlib.Path, not {_shown(value)}")
+    return path
 
 
 def folder_path(value: Any) -> str:

@@ -184,8 +184,10 @@ class ObjectListing:
     def process(self, function: Callable[[ObjectInfo], object]) -> int:
         """Call ``function`` with each object, in this thread, and return how many there were.
 
-        What ``function`` raises ends it and is raised.
+        What ``function`` raises ends it and is raised. Raises ConfigError for what is no function.
         """
+        if not callable(function):
+            raise ConfigError(f"process() takes a function of an ObjectInfo, not {function!r}")
         count = 0
         for info in self:
             function(info)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 
-from s3engine.disk import sink_error, sync_folder
+from s3engine.disk import ANOTHER_NAME, sink_error, sync_folder
 from s3engine.errors import ConfigError, UnsafeKey
 
 __all__ = ["FolderGuard", "normal_path", "safe_relative"]
+
+
+_TEMPORARY = ".s3engine-"  # begins the names of :func:`s3engine.sinks.temporary_path`
 
 
 def normal_path(path: str, folder: str = "") -> str:
@@ -31,14 +34,16 @@ def safe_relative(key: str) -> str:
     """``key`` as a relative path. Raises UnsafeKey when it has no faithful and safe place below a folder.
 
     Refused are what would leave the folder (``..``, a leading ``/``), what the file system folds together with another
-    key (``//``, ``.``), NUL, and names the file system cannot hold. Raises ConfigError for what is no text: a function
-    of the caller gave it.
+    key (``//``, ``.``), NUL, names of temporary files of downloads, and names the file system cannot hold. Raises
+    ConfigError for what is no text: a function of the caller gave it.
     """
     if not isinstance(key, str):
         raise ConfigError(f"a path below the target folder must be text, not {key!r}; of a path give str(path)")
     if "\0" in key:
         raise _unsafe(key, "it holds a NUL byte")
     segments = key.split("/")
+    if _TEMPORARY in key and any(part.startswith(_TEMPORARY) and part.endswith(".part") for part in segments):
+        raise _unsafe(key, "downloads have names like it until they are whole")
     folder = len(segments) > 1 and segments[-1] == ""  # "dir/": a folder marker
     for segment in segments[:-1] if folder else segments:
         if segment in ("", ".", ".."):
@@ -53,7 +58,7 @@ def safe_relative(key: str) -> str:
 
 
 def _unsafe(key: str, why: str) -> UnsafeKey:
-    return UnsafeKey(f"key {key!r} has no place below the target folder: {why}; give it another path", key=key)
+    return UnsafeKey(f"key {key!r} has no place below the target folder: {why}; {ANOTHER_NAME}", key=key)
 
 
 class FolderGuard:

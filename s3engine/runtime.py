@@ -227,6 +227,9 @@ def transport_settings(config: Config, source: CredentialSource | None = None) -
         check_place("" if config.endpoint_url else aws.endpoint_url, "" if config.region else aws.region)
     except ConfigError as error:
         raise ConfigError(f"{error} (from an AWS_* variable or the files of the AWS CLI)") from None
+    if config.ca_bundle and config.verify_tls and not os.path.exists(config.ca_bundle):
+        # Here, since over plain HTTP no transport would look at it.
+        raise ConfigError(f"the CA bundle {config.ca_bundle!r} does not exist")
     return TransportSettings(
         endpoint_url=config.endpoint_url or aws.endpoint_url,
         region=config.region or aws.region or "us-east-1",

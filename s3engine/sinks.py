@@ -209,15 +209,20 @@ class PartSink:
     """Bytes ``first`` to ``last`` of an object into their place in a file that other parts are written to as well.
 
     ``size_bytes`` is how many the object has (-1: not known). ``algorithm`` names the checksum that is computed of the
-    part while it is written, "" for none.
+    part while it is written, "" for none. ``target`` is the name that the file gets, for errors ("": ``path``).
     """
 
-    __slots__ = ("_algorithm", "_digest", "_etag", "_fd", "_next", "_path", "_size_bytes", "first", "last", "received")
+    __slots__ = (
+        "_algorithm", "_digest", "_etag", "_fd", "_next", "_path", "_size_bytes", "_target", "first", "last",
+        "received",
+    )  # fmt: skip
 
     def __init__(
-        self, path: str, first: int, last: int, etag: str, size_bytes: int = -1, algorithm: str = ""
-    ) -> None:
+        self, path: str, first: int, last: int, etag: str, size_bytes: int = -1, algorithm: str = "",
+        target: str = "",
+    ) -> None:  # fmt: skip
         self._path = path
+        self._target = target or path
         self._fd = -1
         self._etag = etag
         self._size_bytes = size_bytes
@@ -235,11 +240,11 @@ class PartSink:
         does not follow what is there.
         """
         if self._etag and info.etag and info.etag != self._etag:
-            raise PreconditionFailed(f"the object changed while {self._path!r} was read: its ETag is now {info.etag}")
+            raise PreconditionFailed(f"the object changed while {self._target!r} was read: its ETag is now {info.etag}")
         if 0 <= self._size_bytes != info.total_bytes >= 0:
             raise PreconditionFailed(
-                f"the object changed while {self._path!r} was read: it has {info.total_bytes} bytes now, not "
-                f"{self._size_bytes}"
+                f"the object for {self._target!r} has {info.total_bytes} bytes, not {self._size_bytes}: it was written "
+                "again, or the table is wrong"
             )
         self._etag = self._etag or info.etag  # a further attempt must go on with the same object
         if info.offset != self._next:
@@ -295,4 +300,4 @@ class PartSink:
                 raise self._error(error) from None
 
     def _error(self, error: OSError) -> SinkError:
-        return sink_error(self._path, error)
+        return sink_error(self._target, error)

@@ -89,9 +89,13 @@ def files_recursive(folder: str | os.PathLike[str], prefix: str = "") -> FilesBe
     ``prefix`` is taken as it is: say ``"logs/"`` for keys like ``logs/a``. Symbolic links are followed, but not in
     circles. What is no regular file, or cannot be read, comes too and fails by name in the report. Flat memory; the
     order is the file system's. An upload with a journal below ``folder`` leaves that out. Raises ConfigError when
-    ``folder`` is no folder.
+    ``folder`` is no folder, or ``prefix`` no text.
     """
-    root = os.fspath(folder)
+    root = os.fspath(folder) if isinstance(folder, (str, os.PathLike)) else None
+    if not isinstance(root, str):
+        raise ConfigError(f"folder must be the path of a folder, as text or pathlib.Path, not {folder!r}")
+    if not isinstance(prefix, str):
+        raise ConfigError(f"prefix must be text, not {prefix!r}")
     if not os.path.isdir(root):
         raise ConfigError(f"{root!r} is not a folder")
     return FilesBelow(root, prefix)

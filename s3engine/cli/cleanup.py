@@ -9,6 +9,7 @@ import click
 from s3engine.cli.options import config_from, dry_run_option, engine_options, output_from, output_options
 from s3engine.cli.text import complain, explain, json_line, one_line, write
 from s3engine.errors import NotFound, S3EngineError
+from s3engine.plain import number_of
 from s3engine.uri import S3Uri
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ class _Told:
         if not self._output.quiet:
             verb = "would be aborted" if self._dry_run else "aborted"
             gone = f", {self.gone} gone by themselves" if self.gone else ""
-            text = f"{self._done} unfinished uploads {verb}, {self.younger} are younger{gone}, {self._failed} FAILED"
+            younger = f"{self.younger} {'is' if self.younger == 1 else 'are'} younger"
+            text = f"{number_of(self._done, 'unfinished upload')} {verb}, {younger}{gone}, {self._failed} FAILED"
             complain(text.removesuffix(", 0 FAILED"))
         return 1 if self._failed else 0
 

@@ -213,6 +213,8 @@ def _pairs(option: str, given: tuple[str, ...]) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not name or not equals:
             raise ConfigError(f"{option} takes NAME=VALUE, not {text!r}")
+        if name in pairs:
+            raise ConfigError(f"{option} gives {name!r} twice: {pairs[name]!r} and {value!r}")
         pairs[name] = value
     return pairs
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from s3engine.errors import ConfigError
 from s3engine.inputs.rows import Bad, Details
+from s3engine.plain import number_of
 
 __all__ = ["FIELDS", "Columns", "field_of", "inventory_fields", "without_header"]
 
@@ -77,7 +78,7 @@ class Columns:
     def take(self, row: Sequence[Any]) -> tuple[str, Details | Bad] | None:
         """Name and details of a row of text or None; None for what is no current object."""
         if len(row) != self.count:
-            return "", Bad(f"it has {len(row)} columns, and the table {self.count}")
+            return "", Bad(f"it has {number_of(len(row), 'column')}, and the table {self.count}")
         at = self._at
         if "marker" in at and not _no(row[at["marker"]]):
             return None

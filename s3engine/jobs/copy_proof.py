@@ -64,7 +64,8 @@ class CopyProof:
         if error is not None:
             self._failed(one, one.outcome, move_error(f"copied to {target}, which could not be looked at", error))
             return
-        text = f"the copy {target} has {found.size_bytes} bytes, its source {one.size_bytes}; the source was kept"
+        text = f"the copy {target} has {found.size_bytes} bytes, its source was listed with {one.size_bytes}: it was "
+        text += f"written again, or the table is wrong{'; it was kept' if self._move else ''}"
         self._failed(one, one.outcome, ServerFault(text, bucket=self._job.context.bucket, key=one.target))
 
     def _described(self, copied: Headers, one: Copied, task: Task, outcome: tuple[Any, ...]) -> None:

@@ -186,7 +186,7 @@ class FileFromRanges(PartsTransfer):
         first, last = self.plan.span(index)
         # Another run must be able to tell whether the bytes of a range reached the disk.
         algorithm = self._algorithm or ("crc32" if self._transfer else "")
-        arg = (self._temporary, first, last, self._etag, self.plan.size_bytes, algorithm)
+        arg = (self._temporary, first, last, self._etag, self.plan.size_bytes, algorithm, self._path)
         return self.job.task(Kind.GET_PART, self.key, last + 1 - first, arg, self.part_done, index)
 
     def objection(self, outcome: tuple[Any, ...]) -> PreconditionFailed | None:
@@ -212,8 +212,8 @@ class FileFromRanges(PartsTransfer):
             return
         expected = self._expected
         if size != self.plan.size_bytes:
-            text = f"{self._temporary!r} has {size} bytes of {self.plan.size_bytes}"
-            self.fail(SinkError(text, path=self._temporary))
+            text = f"cannot write {self._path!r}: {size} bytes of {self.plan.size_bytes} are in its temporary file"
+            self.fail(SinkError(text, path=self._path))
         elif not expected.algorithm:
             self._named(LENGTH_ONLY)
         elif not self._algorithm:

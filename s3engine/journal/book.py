@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from s3engine import errors
 from s3engine.errors import ConfigError, S3EngineError
+from s3engine.given import file_path, text
 from s3engine.journal.records import text_from
 from s3engine.journal.store import DONE, FAILED, FILE, PLANNED, REJECTED, get_meta, open_store, unusable
 
@@ -66,7 +67,7 @@ class Journal:
         self, path: str | os.PathLike[str], *, command: Mapping[str, str] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        self.path = os.fspath(path)
+        self.path = file_path("the path of a journal", path)
         self.command = dict(command or {})
         self.options = dict(options or {})
         self.failed_only = False
@@ -91,7 +92,7 @@ class Journal:
         """
         again = Journal(self.path, command=self.command, options=self.options)
         again.failed_only = True
-        again.error_classes = _subclasses(error) if error else frozenset()
+        again.error_classes = _subclasses(error) if text("error", error) else frozenset()
         return again
 
     def counts(self) -> JournalCounts:

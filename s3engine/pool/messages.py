@@ -34,7 +34,7 @@ class Kind:
     PUT_FILE = 0  # (path, Headers or None)
     PUT_BYTES = 1  # (bytes, Headers or None)
     GET_FILE = 2  # (target path below the context's root, expected ETag or "", token of the temporary name)
-    GET_PART = 3  # (temporary path, first byte, last byte, ETag, bytes of the object, algorithm or "")
+    GET_PART = 3  # (temporary path, first byte, last byte, ETag, bytes of the object, algorithm or "", path)
     COPY = 4  # (source key, expected ETag or "", Headers or None)
     DELETE = 5  # [(key, expected ETag or ""), ...]
     HEAD = 6  # None; 0: with stored checksums, if the batch verifies; WITH_CHECKSUMS: anyway; or the number of a part

@@ -66,7 +66,7 @@ def test_key_that_the_store_lists_wrongly(bucket: str, probe: S3Probe, capfd: Ca
         assert out == ""
     else:
         assert code == 0
-        assert "1 unfinished uploads aborted" in err
+        assert "1 unfinished upload aborted" in err
 
 
 def _page(*uploads: tuple[str, str]) -> bytes:
@@ -97,7 +97,7 @@ def test_age_that_cannot_be_read(capfd: Captured, monkeypatch: pytest.MonkeyPatc
     assert "p/a" in err
     assert "'yesterday'" in err
     assert "p/d" in err
-    assert "1 unfinished uploads aborted, 1 are younger, 2 FAILED" in err
+    assert "1 unfinished upload aborted, 1 is younger, 2 FAILED" in err
 
 
 def test_times_that_are_none(capfd: Captured) -> None:
@@ -107,7 +107,7 @@ def test_times_that_are_none(capfd: Captured) -> None:
     with Scripted(answer(200, page, XML)) as server:
         assert run(["cleanup", "s3://bucket/p/", "--older-than", "1h", "--endpoint-url", server.endpoint_url]) == 1
         assert [request.method for request in server.requests] == ["GET"]
-    assert "1 are younger, 2 FAILED" in capfd.readouterr().err
+    assert "1 is younger, 2 FAILED" in capfd.readouterr().err
     with Scripted(answer(200, page, XML), answer(204), answer(204), answer(204)) as server:
         assert run(["cleanup", "s3://bucket/p/", "--older-than", "0", "--endpoint-url", server.endpoint_url]) == 0
     assert "3 unfinished uploads aborted, 0 are younger" in capfd.readouterr().err

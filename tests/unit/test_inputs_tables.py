@@ -56,7 +56,7 @@ def test_bad_rows_are_told_by_line_and_the_rest_goes_on(tmp_path: Path) -> None:
         "names.csv:4: it names a version, and only current versions can be worked on",
         "names.csv:5: its size is no number: 'many'",
         "names.csv:6: its size is below zero: -1",
-        "names.csv:7: it has 1 columns, and the table 4",
+        "names.csv:7: it has 1 column, and the table 4",
         "names.csv:8: its key is empty",
         "names.csv:9: no CSV: ',' expected after '\"'",
         "names.csv:11: no CSV: a quote opens in it, not closed by line 12 (unexpected end of data); "
@@ -163,7 +163,7 @@ def test_marks_of_csv(tmp_path: Path) -> None:
     for index in (0, 1, 998, 1000, 2499):
         rest = list(objects_from(path, "bbb").marked(pairs[index][1]))
         assert [item for item, _ in rest[:-1]] == [item for item, _ in pairs[index + 1 : -1]]
-    assert "names.csv:5002: it has 1 columns" in str(rest[-1][0].error)  # type: ignore[union-attr]
+    assert "names.csv:5002: it has 1 column" in str(rest[-1][0].error)  # type: ignore[union-attr]
 
 
 def test_format_is_told_by_the_name() -> None:

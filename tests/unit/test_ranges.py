@@ -60,7 +60,7 @@ class Store:
             return outcome(task, detail=HeadResult(size, self.etag, headers=self.headers), error=self.head_error)
         if kind == Kind.READ_FILE:
             return outcome(task, detail=checksum_of_file(arg[0], arg[1], arg[2], lambda: False))
-        path, first, last, _etag, size, algorithm = arg
+        path, first, last, _etag, size, algorithm, _target = arg
         assert size == SIZE
         data = bytearray(BODY[first : last + 1])
         if not first and self.wrong:

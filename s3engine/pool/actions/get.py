@@ -58,7 +58,7 @@ def _end_get(item: Item, result: Any) -> Ended:
     verified = LENGTH_ONLY
     if item.arg[0].endswith("/"):  # a folder marker: the folder is what it stands for
         if sink.received:
-            raise SinkError(f"key {item.key!r} ends in / and has a body; give it another path", key=item.key)
+            raise SinkError(f"key {item.key!r} ends in / and has a body; give it another name (path=)", key=item.key)
         sink.discard()
     else:
         if sink.expected.algorithm:
