@@ -208,9 +208,11 @@ class JournalItems:
 
     def _known(self, row: Row) -> tuple[int, int, str | None] | None:
         """Row id, state and class of error of what an earlier run knew of this item."""
+        # A bad row of the same name is another item; the object itself may come behind it.
         found = self._read(
-            "SELECT id, state, error FROM objects WHERE hash = ? AND key = ? AND path = ? AND id <= ? LIMIT 1",
-            (row[6], row[1], row[2], self._begun.last_row),
+            "SELECT id, state, error FROM objects WHERE hash = ? AND key = ? AND path = ? AND id <= ? "
+            "AND (kind != ? OR kind = ?) LIMIT 1",
+            (row[6], row[1], row[2], self._begun.last_row, REJECTED, row[0]),
         )
         return found[0] if found else None
 

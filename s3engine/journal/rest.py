@@ -60,7 +60,7 @@ class Rest:
         self._counted = int(get_meta(connection, "counted", "-1"))
         # Bodies in memory that are not done come out of the input again.
         connection.execute(
-            f"CREATE TEMP TABLE seen AS SELECT hash, key, path FROM objects WHERE state = 1 OR kind != {BYTES}"
+            f"CREATE TEMP TABLE seen AS SELECT hash, kind, key, path FROM objects WHERE state = 1 OR kind != {BYTES}"
         )
         connection.execute("CREATE INDEX temp.seen_by_hash ON seen (hash)")
 
@@ -121,9 +121,9 @@ class Rest:
         if self._connection is None:
             return False
         row = rejected_row(item.key) if type(item) is Rejected else row_of(item, self._normal)
-        return bool(
-            self._read("SELECT 1 FROM seen WHERE hash = ? AND key = ? AND path = ? LIMIT 1", (row[6], row[1], row[2]))
-        )
+        # A bad row of the same name is another item.
+        sql = "SELECT 1 FROM seen WHERE hash = ? AND key = ? AND path = ? AND (kind != ? OR kind = ?) LIMIT 1"
+        return bool(self._read(sql, (row[6], row[1], row[2], REJECTED, row[0])))
 
     def _read(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
         assert self._connection is not None

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 from s3engine.errors import AccessDenied, JournalMismatch
-from s3engine.inputs import Items, files_from
+from s3engine.inputs import Items, files_from, objects_from
+from s3engine.jobs.delete import DeleteJob
 from s3engine.journal import Journal
 from s3engine.journal.rest import Rest
+from s3engine.journal.store import DONE, FAILED, INFO, REJECTED
 from s3engine.sources import FileSource
 from tests.journal_inputs import keys, never
-from tests.journaled import Driver, outcome
+from tests.journaled import Driver, outcome, uploads
 
 
 def listed(tmp_path: Path, *names: str) -> Items[FileSource]:
@@ -39,7 +41,7 @@ def lost(key: str) -> Callable[[Any], Any]:
     return lambda task: None if task[3] == key else outcome(task)
 
 
-def cut_off(path: Path, items: Any, count: int) -> None:
+def cut_off(path: Path, items: Any, count: int, make: Any = uploads) -> None:
     """A run that ends when ``count`` names were read."""
     whole = items.marked
 
@@ -49,9 +51,9 @@ def cut_off(path: Path, items: Any, count: int) -> None:
 
     items.marked = broken
     with pytest.raises(OSError, match="cut off"):
-        Driver(path, items).run()
+        Driver(path, items, make=make).run()
     counts = Journal(path).counts()
-    assert (counts.done + counts.planned, counts.input_read) == (count, False)
+    assert (counts.done + counts.planned + counts.failed, counts.input_read) == (count, False)
 
 
 def test_list_that_was_written_anew_is_the_same(tmp_path: Path) -> None:
@@ -105,3 +107,20 @@ def test_list_that_lost_a_name_before_it_was_read_to_its_end(tmp_path: Path) -> 
     cut_off(path, listed(tmp_path, *(f"n{number}" for number in range(2000))), 1200)
     with pytest.raises(JournalMismatch, match="objects that it has planned are not in the input of now"):
         Driver(path, listed(tmp_path, *(f"n{number}" for number in range(1, 2000))), never).run()
+
+
+def deletes(emit: Any, items: Any) -> DeleteJob:
+    return DeleteJob(items, "b", emit)
+
+
+def test_object_with_the_name_of_a_bad_row_is_done(tmp_path: Path) -> None:
+    """The run before had come to the bad row only; the good one behind it is no older acquaintance."""
+    path, table = tmp_path / "j", tmp_path / "k.csv"
+    table.write_text("key,size\na,1\nb,none\nb,1\n")
+    cut_off(path, objects_from(table, "bucket"), 2, make=deletes)
+    source = objects_from(table, "bucket")
+    assert [(type(one).__name__, one.key) for one in Rest(Journal(path)).of(source)].count(("ObjectInfo", "b")) == 1
+    Driver(path, source, lambda task: outcome(task, detail=[]), make=deletes).run()
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT kind, key, state FROM objects ORDER BY id").fetchall()
+    assert rows == [(INFO, "a", DONE), (REJECTED, "b", FAILED), (INFO, "b", DONE)]
