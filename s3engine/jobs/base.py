@@ -225,6 +225,12 @@ class Job:
         """Leave no parts that cost money. ``transfer`` is its number in the ledger, 0 for none."""
         self.request(Kind.ABORT, key, 0, upload_id, self._aborted, transfer)
 
+    def leave_upload(self, seq: int, key: str) -> None:
+        """Abort what an earlier run began of an object that is left out now: no later run goes on with it."""
+        recalled = self.ledger.recall(seq) if self.ledger is not None else None
+        if recalled is not None:
+            self.abort_upload(key, recalled.name, recalled.id)
+
     def _aborted(self, transfer: int, task: Task, outcome: tuple[Any, ...]) -> None:
         # An abort that fails leaves parts for the next run, or for the store's lifecycle rules; what is reported is the
         # object's own error.

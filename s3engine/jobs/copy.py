@@ -117,8 +117,11 @@ class CopyJob(Job):
     def _left_out(self, seq: int, decided: Decided) -> None:
         """Skipped, unless an earlier run of a move may have made the copy that is there: then that is found out."""
         info, target, ledger = decided.item, self._key(decided.item), self.ledger
-
-        recalled = ledger.recall(seq) if ledger is not None else None
+        if not (self._move and ledger is not None and ledger.again(seq)):
+            self.leave_upload(seq, target)
+            self.report_skipped(seq, info.key, decided.skip, info.size_bytes, f"s3://{self.context.bucket}/{target}")
+            return
+        recalled = ledger.recall(seq)
 
         def then(outcome: tuple[Any, ...], same: bool) -> None:
             if recalled is not None and outcome[11] is None:  # it was completed, or never will be
@@ -132,10 +135,7 @@ class CopyJob(Job):
             else:
                 self.report_skipped(seq, info.key, decided.skip, info.size_bytes, f"s3://{self.context.bucket}/{target}")
 
-        if self._move and ledger is not None and ledger.again(seq):
-            OwnCopy(self, info.key, target, self._request_source, then, recalled if self._pinned else None).look()
-        else:
-            self.report_skipped(seq, info.key, decided.skip, info.size_bytes, f"s3://{self.context.bucket}/{target}")
+        OwnCopy(self, info.key, target, self._request_source, then, recalled if self._pinned else None).look()
 
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report an object that was not begun."""

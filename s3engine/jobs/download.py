@@ -82,6 +82,7 @@ class DownloadJob(Job):
             if item.skip and self._perhaps_own(seq, item):
                 return
             if item.skip:
+                self._leave(seq, item.item)
                 self.report_skipped(seq, item.item.key, item.skip, item.item.size_bytes)
                 return
             if item.error is not None:
@@ -119,6 +120,8 @@ class DownloadJob(Job):
         path = os.path.join(self.context.root, wanted.relative)
 
         def then(outcome: tuple[Any, ...], same: bool) -> None:
+            if outcome[11] is None:
+                self._leave(seq, info)
             if same or outcome[11] is not None:
                 self._over(wanted, outcome)
             else:
@@ -126,6 +129,21 @@ class DownloadJob(Job):
 
         OwnFile(self, info.key, path, repr(path), self._part_bytes, then).look()
         return True
+
+    def _leave(self, seq: int, info: Any) -> None:
+        """Remove temporary files that earlier runs left of an object that is there: no later run goes on with them."""
+        if self.ledger is None or not self.ledger.again(seq):
+            return
+        self._remove_recalled(seq)
+        info = ObjectInfo(info, -1) if isinstance(info, str) else info
+        self._temporary_name(seq, safe_relative(self._path(info)))
+
+    def _remove_recalled(self, seq: int) -> None:
+        recalled = self.ledger.recall(seq) if self.ledger is not None else None
+        if recalled is not None and self.ledger is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(recalled.name)
+            self.ledger.forget(recalled.id)
 
     def _taken(self, relative: str) -> DuplicateKey:
         assert self._fold is not None
@@ -201,11 +219,8 @@ class DownloadJob(Job):
                 path = os.path.join(self.context.root, wanted.relative)
                 with contextlib.suppress(OSError):
                     os.unlink(temporary_path(path, task[5][2]))
-            recalled = self.ledger.recall(wanted.seq) if self.ledger is not None else None
-            if recalled is not None and self.ledger is not None and not passes(error):  # small now, or gone
-                with contextlib.suppress(OSError):
-                    os.unlink(recalled.name)
-                self.ledger.forget(recalled.id)
+            if not passes(error):  # small now, or gone
+                self._remove_recalled(wanted.seq)
             self._over(wanted, outcome)
 
     def _over(self, wanted: _Wanted, outcome: tuple[Any, ...]) -> None:

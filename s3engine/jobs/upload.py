@@ -180,6 +180,7 @@ class UploadJob(Job):
         if decided.error is not None:
             self.report_refused(seq, source.key, decided.error)
         else:
+            self.leave_upload(seq, source.key)
             path = source.path if type(source) is FileSource else ""
             self.report_skipped(seq, source.key, decided.skip, size_bytes, os.fspath(path))
 
