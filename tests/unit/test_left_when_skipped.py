@@ -22,12 +22,12 @@ from s3engine.sources import FileSource
 from s3engine.transport import HeadResult, ObjectInfo
 from tests.journaled import MIB, Driver, Make, outcome
 
-SIZES = {"template": None, "threshold_bytes": 16 * MIB, "part_bytes": 8 * MIB}
+SIZES: dict[str, Any] = {"template": None, "threshold_bytes": 16 * MIB, "part_bytes": 8 * MIB}
 
 
-def copies(emit: Any, items: Iterable[Any], **more: Any) -> Job:
+def copies(emit: Any, items: Iterable[Any]) -> Job:
     """From one bucket to another."""
-    return CopyJob(items, "a", "b", lambda info: "t", emit, **{**SIZES, **more})
+    return CopyJob(items, "a", "b", lambda info: "t", emit, **SIZES)
 
 
 def decided(job: Callable[..., Job], skip: str) -> Make:
