@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import functools
 import io
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from s3engine.cli.route import folder_prefix, is_uri
-from s3engine.cli.text import complain, json_line
+from s3engine.cli.text import complain, json_line, write_bytes
 from s3engine.errors import ConfigError
 from s3engine.plain import number_of
 from s3engine.uri import S3Uri
@@ -119,9 +118,7 @@ class _Out:
             self.flush()
 
     def flush(self) -> None:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(self._block)
-        sys.stdout.buffer.flush()
+        write_bytes(self._block)
         self._block = bytearray()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from s3engine.errors import AccessDenied, ConnectFailed, ConnectTimeout, NotFound, NotS3, RequestError, S3EngineError
 from s3engine.plain import brief, one_line
 
-__all__ = ["complain", "explain", "glob_hint", "human_bytes", "json_line", "one_line", "write"]
+__all__ = ["complain", "explain", "glob_hint", "human_bytes", "json_line", "one_line", "write", "write_bytes"]
 
 # A line of an error holds two names at most, of 1 KiB each where the store keeps to the rules of S3, and a message.
 _LONGEST = 6000
@@ -22,19 +22,23 @@ def write(block: str) -> None:
 
     Raises BrokenPipeError when nobody reads any more, OSError when it cannot be written (to a file on a full disk).
     """
+    write_bytes(block.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
+
+
+def write_bytes(block: bytes | bytearray) -> None:
+    """The same of bytes, for names that no encoding can say."""
     try:
-        _write(block)
+        _write(memoryview(block))
     except BrokenPipeError:
         raise
     except OSError as error:
         raise OSError(error.errno, f"cannot write to standard output: {error.strerror}") from None
 
 
-def _write(block: str) -> None:
+def _write(rest: memoryview) -> None:
     stream = sys.stdout
     stream.flush()
     # Not stream.write(): under PYTHONUNBUFFERED it drops the rest of a write that a signal cut short.
-    rest = memoryview(block.encode(stream.encoding or "utf-8", "backslashreplace"))
     while rest:
         written = stream.buffer.write(rest)
         if not written:  # a pipe that somebody made non-blocking, and full

@@ -10,12 +10,12 @@ from functools import partial
 from typing import Any
 
 from s3engine.decided import Decided
-from s3engine.disk import fold_of
+from s3engine.disk import ANOTHER_NAME, fold_of
 from s3engine.errors import DuplicateKey, JournalError, S3EngineError
 from s3engine.jobs.base import Job
 from s3engine.jobs.delete import DeleteConditions, KeyDeleter, move_error
 from s3engine.jobs.every_key import EveryKey
-from s3engine.jobs.key_guard import KeyGuard, duplicate
+from s3engine.jobs.key_guard import KeyGuard
 from s3engine.jobs.ledger import is_gone, passes
 from s3engine.jobs.own_target import OwnFile
 from s3engine.jobs.ranges import FileFromRanges
@@ -148,10 +148,12 @@ class DownloadJob(Job):
     def _taken(self, relative: str) -> DuplicateKey:
         assert self._fold is not None
         if self._fold("aA") == "aA" and self._fold("e\u0301") == "e\u0301":
-            return duplicate(relative, "path")
+            return DuplicateKey(
+                f"path {relative!r} comes twice in this batch; the first one stands; {ANOTHER_NAME}", key=relative
+            )
         return DuplicateKey(
             f"path {relative!r} comes twice in this batch, or the file system of {self.context.root!r} takes it "
-            "for the same as another one (upper and lower case, accents); the first one stands, give this one another",
+            f"for the same as another one (upper and lower case, accents); the first one stands; {ANOTHER_NAME}",
             key=relative,
         )
 

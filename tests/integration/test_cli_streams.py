@@ -40,11 +40,15 @@ def test_closed_streams_are_nowhere(cli: Cli, bucket: str, probe: S3Probe, close
     assert len(probe.list_keys(bucket)) == 20
 
 
-@pytest.mark.parametrize("arguments", [("cp", "src", "s3://{}/"), ("ls", "-r", "s3://{}/"), ("--help",)])
+@pytest.mark.parametrize(
+    "arguments", [("cp", "src", "s3://{}/"), ("ls", "-r", "s3://{}/"), ("--help",), ("journal", "failed", "j")]
+)
 def test_full_standard_output_is_named(cli: Cli, bucket: str, probe: S3Probe, arguments: tuple[str, ...]) -> None:
     """What cannot be written to standard output fails with 1 and a line that says so."""
     cli.write("src/a")
     probe.put(bucket, "k", b"x")
+    if arguments[0] == "journal":
+        assert cli("cp", "src", "s3://no-such-bucket/", "--journal", "j").code == 1
     given = (argument.format(bucket) for argument in arguments)
     done = _shell(cli, '"$0" -m s3engine "$@" > /dev/full', *given)
     assert done.code == 1, done

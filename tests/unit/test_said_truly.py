@@ -133,6 +133,15 @@ def test_the_way_out_exists_on_the_command_line(tmp_path: Path) -> None:
         assert "path=, or by itself: s3engine cp s3://BUCKET/KEY NAME" in text
 
 
+@pytest.mark.parametrize("fold", [lambda name: name, str.casefold])
+def test_the_second_of_two_with_one_path_is_told_how_to_be_had(tmp_path: Path, fold: Callable[[str], str]) -> None:
+    """A path that comes twice is told with the command that fetches the second object."""
+    bench = Bench(outcome)
+    told = bench.run(download(bench, ["a", "a"], tmp_path, fold=lambda folder: fold))
+    (error,) = [report.error for report in told if report.error is not None]
+    assert "the first one stands; give it another name (path=, or by itself: s3engine cp s3://" in str(error)
+
+
 def test_a_tag_given_twice_is_refused() -> None:
     """--tag a=b --tag a=c says two things: neither is taken in silence."""
     none = dict.fromkeys(("content_type", "cache_control", "storage_class", "acl", "sse", "sse_kms_key_id"))
