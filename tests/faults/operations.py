@@ -251,7 +251,7 @@ class Delete(Operation):
 
     name = "delete"
     size_bytes = 10
-    _REQUESTS = 5
+    REQUESTS = 5
     BYSTANDERS = ("o-00", "o-0000", "victim-00", "victim-0000")
     """In each bucket, and to be deleted by nobody: their keys begin like those of others, or are the beginning."""
 
@@ -272,7 +272,7 @@ class Delete(Operation):
         """Several batches at once, one request each."""
         groups: dict[tuple[str, int], list[str]] = {}
         for number, name in enumerate(cell.names):
-            groups.setdefault((self._bucket(cell, name), number % self._REQUESTS), []).append(cell.key(name))
+            groups.setdefault((self._bucket(cell, name), number % self.REQUESTS), []).append(cell.key(name))
         yield from cell.outcomes(*[engine.delete(bucket, keys) for (bucket, _), keys in groups.items()])
 
     def verify(self, cell: Cell, outcomes: dict[str, S3EngineError | None]) -> Truth:

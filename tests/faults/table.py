@@ -34,7 +34,7 @@ from s3engine.embedded import EmbeddedServer, free_ports
 from tests.faults.cases import CASES, Case
 from tests.faults.cell import NO_FAULT, Around, Row, Runner, Stage
 from tests.faults.events import EVENTS, unmount_below
-from tests.faults.operations import BY_NAME, Operation
+from tests.faults.operations import BY_NAME, Delete, Operation
 from tests.faults.stand import Task, specification
 from tests.faults.stands import CELL_S, run_all
 
@@ -47,7 +47,9 @@ _COLUMNS = (("fault", 43), ("operation", 17), ("in", 4), ("done", 5), ("failed",
 
 
 def objects_of(operation: Operation, objects: int) -> int:
-    """Objects of a cell: large ones are fewer."""
+    """Objects of a cell: large ones are fewer; of deletes three for each batch, so that not all go one by one."""
+    if operation.name == Delete.name:
+        return max(3 * Delete.REQUESTS, objects)
     return max(2, objects // 4) if operation.name in _LARGE else objects
 
 
