@@ -85,7 +85,7 @@ class Driver:
                 silent_since = time.monotonic()
             if crash_after is not None and len(self.reports) >= crash_after:
                 break
-            if unanswered and time.monotonic() - silent_since > 0.2:
+            if unanswered and time.monotonic() - silent_since > 0.6:
                 break
             if not tasks:
                 time.sleep(0.001)
