@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 from collections.abc import Callable
@@ -81,15 +82,27 @@ def capabilities_of(name: str) -> Capabilities:
     return found
 
 
+def _is_no_memory(error: Exception) -> bool:
+    """Also what the system calls it, and what Python does when it has no memory left to make an exception."""
+    return (isinstance(error, OSError) and error.errno == errno.ENOMEM) or (
+        isinstance(error, SystemError) and "exception" in str(error)
+    )
+
+
 def open_transport(name: str, settings: TransportSettings) -> Any:
-    """Import and open a transport. Raises ConfigError, which names it, whatever goes wrong but MemoryError."""
+    """Import and open a transport. Raises ConfigError, which names it, whatever goes wrong, but MemoryError for that.
+
+    No memory says nothing of the configuration, and may be there again.
+    """
     factory = load_transport(name)
     capabilities_of(name)
     try:
         made = factory(settings)
-    except (S3EngineError, MemoryError):  # no memory says nothing of the configuration, and may be there again
+    except (S3EngineError, MemoryError):
         raise
     except Exception as error:
+        if _is_no_memory(error):
+            raise MemoryError(f"{type(error).__name__}: {error}") from error
         raise ConfigError(
             f"cannot open the transport {name!r}: {type(error).__name__}: {error}{_age(name)}"
         ) from error

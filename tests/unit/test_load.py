@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import pytest
@@ -25,10 +26,19 @@ class _NoMemory(_Fails):
     error = MemoryError()
 
 
+class _NoMemoryOfTheSystem(_Fails):
+    error = OSError(errno.ENOMEM, "Cannot allocate memory", "somewhere")
+
+
+class _NoMemoryForAnException(_Fails):
+    error = SystemError("error return without exception set")
+
+
 def test_no_memory_is_no_error_of_configuration() -> None:
     """What a transport raises when it is opened becomes ConfigError, but not MemoryError: it may pass."""
     settings = TransportSettings(endpoint_url="http://127.0.0.1:9", region="us-east-1")
     with pytest.raises(ConfigError, match="no such device"):
         open_transport(f"{__name__}:_Fails", settings)
-    with pytest.raises(MemoryError):
-        open_transport(f"{__name__}:_NoMemory", settings)
+    for name in ("_NoMemory", "_NoMemoryOfTheSystem", "_NoMemoryForAnException"):
+        with pytest.raises(MemoryError):
+            open_transport(f"{__name__}:{name}", settings)
