@@ -46,7 +46,12 @@ class Limits(NamedTuple):
         from s3engine.journal.rest import Rest
 
         rest = Rest(journal)
-        return rest.of(found.all_of_job(rest.earlier())[0])
+        try:
+            objects, _ = found.all_of_job(rest.earlier())
+        except BaseException:
+            rest.close()
+            raise
+        return rest.of(objects)
 
     def compared(self, objects: Iterable[Any], journal: Journal | None = None) -> Iterable[Any]:
         """As within, and all of a listing before any of it."""

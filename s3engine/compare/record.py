@@ -80,7 +80,7 @@ def versions(transports: Sequence[str]) -> dict[str, str]:
         names: Sequence[str] = _CLIENTS.get(transport, ())
         if transport not in BUILT_IN:
             module = transport.partition(":")[0].partition(".")[0]
-            names = importlib.metadata.packages_distributions().get(module, ())
+            names = importlib.metadata.packages_distributions().get(module) or (module,)
         for name in names:
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
                 found[name] = importlib.metadata.version(name)

@@ -49,6 +49,14 @@ class Rest:
             except (sqlite3.Error, json.JSONDecodeError) as error:
                 self._connection.close()
                 raise unusable(self._path, error) from None
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def close(self) -> None:
+        """Let go of the file, where ``of`` is not read to its end."""
+        if self._connection is not None:
+            self._connection.close()
 
     def _begin(self, connection: sqlite3.Connection, journal: Journal) -> None:
         recorded = json.loads(get_meta(connection, "identity", "{}"))

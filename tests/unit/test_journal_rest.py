@@ -82,7 +82,7 @@ def test_another_command_is_refused(tmp_path: Path) -> None:
     Driver(path, files(1), identity={"operation": "upload", "verb": "cp", "src": "/a"}).run()
     with pytest.raises(JournalMismatch, match="src"):
         Rest(Journal(path, command={"verb": "cp", "src": "/b"}))
-    Rest(Journal(path, command={"verb": "cp", "src": "/a"}))
+    Rest(Journal(path, command={"verb": "cp", "src": "/a"})).close()
 
 
 def test_limit_counts_what_earlier_runs_did(tmp_path: Path) -> None:
