@@ -114,4 +114,5 @@ def test_last_page_must_say_that_it_is_the_last(needs: Callable[[ObjectListing],
         listing = ObjectListing(Able(), store.call, "b", "p/")  # type: ignore[arg-type]  # no action is taken
         assert len(list(listing)) == 7
         with contextlib.nullcontext() if proven else pytest.raises(ServerFault, match="no IsTruncated"):
-            needs(listing)
+            made = needs(listing)
+            (made[0] if isinstance(made, tuple) else made).close()
