@@ -39,7 +39,8 @@ class _Shown:
     __slots__ = ()
 
     def __repr__(self) -> str:
-        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.repr}  # type: ignore[arg-type]
+        own = dataclasses.fields(self)  # type: ignore[arg-type]  # whoever inherits is a dataclass
+        values = {entry.name: getattr(self, entry.name) for entry in own if entry.repr}
         values["endpoint_url"] = _without_secrets(values["endpoint_url"])
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -98,3 +99,11 @@ class Driver:
         """Let go of the files without another word."""
         self.job.reader.close()  # its thread ends with the next item
         self.run_.abandon()
+
+
+def come_so_far(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    """Return as soon as ``condition`` holds, 30 s later at the latest; the process must still run then."""
+    limit = time.monotonic() + 30
+    while not condition() and process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.0005)  # so often, since what is waited for passes within milliseconds
+    assert process.poll() is None, f"it ended before it could be killed: {process.communicate()}"

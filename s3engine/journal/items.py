@@ -175,7 +175,7 @@ class JournalItems:
         may_repeat = _MAY_REPEAT if self._begun.mark else 0
         if may_repeat:
             self._index()
-        for item, mark in self._source.marked(self._begun.mark):  # type: ignore[attr-defined]
+        for item, mark in self._source.marked(self._begun.mark):  # type: ignore[attr-defined]  # positionable
             if may_repeat:
                 may_repeat -= 1
                 if self._known(self._row(item)) is not None:

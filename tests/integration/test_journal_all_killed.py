@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -18,6 +17,7 @@ import pytest
 from s3engine.embedded import EmbeddedServer
 from tests.faults import FaultProxy
 from tests.helpers import S3Probe, eventually
+from tests.journaled import come_so_far
 
 FILES = 500
 IN_FLIGHT = 16
@@ -54,10 +54,7 @@ def kill_all_when(process: subprocess.Popen[str], condition: Callable[[], bool])
     """SIGKILL for the parent and its workers at once, as soon as it has come so far; how many there were."""
     with process:
         try:
-            limit = time.monotonic() + 30
-            while not condition() and process.poll() is None and time.monotonic() < limit:
-                time.sleep(0.0005)
-            assert process.poll() is None, f"it ended before it could be killed: {process.communicate()}"
+            come_so_far(process, condition)
             count = len(members(process.pid))
         finally:
             os.killpg(process.pid, signal.SIGKILL)
@@ -66,7 +63,7 @@ def kill_all_when(process: subprocess.Popen[str], condition: Callable[[], bool])
     return count
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc to know which processes are left")
 def test_everything_killed_twice(tmp_path: Path, seaweed: EmbeddedServer, probe: S3Probe, bucket: str) -> None:
     """After SIGKILL of parent and workers at once each object is done once; only what was in flight is sent twice."""
     source, journal = tmp_path / "src", tmp_path / "journal"

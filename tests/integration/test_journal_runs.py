@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -21,6 +20,7 @@ from s3engine.embedded import EmbeddedServer
 from s3engine.errors import JournalMismatch
 from tests.faults import FaultProxy
 from tests.helpers import S3Probe
+from tests.journaled import come_so_far
 
 MIB = 1024 * 1024
 LARGE_BYTES = 160 * MIB  # one part more, sent by a worker that has not seen the kill yet, is less than 5 % of it
@@ -94,10 +94,7 @@ def kill_when(process: subprocess.Popen[str], condition: Callable[[], bool]) -> 
     """SIGKILL for the parent alone, as soon as it has come so far; its workers have to notice."""
     with process:
         try:
-            limit = time.monotonic() + 30
-            while not condition() and process.poll() is None and time.monotonic() < limit:
-                time.sleep(0.0005)
-            assert process.poll() is None, f"it ended before it could be killed: {process.communicate()}"
+            come_so_far(process, condition)
             process.kill()
             process.communicate()  # ends when the workers have let go of the pipes
         finally:

@@ -253,7 +253,7 @@ tell()
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc to know the CPU time of children")
 def test_cpu_of_threads_and_of_processes_alive_and_dead() -> None:
     """Threads that ended, children that run, and children that died in between are all counted, and only once."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(place) for place in sys.path if place)}
