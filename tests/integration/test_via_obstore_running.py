@@ -187,14 +187,18 @@ def test_tls(certificate: Path, tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     listener = socket.create_server(("127.0.0.1", 0))
+    # Each connection serves one request, and says so: a client that keeps it would meet the end of it at any moment.
+    said = object_answer(b"body").data.removesuffix(b"\r\n\r\nbody") + b"\r\nConnection: close\r\n\r\n"
 
     def serve() -> None:
         with suppress(OSError):
             while True:
                 sock, _ = listener.accept()
                 with suppress(OSError), context.wrap_socket(sock, server_side=True) as tls:
-                    tls.recv(65536)
-                    tls.sendall(object_answer(b"body").data)
+                    head = b""
+                    while b"\r\n\r\n" not in head:
+                        head += tls.recv(65536) or b"\r\n\r\n"
+                    tls.sendall(said if head.startswith(b"HEAD ") else said + b"body")
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
