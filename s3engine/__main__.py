@@ -6,8 +6,8 @@ import sys
 
 if __name__ == "__main__":
     try:
-        from s3engine.cli import main
+        from s3engine.cli import program
     except KeyboardInterrupt:
         sys.stderr.write("s3engine: interrupted\n")
         sys.exit(130)
-    sys.exit(main())
+    program()

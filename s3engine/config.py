@@ -64,6 +64,8 @@ class TransportSettings(_Shown):
     max_connections: int = 256
     """Idle connections kept per endpoint."""
     user_agent: str = "s3engine"
+    single: bool = False
+    """It makes a few calls one by one, as the parent does: a quick start counts for more than many connections."""
 
 
 def _number(name: str, value: object, low: float, high: float, *, whole: bool) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import unicodedata
 from collections.abc import Callable
@@ -121,7 +120,7 @@ def fold_of(folder: str) -> Callable[[str], str]:
     Tried with a file of an odd name, which is made and removed; the folder is made when it is not there. Where that
     fails names are taken to be themselves: whoever writes there next meets the same trouble and tells it.
     """
-    token = secrets.token_hex(4)
+    token = os.urandom(4).hex()
     name = f".s3engine-{token}-k\u00e9.part"  # with an e acute that is one character
     cased = folded = False
     with contextlib.suppress(OSError, UnicodeEncodeError):

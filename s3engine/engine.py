@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from s3engine.batch import Batch, Progress
 from s3engine.config import Config
 from s3engine.control.estimator import OpClass
 from s3engine.errors import ConfigError, InvalidRequest, NotFound
 from s3engine.given import callable_or, flag, folder_path, seconds, sound_objects, sound_sources, template_or, text
 from s3engine.listing import JournalPath, ObjectListing
-from s3engine.operations import Template
 from s3engine.paths import normal_path
 from s3engine.runtime import Runtime
 from s3engine.transport import Capabilities, HeadResult, ObjectInfo, UploadInfo
@@ -24,8 +22,10 @@ from s3engine.uri import check_bucket, check_key
 
 # The pool and the jobs are imported with the first batch: listing, buckets and `s3engine ls` start in half the time.
 if TYPE_CHECKING:
+    from s3engine.batch import Batch, Progress
     from s3engine.existing import Existing
     from s3engine.jobs.delete import DeleteConditions
+    from s3engine.operations import Template
     from s3engine.sources import Rejected, Source
 
 __all__ = ["Engine"]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s3engine.errors import ConfigError
-from s3engine.operations import ObjectHeaders
 from s3engine.plain import brief
-from s3engine.sources import BytesSource, FileSource, Rejected
 from s3engine.transport import ObjectInfo
 from s3engine.uri import check_key
+
+# Sources and headers are imported where items are looked at: a listing has none to look at (8 ms).
+if TYPE_CHECKING:
+    from s3engine.sources import Rejected
 
 __all__ = [
     "callable_or", "file_path", "flag", "folder_path", "seconds", "sound_objects", "sound_sources", "template_or",
@@ -66,6 +68,8 @@ def callable_or(name: str, value: Any) -> None:
 
 def template_or(value: Any) -> None:
     """Raises ConfigError for what is neither None, ObjectHeaders nor a function."""
+    from s3engine.operations import ObjectHeaders
+
     if value is not None and not isinstance(value, ObjectHeaders) and not callable(value):
         raise ConfigError(f"template must be ObjectHeaders or a function that returns them, not {_shown(value)}")
 
@@ -105,6 +109,8 @@ def _input(items: Any, what: str) -> bool:
 
 
 def _objects(items: Iterable[Any]) -> Iterator[Any]:
+    from s3engine.sources import Rejected
+
     for item in items:
         kind = type(item)
         if kind is ObjectInfo:
@@ -116,6 +122,8 @@ def _objects(items: Iterable[Any]) -> Iterator[Any]:
 
 def _object(item: Any) -> Any:
     """An item that is not what nearly all of them are."""
+    from s3engine.sources import Rejected
+
     if isinstance(item, ObjectInfo):
         if not isinstance(item.key, str) or not item.key:
             return _rejected(item, "its key is no text, or empty")
@@ -128,6 +136,8 @@ def _object(item: Any) -> Any:
 
 
 def _sources(items: Iterable[Any]) -> Iterator[Any]:
+    from s3engine.sources import BytesSource, FileSource
+
     for item in items:
         kind = type(item)
         if kind is FileSource or kind is BytesSource:
@@ -138,6 +148,9 @@ def _sources(items: Iterable[Any]) -> Iterator[Any]:
 
 
 def _source(item: Any) -> Any:
+    from s3engine.operations import ObjectHeaders
+    from s3engine.sources import BytesSource, FileSource, Rejected
+
     if isinstance(item, Rejected):
         return item
     if not isinstance(item, (FileSource, BytesSource)):
@@ -156,6 +169,8 @@ def _source(item: Any) -> Any:
 
 
 def _with_key(item: Any, key: Any) -> Any:
+    from s3engine.sources import Rejected
+
     try:
         check_key(key)
     except ConfigError as error:
@@ -164,6 +179,8 @@ def _with_key(item: Any, key: Any) -> Any:
 
 
 def _rejected(item: Any, why: str) -> Rejected:
+    from s3engine.sources import Rejected
+
     return Rejected(_shown(item), ConfigError(f"the input gave {_shown(item)}: {why}"))
 
 

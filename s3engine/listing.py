@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from s3engine.batch import Batch, Progress
 from s3engine.control.estimator import OpClass
 from s3engine.errors import ConfigError, InvalidRequest, ServerFault
 from s3engine.given import text
-from s3engine.operations import Template
 from s3engine.pages import PageWatch
 from s3engine.transport import ListPage, ObjectInfo
 from s3engine.uri import check_bucket
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from s3engine.batch import Batch, Progress
     from s3engine.engine import Engine
     from s3engine.existing import Existing
     from s3engine.journal import Journal
+    from s3engine.operations import Template
 
 __all__ = ["JournalPath", "ObjectListing"]
 
@@ -65,6 +65,11 @@ class ObjectListing:
 
     def _pages_from(self, token: str | None, page: ListPage) -> Iterator[tuple[str | None, ListPage]]:
         """``page`` and those that follow, each with the token that gave it."""
+        if not page.next_token:
+            yield token, page
+            return
+        from concurrent.futures import ThreadPoolExecutor  # lazy: 5 ms that one page does not need
+
         with ThreadPoolExecutor(1, thread_name_prefix="s3engine-list") as ahead:
             watch = PageWatch(f"listing s3://{self.bucket}/{self.prefix}")
             while page.next_token:
@@ -135,6 +140,8 @@ class ObjectListing:
         """
         predicate = self._predicate
         text, _, last = after.partition(" ")
+        import json
+
         token: str | None = json.loads(text) if text else ""
         try:
             first = self._page(token or "", last if token is None else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import threading
@@ -9,7 +10,6 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from s3engine._version import __version__
-from s3engine.batch import Batch, Progress
 from s3engine.config import Config, TransportSettings, check_place
 from s3engine.control.estimator import OpClass
 from s3engine.control.retry import RetryPolicy
@@ -24,6 +24,7 @@ from s3engine.transport import Capabilities
 
 # The pool and the jobs are imported with the first batch: listing, buckets and `s3engine ls` start in half the time.
 if TYPE_CHECKING:
+    from s3engine.batch import Batch, Progress
     from s3engine.integrity.finding import UploadChecks
     from s3engine.jobs.base import Job
     from s3engine.journal import Journal
@@ -149,6 +150,8 @@ class Runtime:
         items: Iterable[Any], journal: JournalPath, **identity: Any,
     ) -> Batch:  # fmt: skip
         """Begin the job that ``make`` makes of where its reports go and of the items. ``identity`` is the journal's."""
+        from s3engine.batch import Batch
+
         callable_or("progress", progress)
         if journal is not None and not isinstance(journal, (str, os.PathLike)) and not hasattr(journal, "failed_only"):
             raise ConfigError(f"journal must be a path or a Journal, not {type(journal).__name__}")
@@ -181,8 +184,9 @@ class Runtime:
             if self.closed:
                 raise EngineClosed("this engine was closed; make a new one")
             if self._caller is None:
+                settings = dataclasses.replace(self._transport_settings, single=True)
                 self._caller = Caller(
-                    open_transport(self._transport_name, self._transport_settings), self._block, self._config.workers,
+                    open_transport(self._transport_name, settings), self._block, self._config.workers,
                     self._timeout_policy, self._retry_policy, self._credentials,
                     give_up_after_s=self._config.give_up_after_s,
                 )  # fmt: skip

@@ -10,7 +10,6 @@ import errno
 import math
 import os
 import socket
-import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +31,7 @@ _FILE_ERRNOS = (errno.EISDIR, errno.EINVAL, errno.EIO, errno.ESTALE, errno.EOVER
 
 _EXPECT = b"expect: 100-continue\r\n\r\n"
 _NOTHING = memoryview(b"")
-_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_WOULD_BLOCK: tuple[type[OSError], ...] = (BlockingIOError,)  # and what TLS has for it, with the first such socket
 
 
 class Wire(Timed):
@@ -52,6 +51,8 @@ class Wire(Timed):
         super().__init__(self.sock.fileno())
         # Anything but a plain socket encrypts: past it, by sendfile, the body would go out in the clear.
         self._tls = type(self.sock) is not socket.socket
+        if self._tls:
+            _know_tls()
         self._piece_bytes = TLS_PIECE_BYTES if self._tls else SEND_PIECE_BYTES
         self._decrypted: Callable[[], int] = getattr(self.sock, "pending", _nothing)
         self._file = FileBody()
@@ -264,3 +265,11 @@ class Wire(Timed):
 
 def _nothing() -> int:
     return 0
+
+
+def _know_tls() -> None:
+    global _WOULD_BLOCK
+    if len(_WOULD_BLOCK) == 1:
+        import ssl  # lazy: 4 ms that plain HTTP does not pay
+
+        _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)

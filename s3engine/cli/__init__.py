@@ -1,11 +1,13 @@
 """The command line ``s3engine``: verbs over :class:`s3engine.Engine`. Runs in the main thread of the parent process.
 
-    main -> app (verbs, exit codes) -> options (arguments to Config) -> transfer, remove, buckets, perf, demo
+    program -> main -> app (verbs) -> options, settings (arguments to Config) -> transfer, remove, buckets, perf, demo
+                    quick (ls without click) -> listed
+                                       outcome (errors to lines and exit codes)
                                        directions (what cp and mv do in each), plan (dry runs), local (files of SRC)
                                        show (lines, errors, summary), bar (progress), interrupts (Ctrl-C, SIGTERM)
 
-Importing this module costs nothing: ``--version`` answers before click is imported, and each verb imports the engine
-only when it runs.
+Importing this module costs nothing: ``--version`` answers before click is imported, ``ls`` runs without it, and each
+verb imports the engine only when it runs.
 """
 
 from __future__ import annotations
@@ -18,8 +20,37 @@ from s3engine._version import __version__
 TYPE_CHECKING = False  # as of typing, whose import takes a while
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
-__all__ = ["main"]
+__all__ = ["main", "program"]
+
+
+def program() -> NoReturn:
+    """What the command ``s3engine`` runs: :func:`main`, then the end of the process.
+
+    At once where nothing is left but to take the interpreter apart, which takes 5 ms and more: functions that wait for
+    the end are run, streams flushed. With a debugger, or threads that go on, it ends as any Python does.
+    """
+    code = main()
+    if sys.gettrace() is None and sys.getprofile() is None and _is_alone():
+        import atexit
+
+        atexit._run_exitfuncs()
+        with_trouble = False
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):  # Python says it its own way, and has an exit code for it
+                with_trouble = True
+        if not with_trouble:
+            os._exit(code)
+    sys.exit(code)
+
+
+def _is_alone() -> bool:
+    """Whether no thread is left that Python would wait for."""
+    threading = sys.modules.get("threading")
+    return threading is None or all(one.daemon for one in threading.enumerate() if one is not threading.main_thread())
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,6 +79,15 @@ def _run(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         sys.stdout.write(f"s3engine {__version__}\n")
         return 0
+    if arguments[:1] == ["ls"]:
+        from s3engine.cli.quick import values_of_ls
+
+        values = values_of_ls(arguments[1:])
+        if values is not None:
+            from s3engine.cli.listed import list_objects
+            from s3engine.cli.outcome import exit_code_of
+
+            return exit_code_of(lambda: list_objects(**values))
     from s3engine.cli.app import run
 
     return run(arguments)

@@ -1,4 +1,4 @@
-"""The verbs' group, and the one place where what happened becomes a line on stderr and an exit code.
+"""The verbs' group, and the exit codes (outcome.py makes them).
 
 0: all done, also where there was nothing to do. 1: something failed: an object, or a SRC, bucket or endpoint that is
 not there. 2: usage or configuration, files of options among it: nothing was done. 130: Ctrl-C. 143: SIGTERM.
@@ -7,22 +7,17 @@ not there. 2: usage or configuration, files of options among it: nothing was don
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import importlib
-import os
-import sys
 from typing import Any
 
 import click
 
 from s3engine._version import __version__
-from s3engine.cli.interrupts import interrupts
-from s3engine.cli.text import complain, explain, write
-from s3engine.errors import ConfigError, S3EngineError
+from s3engine.cli.outcome import drop_stdout, exit_code_of
+from s3engine.cli.text import complain
 
 __all__ = ["app", "run"]
-
-BROKEN_PIPE = 141
 
 # verb -> the module that has it, under the name <verb>_command
 _VERBS = {
@@ -47,40 +42,8 @@ class _Verbs(click.Group):
         return command if isinstance(command, click.Command) else None
 
     def invoke(self, ctx: click.Context) -> int:
-        """The verb's exit code; every error that is not about usage ends here."""
-        code = 0
-        with interrupts:
-            try:
-                code = super().invoke(ctx) or 0
-                write("")  # whatever waits in the stream
-            except KeyboardInterrupt:
-                complain("interrupted")
-                code = interrupts.exit_code or 130
-            except BrokenPipeError:
-                _drop_stdout()
-                return BROKEN_PIPE
-            except ConfigError as error:
-                complain(str(error))
-                code = 2
-            except S3EngineError as error:
-                complain(explain(error))
-                code = 1
-            except OSError as error:
-                complain(f"{error.strerror or error}{f': {error.filename!r}' if error.filename else ''}")
-                code = 1
-                try:
-                    sys.stdout.flush()
-                except OSError:
-                    _drop_stdout()
-        return interrupts.exit_code or code
-
-
-def _drop_stdout() -> None:
-    """What the stream still holds must not raise again when the interpreter ends."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        """The verb's exit code; every error that is not about usage ends there."""
+        return exit_code_of(functools.partial(super().invoke, ctx))
 
 
 def _version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
@@ -134,6 +97,6 @@ def run(arguments: list[str]) -> int:
         return 130
     except OSError as error:  # of a help; verbs have said their own by now
         complain(f"cannot write to standard output: {error.strerror or error}")
-        _drop_stdout()
+        drop_stdout()
         return 1
     return code if isinstance(code, int) else 0

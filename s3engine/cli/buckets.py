@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from s3engine.cli.options import (
-    NameFilter,
     config_from,
     dry_run_option,
     engine_options,
     filter_options,
-    name_filter,
     output_from,
     output_options,
 )
-from s3engine.cli.text import complain, glob_hint, json_line, one_line, write
+from s3engine.cli.text import json_line, write
 from s3engine.errors import ConfigError
 from s3engine.uri import S3Uri
-
-if TYPE_CHECKING:
-    from s3engine.transport import ListPage, ObjectInfo
 
 __all__ = ["ls_command", "mb_command", "rb_command"]
 
@@ -38,52 +33,9 @@ def ls_command(uri: str, recursive: bool, as_json: bool, **values: Any) -> int:
     Without -r one level only, with "PRE prefix/" for what lies deeper. The URI is taken as the beginning of keys, so
     s3://b/p lists p/ and pq too. Control characters in keys are escaped; --json gives keys exactly.
     """
-    where = S3Uri.parse(uri)
-    wanted = name_filter(values["include"], values["exclude"])
-    config = config_from(values)
+    from s3engine.cli.listed import list_objects
 
-    from s3engine.engine import Engine
-
-    cut = where.key.rfind("/") + 1
-    found = False
-    with Engine(config) as engine:
-        for page in engine.list(where.bucket, where.key, delimiter="" if recursive else "/").pages():
-            lines = _json_lines(where.bucket, page, wanted, cut) if as_json else _lines(page, wanted, cut)
-            if lines:
-                found = True
-                lines.append("")
-                write("\n".join(lines))
-    if not found:
-        complain(_nothing(where, filtered=wanted is not None))
-    return 0
-
-
-def _nothing(where: S3Uri, *, filtered: bool) -> str:
-    below = "below" if not where.key or where.key.endswith("/") else "begins with"
-    left = " that --include and --exclude leave" if filtered else ""
-    hint = glob_hint(where.bucket, where.key)
-    return f"nothing {below} s3://{where.bucket}/{where.key}{left}{f'; {hint}' if hint else ''}"
-
-
-def _chosen(page: ListPage, wanted: NameFilter | None, cut: int) -> tuple[list[str], list[ObjectInfo]]:
-    if wanted is None:
-        return page.prefixes, page.objects
-    prefixes = [prefix for prefix in page.prefixes if wanted(prefix[cut:])]
-    return prefixes, [info for info in page.objects if wanted(info.key[cut:])]
-
-
-def _lines(page: ListPage, wanted: NameFilter | None, cut: int) -> list[str]:
-    prefixes, objects = _chosen(page, wanted, cut)
-    lines = [f"{'PRE':>34}  {one_line(prefix)}" for prefix in prefixes]
-    lines.extend([f"{info.last_modified[:19]:<19}Z{info.size_bytes:>14}  {one_line(info.key)}" for info in objects])
-    return lines
-
-
-def _json_lines(bucket: str, page: ListPage, wanted: NameFilter | None, cut: int) -> list[str]:
-    prefixes, objects = _chosen(page, wanted, cut)
-    lines = [json_line(bucket=bucket, prefix=prefix) for prefix in prefixes]
-    lines.extend([json_line(bucket=bucket, **info._asdict()) for info in objects])
-    return lines
+    return list_objects(uri, recursive, as_json, **values)
 
 
 def _bucket_of(uri: str) -> str:

@@ -1,20 +1,16 @@
-"""Options that verbs share, and what becomes of them: a Config, headers, a filter of names."""
+"""Options that verbs share, and the headers that come of them; what else comes of them: settings.py."""
 
 from __future__ import annotations
 
-import fnmatch
-import re
-import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from s3engine.cli.interrupts import interrupts
+from s3engine.cli.settings import NameFilter, config_from, name_filter, settings_from
 from s3engine.errors import ConfigError
 
 if TYPE_CHECKING:
-    from s3engine.config import Config
     from s3engine.operations import ObjectHeaders
 
 __all__ = [
@@ -24,7 +20,6 @@ __all__ = [
 ]  # fmt: skip
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-NameFilter = Callable[[str], bool]
 
 
 def _stack(*options: Callable[[Any], Any]) -> Callable[[Decorated], Decorated]:
@@ -131,8 +126,6 @@ header_options = _stack(
     click.option("--sse-kms-key-id", metavar="ID", help="The key for --sse aws:kms."),
 )
 
-_SETTINGS = ("endpoint_url", "profile", "region", "ca_bundle", "transport", "workers", "concurrency", "checksum")
-
 
 class Output(NamedTuple):
     """How a verb speaks."""
@@ -144,51 +137,6 @@ class Output(NamedTuple):
 def output_from(values: Mapping[str, Any]) -> Output:
     """From ``output_options``."""
     return Output(quiet=values["quiet"], as_json=values["as_json"])
-
-
-def settings_from(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings said anywhere: option, else --config file, else ``S3ENGINE_*``. Raises ConfigError, naming the place.
-
-    ``AWS_*`` comes after all of these; the engine looks there for what is left.
-    """
-    from s3engine.config import Config
-
-    settings = Config.from_environment()
-    Config.from_mapping(settings, "S3ENGINE_* variables")
-    path = values.get("config_file")
-    if path is not None:
-        Config.from_toml(path)  # so that what is wrong in the file is told with its name
-        settings |= _read_toml(path)
-    options = {name: values[name] for name in _SETTINGS if values.get(name) is not None}
-    if values.get("no_sign_request"):
-        options["anonymous"] = True
-    if values.get("no_verify_ssl"):
-        options["verify_tls"] = False
-    if values.get("no_verify"):
-        options["verify_downloads"] = False
-    Config.from_mapping(options, "command line")
-    return {**settings, **options}
-
-
-def config_from(values: Mapping[str, Any]) -> Config:
-    """The Config from ``engine_options``. Raises ConfigError."""
-    from s3engine.config import Config
-    from s3engine.pool.load import dotted_name
-
-    config = Config.from_mapping(settings_from(values), "settings")
-    dotted_name(config.transport)  # an unknown name is told before anything is begun
-    interrupts.grace_s = config.shutdown_grace_s
-    return config
-
-
-def _read_toml(path: str) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    with open(path, "rb") as file:
-        values: dict[str, Any] = tomllib.load(file)
-    return values
 
 
 def headers_from(values: Mapping[str, Any]) -> ObjectHeaders | None:
@@ -217,26 +165,3 @@ def _pairs(option: str, given: tuple[str, ...]) -> dict[str, str]:
             raise ConfigError(f"{option} gives {name!r} twice: {pairs[name]!r} and {value!r}")
         pairs[name] = value
     return pairs
-
-
-def name_filter(include: tuple[str, ...], exclude: tuple[str, ...]) -> NameFilter | None:
-    """Whether a name, relative to the source, is meant; None when all are.
-
-    Shell globs as in :mod:`fnmatch`, upper and lower case told apart. A name that matches an ``exclude`` is out. Else,
-    where there is any ``include``, it is in when it matches one of them. The order on the command line says nothing.
-    """
-    if not include and not exclude:
-        return None
-    wanted = _any_of(include) if include else None
-    unwanted = _any_of(exclude) if exclude else None
-
-    def matches(name: str) -> bool:
-        if unwanted is not None and unwanted(name):
-            return False
-        return wanted is None or wanted(name) is not None
-
-    return matches
-
-
-def _any_of(globs: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
-    return re.compile("|".join(fnmatch.translate(glob) for glob in globs)).match

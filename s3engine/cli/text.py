@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import time
@@ -86,6 +85,8 @@ def glob_hint(bucket: str, key: str) -> str:
 
 def json_line(**values: Any) -> str:
     """One JSON object, ASCII: a terminal and every encoding can take it."""
+    import json  # lazy: 1.5 ms that lines for people do not need
+
     return json.dumps(values)
 
 

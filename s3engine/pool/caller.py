@@ -5,7 +5,6 @@ They keep the pauses of buckets and wait for a store that is down, as tasks do.
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -42,8 +41,9 @@ class Caller:
     def __init__(
         self, transport: Any, block: SharedBlock, index: int, policy: TimeoutPolicy, retry_policy: RetryPolicy,
         credentials: CredentialSource, *, give_up_after_s: float = 900.0, clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep, rng: Callable[[], float] = random.random,
+        sleep: Callable[[float], None] = time.sleep, rng: Callable[[], float] | None = None,
     ) -> None:  # fmt: skip
+        rng = rng or _uniform
         self.transport = transport
         self._estimator = Estimator(
             block, index, gain=policy.gain, deviation_gain=policy.deviation_gain, minimum_bytes=policy.minimum_bytes
@@ -190,3 +190,9 @@ class Caller:
             self.transport.set_region(bucket, error.region)
         else:
             self.transport.set_credentials(self._credentials.current())
+
+
+def _uniform() -> float:
+    from random import random  # lazy: 2 ms, for a retry
+
+    return random()

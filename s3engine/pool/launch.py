@@ -17,6 +17,7 @@ from typing import Any
 
 from s3engine.errors import ConfigError
 from s3engine.pool.channel import Channel
+from s3engine.pool.load import worker_modules
 from s3engine.pool.messages import Task
 from s3engine.pool.worker import WorkerSettings, descriptor, run
 
@@ -105,7 +106,7 @@ def _preload(context: Any, transport: str) -> None:
     """
     server = getattr(forkserver, "_forkserver", None)
     if getattr(server, "_preload_modules", None) == ["__main__"]:
-        context.set_forkserver_preload(["__main__", "s3engine.pool.worker", transport.partition(":")[0]])
+        context.set_forkserver_preload(["__main__", "s3engine.pool.worker", *worker_modules(transport)])
 
 
 def launch(settings: WorkerSettings, method: str, block_fd: int) -> WorkerHandle:

@@ -12,7 +12,10 @@ from s3engine.config import TransportSettings
 from s3engine.errors import ConfigError, S3EngineError
 from s3engine.transport import Capabilities, Transport
 
-__all__ = ["BUILT_IN", "ENTRY_POINT_GROUP", "capabilities_of", "dotted_name", "load_transport", "open_transport"]
+__all__ = [
+    "BUILT_IN", "ENTRY_POINT_GROUP", "capabilities_of", "dotted_name", "load_transport", "open_transport",
+    "worker_modules",
+]  # fmt: skip
 
 BUILT_IN = {
     "raw": "s3engine_transports.raw:RawTransport",
@@ -66,6 +69,15 @@ def load_transport(name: str) -> Callable[[TransportSettings], Any]:
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"cannot load the transport {name!r} ({dotted}): {error}{_age(name)}") from error
     return factory
+
+
+def worker_modules(name: str) -> list[str]:
+    """The modules that a worker's transport needs: its own, and those that its class names as ``worker_modules``.
+
+    Imported once before workers are forked, they need not be imported in each. Raises ConfigError.
+    """
+    factory = load_transport(name)
+    return [dotted_name(name).partition(":")[0], *getattr(factory, "worker_modules", ())]
 
 
 def capabilities_of(name: str) -> Capabilities:

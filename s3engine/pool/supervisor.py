@@ -7,6 +7,7 @@ Start order matters under ``fork``: all workers are forked before this thread ex
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import selectors
 import threading
@@ -26,7 +27,7 @@ from s3engine.pool.deaths import Deaths, Next
 from s3engine.pool.fleet import Fleet
 from s3engine.pool.job_table import Job, JobTable
 from s3engine.pool.launch import WorkerHandle, choose_start_method
-from s3engine.pool.load import load_transport
+from s3engine.pool.load import worker_modules
 from s3engine.pool.messages import BROKEN, LARGE_KINDS, NEED_CREDENTIALS, OUTCOMES, READY
 from s3engine.pool.renewal import CredentialRenewal
 from s3engine.pool.watch import Watch
@@ -52,7 +53,8 @@ class Supervisor:
         method = choose_start_method(start_method)
         if method == "fork":
             # Once here instead of once in each worker: forked children have what is imported.
-            load_transport(settings.transport)
+            for module in worker_modules(settings.transport):
+                importlib.import_module(module)
         self._calls: deque[Callable[[], None]] = deque()
         self._failing = threading.Lock()
         self._failed: BaseException | None = None  # a bug ended the thread

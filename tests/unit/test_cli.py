@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,6 +27,11 @@ from s3engine.plain import number_of
 from s3engine.report import RequestReport
 
 HEAVY = ("click", "rich", "boto3", "botocore", "urllib3", "dask", "multiprocessing")
+NOT_FOR_LS = (
+    "concurrent.futures", "email", "http.client", "json", "locale", "logging", "random", "secrets", "ssl", "tempfile",
+    "importlib.metadata", "encodings.idna", "s3engine.batch", "s3engine.operations", "s3engine.sources",
+    "s3engine.pool.worker", "s3engine.jobs", "s3engine.journal",
+)  # fmt: skip
 VERBS = ("cp", "mv", "ls", "rm", "cleanup", "mb", "rb", "retry", "perf", "compare", "check", "demo", "serve")
 
 Captured = pytest.CaptureFixture[str]
@@ -60,6 +66,28 @@ def test_ls_does_not_import_rich_or_botocore() -> None:
     environment = _environment(AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b", S3ENGINE_MAX_ATTEMPTS="1")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert not {module.split(".")[0] for module in done.stdout.split()} & {"rich", "botocore", "boto3", "dask"}
+
+
+def test_ls_over_plain_http_imports_little() -> None:
+    """A listing of one page starts without what takes longer to import than the listing takes."""
+    found = b"<IsTruncated>false</IsTruncated><Contents><Key>p/a</Key><Size>1</Size></Contents>"
+    page = b"<ListBucketResult>%s</ListBucketResult>" % found
+    answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/xml\r\ncontent-length: %d\r\n\r\n%s" % (len(page), page)
+    run = "main(['ls', 's3://b/p/', '--endpoint-url', sys.argv[1]])"
+    code = f"import sys; from s3engine.cli import main; {run}; print(*sys.modules)"
+    environment = _environment(AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        command = [sys.executable, "-c", code, url]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+            listener.settimeout(30)
+            with listener.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+                printed, _ = process.communicate(timeout=30)
+    line, modules = printed.splitlines()
+    assert line.endswith("  p/a")
+    assert not set(modules.split()) & {*HEAVY, *NOT_FOR_LS}
 
 
 @pytest.mark.parametrize("verb", VERBS)

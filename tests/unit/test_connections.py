@@ -113,10 +113,12 @@ def _kept(manager: urllib3.PoolManager, server: Server) -> Any:
     return connection
 
 
-def test_idle_and_old_connections_of_the_parent() -> None:
+@pytest.mark.parametrize("single", [False, True], ids=["urllib3", "direct"])
+def test_idle_and_old_connections_of_the_parent(single: bool) -> None:
     """Single calls of the raw transport go over the connection of the last one, unless that is idle or old."""
     now = [0.0]
-    made = RawConnections(TransportSettings(endpoint_url="http://127.0.0.1:9"), clock=lambda: now[0], rng=lambda: 0.5)
+    settings = TransportSettings(endpoint_url="http://127.0.0.1:9", single=single)
+    made = RawConnections(settings, clock=lambda: now[0], rng=lambda: 0.5)
     ports = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         endpoint = Endpoint("http", "127.0.0.1", listener.getsockname()[1])

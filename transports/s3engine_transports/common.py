@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -241,6 +240,8 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def _missing_s(headers: Mapping[str, str], now_s: float) -> float:
+    from email.utils import parsedate_to_datetime  # lazy: 6 ms, for a refused signature
+
     try:
         return parsedate_to_datetime(headers.get("date", "")).timestamp() - now_s
     except (TypeError, ValueError, OverflowError):  # no date, or one with a number of seventy digits

@@ -35,7 +35,7 @@ from urllib3.util.connection import allowed_gai_family
 
 from s3engine.transport import Timeouts
 from s3engine_transports.deadline_socket import DeadlineSocket
-from s3engine_transports.network import MAX_IDLE_S, connect_error, is_readable
+from s3engine_transports.network import MAX_IDLE_S, connect_error, connect_to_one, is_readable
 from s3engine_transports.timers import Call, calling, current_call
 
 __all__ = ["Call", "DeadlineConnection", "DeadlineSocket", "calling", "pool_classes"]
@@ -95,33 +95,15 @@ class DeadlineConnection(_Connection):
             raise LocationParseError(f"{host!r}: label empty or too long") from None
         call.connect_begins(time.monotonic() - began_at)
         try:
-            sock = self._connect_to_one(call, found)
+            sock = connect_to_one(
+                found, list(self.socket_options or ()), call.left_to_connect_s, call.at, self.source_address
+            )
         except TimeoutError as error:
             raise ConnectTimeoutError(self, f"no connection to {self.host} in time") from error
         except OSError as error:
             raise NewConnectionError(self, f"no connection to {self.host}: {error}") from error
         sys.audit("http.client.connect", self, self.host, self.port)
         return sock
-
-    def _connect_to_one(self, call: Call, found: list[Any]) -> socket.socket:
-        failure: OSError = OSError("the name has no address")
-        for number, (family, kind, protocol, _, address) in enumerate(found):
-            sock = call.sock = socket.socket(family, kind, protocol)
-            try:
-                for option in self.socket_options or ():
-                    sock.setsockopt(*option)
-                # Each address gets its share of what is left, or a silent first one would use up the time of all.
-                sock.settimeout(call.left_to_connect_s() / (len(found) - number))
-                if self.source_address:
-                    sock.bind(self.source_address)
-                sock.connect(address)
-                sock.settimeout(call.left_to_connect_s())  # what the TLS handshake has left
-            except OSError as error:
-                sock.close()
-                failure = error
-            else:
-                return sock
-        raise failure
 
     def _tunnel(self) -> None:
         plain: Any = self.sock

@@ -1,25 +1,24 @@
-"""What every transport over urllib3 needs to know of the network: socket options, proxies, and failures in words."""
+"""What every transport over urllib3 needs to know of the network: socket options, proxies, and failures in words.
+
+urllib3 and ssl are imported where they are needed: a listing over plain HTTP needs neither (80 ms).
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import select
 import socket
-import ssl
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
-
-import urllib3
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
-from urllib3.util.ssl_match_hostname import CertificateError
 
 from s3engine.errors import ConnectFailed, ConnectTimeout, RequestError
 from s3engine.plain import brief
 
 __all__ = [
-    "MAX_AGE_S", "MAX_IDLE_S", "amazon_host", "connect_error", "is_dns_name", "is_readable", "proxy_for", "proxy_login",
-    "socket_options",
+    "MAX_AGE_S", "MAX_IDLE_S", "amazon_host", "connect_error", "connect_to_one", "is_dns_name", "is_readable",
+    "proxy_for", "proxy_login", "socket_options",
 ]  # fmt: skip
 
 # A store may close an idle connection after 5 s (AWS, as the CRT notes) to 75 s (nginx); older ones are not handed out.
@@ -46,7 +45,9 @@ def is_dns_name(bucket: str) -> bool:
 
 def socket_options() -> list[tuple[int, int, int | bytes]]:
     """For urllib3's ``socket_options``: no Nagle, and dead peers are noticed."""
-    options = [*HTTPConnection.default_socket_options, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    options: list[tuple[int, int, int | bytes]] = [
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    ]  # fmt: skip
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         options.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS))
     if hasattr(socket, "TCP_KEEPIDLE"):
@@ -72,13 +73,46 @@ def proxy_login(proxy: str) -> dict[str, str] | None:
     login = urlsplit(proxy)
     if not login.username:
         return None
+    import urllib3
+
     user = f"{unquote(login.username)}:{unquote(login.password or '')}"
     return urllib3.make_headers(proxy_basic_auth=user)
 
 
 def is_readable(sock: Any) -> bool:
     """A quiet idle connection has nothing to read; one that has was closed by the other side, or is out of step."""
-    return urllib3.util.wait_for_read(sock, timeout=0.0)
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    return bool(poller.poll(0))
+
+
+def connect_to_one(
+    found: list[Any], options: list[tuple[int, int, int | bytes]], left_s: Callable[[], float],
+    opened: Callable[[socket.socket], None], source_address: tuple[str, int] | None = None,
+) -> socket.socket:  # fmt: skip
+    """Connect to the first of the addresses (what getaddrinfo found) that answers. Raises OSError of the last one.
+
+    ``left_s`` says what connecting may still take; ``opened`` is told of each socket before it blocks.
+    """
+    failure: OSError = OSError("the name has no address")
+    for number, (family, kind, protocol, _, address) in enumerate(found):
+        sock = socket.socket(family, kind, protocol)
+        opened(sock)
+        try:
+            for option in options:
+                sock.setsockopt(*option)
+            # Each address gets its share of what is left, or a silent first one would use up the time of all.
+            sock.settimeout(left_s() / (len(found) - number))
+            if source_address:
+                sock.bind(source_address)
+            sock.connect(address)
+            sock.settimeout(left_s())  # what the TLS handshake has left
+        except OSError as error:
+            sock.close()
+            failure = error
+        else:
+            return sock
+    raise failure
 
 
 def connect_error(error: BaseException, where: str, host: str, timeout_s: float) -> RequestError:
@@ -90,6 +124,8 @@ def connect_error(error: BaseException, where: str, host: str, timeout_s: float)
         host: The name that was looked up, a proxy's where there is one.
         timeout_s: What connecting was allowed to take.
     """
+    from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
     if isinstance(error, (NameResolutionError, socket.gaierror)):
         return ConnectFailed(f"cannot connect to {where}: the name {host!r} is not known")
     # NewConnectionError (refused, unreachable) is a ConnectTimeoutError to urllib3.
@@ -104,6 +140,10 @@ _ANOTHER_HOST = "is the endpoint's name right, and nobody in between?"
 
 
 def _is_permanent(error: BaseException) -> bool:
+    import ssl
+
+    from urllib3.util.ssl_match_hostname import CertificateError
+
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, (ssl.SSLCertVerificationError, CertificateError)):
@@ -114,6 +154,10 @@ def _is_permanent(error: BaseException) -> bool:
 
 def _reason(error: BaseException) -> str:
     """The innermost cause, in words."""
+    import ssl
+
+    from urllib3.util.ssl_match_hostname import CertificateError
+
     seen: BaseException = error
     while seen.__cause__ is not None or seen.__context__ is not None:
         seen = seen.__cause__ or seen.__context__  # type: ignore[assignment]  # one of them is not None

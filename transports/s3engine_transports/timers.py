@@ -98,6 +98,10 @@ class Call:
             self.failure = failure
             self._provisional = provisional
 
+    def at(self, sock: Any) -> None:
+        """The socket that the call is at from now on."""
+        self.sock = sock
+
     # ---- what happens on the connection
 
     def connect_begins(self, looked_up_s: float) -> None:

@@ -1,38 +1,22 @@
-"""Connections out of urllib3: its pools, TLS contexts and proxies; none of its request path.
+"""Connections of the raw transport, by endpoint. A driver takes one as a :class:`RawLink` and gives it back.
 
-They are made under one timer: see :class:`s3engine_transports.deadlines.DeadlineConnection`. One urllib3 pool per
-endpoint. A driver takes a connection out as a :class:`RawLink` and gives it back with ``park()``.
+They come out of urllib3's pools (``pooled.py``). A transport that makes single calls (``TransportSettings.single``)
+over plain HTTP without a proxy connects by itself (``direct.py``), since importing urllib3 takes longer than a listing.
 """
 
 from __future__ import annotations
 
-import math
 import os
-import queue
-import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import urllib3
-from urllib3.exceptions import HTTPError
+from typing import Any, NamedTuple, Protocol
 
 from s3engine.config import TransportSettings
-from s3engine.errors import ConfigError, ConnectFailed, ConnectTimeout
-from s3engine.transport import Timeouts
-from s3engine_transports.deadlines import calling, pool_classes
-from s3engine_transports.network import (
-    MAX_AGE_S,
-    MAX_IDLE_S,
-    connect_error,
-    is_readable,
-    proxy_for,
-    proxy_login,
-    socket_options,
-)
+from s3engine.errors import ConnectFailed
+from s3engine_transports.network import MAX_AGE_S, MAX_IDLE_S, is_readable, proxy_for
 
-__all__ = ["Connections", "Endpoint", "RawLink"]
+__all__ = ["Connection", "Connections", "Endpoint", "Pool", "RawLink"]
 
 
 class Endpoint(NamedTuple):
@@ -49,12 +33,46 @@ class Endpoint(NamedTuple):
         return host if self.port == {"http": 80, "https": 443}[self.scheme] else f"{host}:{self.port}"
 
 
+class Connection(Protocol):
+    """What is kept in a pool: urllib3's connection, or one of ``direct.py``."""
+
+    sock: Any
+    s3engine_used: int
+    s3engine_parked_at: float
+    s3engine_retires_at: float
+
+    def close(self) -> None:
+        """Close the socket."""
+
+
+class Pool(Protocol):
+    """The connections of one endpoint."""
+
+    proxy_headers: dict[str, str]
+    """For requests that a proxy gets in plain HTTP."""
+
+    def take(self) -> Connection | None:
+        """An idle one, or None: then :meth:`connect`, or give None back. Raises ConnectFailed once it is closed."""
+
+    def give(self, connection: Connection | None) -> None:
+        """Keep one, or a place for one."""
+
+    def connect(self, timeout_s: float) -> Connection:
+        """A new one. ``timeout_s`` bounds every address, the proxy and TLS together, but not the name look-up.
+
+        Raises ConnectFailed, ConnectTimeout.
+        """
+
+    def close(self) -> None:
+        """Close those that are idle."""
+
+
 class RawLink:
-    """A connected, non-blocking connection that belongs to a urllib3 pool. See :class:`s3engine.transport.Link`."""
+    """A connected, non-blocking connection that belongs to a pool. See :class:`s3engine.transport.Link`."""
 
     __slots__ = ("_clock", "_connection", "_pool", "sock", "used")
 
-    def __init__(self, pool: Any, connection: Any, clock: Callable[[], float]) -> None:
+    def __init__(self, pool: Pool, connection: Connection, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._pool = pool
         self._connection = connection
@@ -65,40 +83,29 @@ class RawLink:
     def close(self) -> None:
         """Close the socket and give the pool its place back."""
         self._connection.close()
-        self._pool._put_conn(None)
+        self._pool.give(None)
 
     def park(self) -> None:
         """Give the idle connection back to the pool for a later call."""
         self._connection.s3engine_used = self.used
         self._connection.s3engine_parked_at = self._clock()
-        self._pool._put_conn(self._connection)
+        self._pool.give(self._connection)
 
 
 class Connections:
-    """The urllib3 pools of one transport. Safe to use from several threads. ``clock`` is monotonic."""
+    """The pools of one transport. Safe to use from several threads. ``clock`` is monotonic; ``rng``: 0 to below 1."""
 
     def __init__(
         self, settings: TransportSettings, *, clock: Callable[[], float] = time.monotonic,
-        rng: Callable[[], float] = random.random,
+        rng: Callable[[], float] | None = None,
     ) -> None:  # fmt: skip
         self._clock = clock
-        self._random = rng
+        self._random = rng or _uniform
         self._settings = settings
-        self._pools: dict[Endpoint, tuple[Any, bool]] = {}
+        self._pools: dict[Endpoint, tuple[Pool, bool]] = {}
         self._lock = threading.Lock()
 
-    def _tls(self) -> dict[str, Any]:
-        settings = self._settings
-        if not settings.verify_tls:
-            return {"cert_reqs": "CERT_NONE", "assert_hostname": False}
-        if settings.ca_bundle:
-            if not os.path.exists(settings.ca_bundle):
-                raise ConfigError(f"the CA bundle {settings.ca_bundle!r} does not exist")
-            kind = "ca_cert_dir" if os.path.isdir(settings.ca_bundle) else "ca_certs"
-            return {"cert_reqs": "CERT_REQUIRED", kind: settings.ca_bundle}
-        return {"cert_reqs": "CERT_REQUIRED"}
-
-    def pool(self, endpoint: Endpoint) -> tuple[Any, bool]:
+    def pool(self, endpoint: Endpoint) -> tuple[Pool, bool]:
         """The pool of an endpoint and whether requests need the absolute form (plain HTTP through a proxy)."""
         found = self._pools.get(endpoint)
         if found is None:
@@ -108,31 +115,22 @@ class Connections:
                     found = self._pools[endpoint] = self._make(endpoint)
         return found
 
-    def _make(self, endpoint: Endpoint) -> tuple[Any, bool]:
-        keywords: dict[str, Any] = {
-            "maxsize": self._settings.max_connections, "retries": False, "socket_options": socket_options(),
-        }  # fmt: skip
-        if endpoint.scheme == "https":
-            keywords.update(self._tls())
+    def _make(self, endpoint: Endpoint) -> tuple[Pool, bool]:
+        where = f"{endpoint.scheme}://{endpoint.netloc}"
         proxy = proxy_for(endpoint.scheme, endpoint.netloc)
-        if not proxy:
-            manager: Any = urllib3.PoolManager(**keywords)
-            manager.pool_classes_by_scheme = pool_classes
-            return manager.connection_from_host(endpoint.host, endpoint.port, endpoint.scheme), False
-        manager = urllib3.ProxyManager(proxy, proxy_headers=proxy_login(proxy), **keywords)
-        manager.pool_classes_by_scheme = pool_classes
-        return manager.connection_from_host(endpoint.host, endpoint.port, endpoint.scheme), endpoint.scheme == "http"
+        if self._settings.single and endpoint.scheme == "http" and not proxy:
+            from s3engine_transports.raw.direct import DirectPool
+
+            return DirectPool(endpoint.host, endpoint.port, where), False
+        from s3engine_transports.raw.pooled import UrllibPool
+
+        made = UrllibPool(self._settings, endpoint.scheme, endpoint.host, endpoint.port, where, proxy)
+        return made, bool(proxy) and endpoint.scheme == "http"
 
     def open(self, endpoint: Endpoint, timeout_s: float) -> RawLink:
         """A connection, an idle one if there is a good one. Raises ConnectFailed, ConnectTimeout."""
         pool, _ = self.pool(endpoint)
-        if pool.pool is None:
-            raise ConnectFailed("the transport is closed")
-        try:
-            # urllib3 fills its queue with None, one for each connection that may still be made.
-            connection = pool.pool.get(block=False)
-        except queue.Empty:
-            connection = None
+        connection = pool.take()
         if connection is not None:
             now = self._clock()
             fresh = now - connection.s3engine_parked_at <= MAX_IDLE_S and now <= connection.s3engine_retires_at
@@ -140,26 +138,10 @@ class Connections:
                 return RawLink(pool, connection, self._clock)
             connection.close()
         try:
-            return self._connect(pool, endpoint, timeout_s)
-        except (ConnectFailed, ConnectTimeout):
-            pool._put_conn(None)
+            connection = pool.connect(timeout_s)
+        except BaseException:
+            pool.give(None)
             raise
-
-    def _connect(self, pool: Any, endpoint: Endpoint, timeout_s: float) -> RawLink:
-        # ``timeout_s`` bounds all of it but the name look-up: every address, the proxy and the TLS handshake.
-        connection: Any = pool._new_conn()
-        where = f"{endpoint.scheme}://{endpoint.netloc}"
-        try:
-            with calling(Timeouts(connect_s=timeout_s, attempt_s=math.inf)):
-                if pool.proxy is not None and endpoint.scheme == "https":
-                    pool._prepare_proxy(connection)
-                else:
-                    connection.connect()
-        except (HTTPError, OSError, ValueError) as error:  # ValueError: a certificate for another host
-            connection.close()
-            host = getattr(connection, "host", endpoint.host)  # the proxy's, where there is one
-            raise connect_error(error, where, host, timeout_s) from error
-        connection.sock = connection.sock.inner  # the exchange has timers of its own
         connection.s3engine_retires_at = self._clock() + MAX_AGE_S * (1.0 + self._random())
         return RawLink(pool, connection, self._clock)
 
@@ -168,3 +150,12 @@ class Connections:
         with self._lock:
             for pool, _ in self._pools.values():
                 pool.close()
+
+
+def _uniform() -> float:
+    return int.from_bytes(os.urandom(4), "big") / (1 << 32)  # importing random takes longer than a listing's one number
+
+
+def closed() -> ConnectFailed:
+    """What a pool says that was closed."""
+    return ConnectFailed("the transport is closed")

@@ -39,6 +39,8 @@ class RawTransport:
     """See :class:`s3engine.transport.Transport`. Opened in the process that uses it; safe for several threads."""
 
     capabilities = Capabilities(interruptible=True, multiplexable=True, trailers=True)
+    worker_modules = ("s3engine_transports.raw.pooled",)
+    """Imported late: single calls may do without."""
 
     def __init__(self, settings: TransportSettings, *, wall_clock: Callable[[], float] = time.time) -> None:
         self._connections = Connections(settings)
