@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
 from typing import Any
 
 from s3engine.control.estimator import OpClass
@@ -31,6 +30,8 @@ def may_be_orphan(initiated: str, ours: str, lost_s: float) -> bool:
 
 
 def _seconds(text: str) -> float | None:
+    from datetime import datetime  # lazy: 2 ms that hardly any upload needs
+
     try:
         return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
     except ValueError:

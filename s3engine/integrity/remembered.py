@@ -7,9 +7,7 @@ at a time: the last one wins, and what it did not know is found out again.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -73,6 +71,8 @@ class Remembered:
     def _load(self, path: str) -> dict[str, tuple[float, Abilities]]:
         try:
             with open(path, "rb") as file:
+                import json  # lazy, as tempfile below: many runs have nothing remembered, and nothing new
+
                 endpoints: Any = json.loads(file.read(_MAX_FILE_BYTES))["endpoints"]
             entries = list(endpoints.items())
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -89,6 +89,9 @@ class Remembered:
         endpoints = {name: {"found_at_s": at, **abilities.as_dict()} for name, (at, abilities) in newest}
         folder = os.path.dirname(path)
         os.makedirs(folder, mode=0o700, exist_ok=True)
+        import json
+        import tempfile  # lazy, as json: most runs have nothing new to remember
+
         descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".endpoints-")
         try:
             with open(descriptor, "w", encoding="utf-8") as file:

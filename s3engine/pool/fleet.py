@@ -6,12 +6,12 @@ import dataclasses
 import selectors
 import time
 from collections.abc import Callable
-from multiprocessing.connection import wait as wait_for_sentinels
 from typing import Any
 
 from s3engine.credentials import Credentials
 from s3engine.errors import S3EngineError
 from s3engine.pool.channel import ChannelClosed
+from s3engine.pool.forked import wait_for_ends
 from s3engine.pool.launch import WorkerHandle, launch
 from s3engine.pool.messages import CREDENTIALS, FORGET, STOP
 from s3engine.pool.worker import WorkerSettings
@@ -117,7 +117,7 @@ class Fleet:
                 time.sleep(0.005)  # a worker reads within milliseconds, or will be killed below
         waiting = [worker.process for worker in self.workers]
         while waiting and clock() < limit:
-            wait_for_sentinels([process.sentinel for process in waiting], timeout=limit - clock())
+            wait_for_ends([process.sentinel for process in waiting], limit - clock())
             waiting = [process for process in waiting if process.is_alive()]
         for process in waiting:
             process.kill()

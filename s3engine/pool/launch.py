@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import multiprocessing
 import os
 import signal
 import socket
@@ -12,11 +11,11 @@ import sys
 import threading
 import types
 from collections.abc import Iterator
-from multiprocessing import forkserver
 from typing import Any
 
 from s3engine.errors import ConfigError
 from s3engine.pool.channel import Channel
+from s3engine.pool.forked import ForkedProcess
 from s3engine.pool.load import worker_modules
 from s3engine.pool.messages import Task
 from s3engine.pool.worker import WorkerSettings, descriptor, run
@@ -104,6 +103,8 @@ def _preload(context: Any, transport: str) -> None:
 
     Takes effect when the server is started; a list that the application has set for itself is left alone.
     """
+    from multiprocessing import forkserver
+
     server = getattr(forkserver, "_forkserver", None)
     if getattr(server, "_preload_modules", None) == ["__main__"]:
         context.set_forkserver_preload(["__main__", "s3engine.pool.worker", *worker_modules(transport)])
@@ -114,6 +115,11 @@ def launch(settings: WorkerSettings, method: str, block_fd: int) -> WorkerHandle
     ours, theirs = socket.socketpair()
     if method == "fork":
         settings = dataclasses.replace(settings, inherited=(*settings.inherited, ours.fileno()))
+        forked = ForkedProcess(run, (settings, theirs, descriptor(block_fd)))
+        theirs.close()
+        return WorkerHandle(settings.index, forked, Channel(ours))
+    import multiprocessing  # lazy: forked workers do without
+
     context: Any = multiprocessing.get_context(method)  # its type does not know Process
     if method == "forkserver":
         _preload(context, settings.transport)

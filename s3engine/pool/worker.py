@@ -1,6 +1,6 @@
 """What a worker process runs: one loop over its channel to the parent, its lane and a clock.
 
-Started by multiprocessing under any start method. The parent is gone when the channel ends; then the worker leaves at
+Forked, or started by multiprocessing. The parent is gone when the channel ends; then the worker leaves at
 once. Ctrl-C and the SIGHUP of a terminal that closes reach the whole process group, so workers ignore them and let the
 parent say what happens.
 """

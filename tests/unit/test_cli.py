@@ -73,7 +73,7 @@ def test_ls_over_plain_http_imports_little() -> None:
     found = b"<IsTruncated>false</IsTruncated><Contents><Key>p/a</Key><Size>1</Size></Contents>"
     page = b"<ListBucketResult>%s</ListBucketResult>" % found
     answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/xml\r\ncontent-length: %d\r\n\r\n%s" % (len(page), page)
-    run = "main(['ls', 's3://b/p/', '--endpoint-url', sys.argv[1]])"
+    run = "main(['ls', 's3://bucket/p/', '--endpoint-url', sys.argv[1]])"
     code = f"import sys; from s3engine.cli import main; {run}; print(*sys.modules)"
     environment = _environment(AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b")
     with socket.create_server(("127.0.0.1", 0)) as listener:
