@@ -7,9 +7,10 @@ import os
 from s3engine.disk import ANOTHER_NAME, sink_error, sync_folder
 from s3engine.errors import ConfigError, UnsafeKey
 
-__all__ = ["FolderGuard", "normal_path", "safe_relative"]
+__all__ = ["FolderGuard", "normal_path", "safe_relative", "unsafe"]
 
 
+_MOST_KNOWN = 10_000
 _TEMPORARY = ".s3engine-"  # begins the names of :func:`s3engine.sinks.temporary_path`
 
 
@@ -40,24 +41,25 @@ def safe_relative(key: str) -> str:
     if not isinstance(key, str):
         raise ConfigError(f"a path below the target folder must be text, not {key!r}; of a path give str(path)")
     if "\0" in key:
-        raise _unsafe(key, "it holds a NUL byte")
+        raise unsafe(key, "it holds a NUL byte")
     segments = key.split("/")
     if _TEMPORARY in key and any(part.startswith(_TEMPORARY) and part.endswith(".part") for part in segments):
-        raise _unsafe(key, "downloads have names like it until they are whole")
+        raise unsafe(key, "downloads have names like it until they are whole")
     folder = len(segments) > 1 and segments[-1] == ""  # "dir/": a folder marker
     for segment in segments[:-1] if folder else segments:
         if segment in ("", ".", ".."):
-            raise _unsafe(key, f"a path cannot have the segment {segment!r}")
+            raise unsafe(key, f"a path cannot have the segment {segment!r}")
         try:
             long = len(os.fsencode(segment)) > 255
         except UnicodeEncodeError:
-            raise _unsafe(key, "the file system cannot write it") from None
+            raise unsafe(key, "the file system cannot write it") from None
         if long:
-            raise _unsafe(key, "a segment is longer than 255 bytes")
+            raise unsafe(key, "a segment is longer than 255 bytes")
     return key
 
 
-def _unsafe(key: str, why: str) -> UnsafeKey:
+def unsafe(key: str, why: str) -> UnsafeKey:
+    """The error for a key that has no place."""
     return UnsafeKey(f"key {key!r} has no place below the target folder: {why}; {ANOTHER_NAME}", key=key)
 
 
@@ -67,13 +69,13 @@ class FolderGuard:
     ``sync``: their names are on the disk too, whoever made them: what is moved there is about to be deleted elsewhere.
     """
 
-    __slots__ = ("_known", "_real_root", "_root_made", "_sync", "_synced", "root")
+    __slots__ = ("_known", "_root_made", "_sync", "_synced", "real_root", "root")
 
     def __init__(self, root: str, *, sync: bool = False) -> None:
         self.root = root
         self._sync = sync
         self._synced: set[str] = set()
-        self._real_root = os.path.realpath(root)
+        self.real_root = os.path.realpath(root)
         self._root_made = False
         self._known: set[str] = set()
 
@@ -83,17 +85,22 @@ class FolderGuard:
         folder = os.path.dirname(path)
         if folder not in self._known:
             self._make(folder, relative)
-            if len(self._known) > 10_000:  # bounded: a batch may have more folders than fit in memory
+            if len(self._known) > _MOST_KNOWN:  # bounded: a batch may have more folders than fit in memory
                 self._known.clear()
-                self._synced.clear()
             self._known.add(folder)
         return path
+
+    def forget(self) -> None:
+        """Somebody moves folders: what was known of them, and which names of theirs were synced, holds no longer."""
+        self._known.clear()
+        self._synced.clear()
+        self._root_made = False
 
     def check(self, existing: str, relative: str) -> None:
         """Raise UnsafeKey when ``existing``, a path at or below the root or above it, is really somewhere else."""
         real = os.path.realpath(existing)
-        if real != self._real_root and not real.startswith(self._real_root.rstrip("/") + "/"):
-            raise _unsafe(relative, f"{existing!r} is a link that leads out of it")
+        if real != self.real_root and not real.startswith(self.real_root.rstrip("/") + "/"):
+            raise unsafe(relative, f"{existing!r} is a link that leads out of it")
 
     def _make(self, folder: str, relative: str) -> None:
         try:
@@ -107,13 +114,16 @@ class FolderGuard:
                 existing = os.path.dirname(existing)
             self.check(existing, relative)
             os.makedirs(folder, exist_ok=True)
-            if self._sync:
-                self._sync_names(folder)
+            self.sync_names(folder)
         except OSError as error:
             raise sink_error(folder, error) from None
 
-    def _sync_names(self, folder: str) -> None:
-        """Of this folder and all above it, each of which stands in the next."""
+    def sync_names(self, folder: str) -> None:
+        """Those of this folder and of all above it, each of which stands in the next, if that is wanted at all."""
+        if not self._sync:
+            return
+        if len(self._synced) > _MOST_KNOWN:
+            self._synced.clear()
         below_root = True
         folder = os.path.abspath(folder)
         root = os.path.abspath(self.root)

@@ -7,8 +7,9 @@ import os
 from collections.abc import Callable
 
 from s3engine import checksums
-from s3engine.disk import check_target, preallocate, sink_error, sync_folder
+from s3engine.disk import check_target, give_name, set_aside, sink_error, sync_folder
 from s3engine.errors import PreconditionFailed, S3EngineError, ServerFault, SinkError
+from s3engine.folders import Folder, OpenFolders
 from s3engine.stored import NOTHING, Stored, composite, digest_of
 from s3engine.transport import GetResult
 
@@ -58,19 +59,29 @@ class FileSink:
     ``commit`` and written in one go. ``evidence`` says what the store has to say of the bytes; what came is to be
     compared with that (``expected``, :meth:`digest`) before ``commit``. An object that only the checksums of its parts
     describe is too large as well: whoever fetches it must know the parts. ``fsync``: ``commit`` ends when file and name
-    are on the disk.
+    are on the disk. ``folders``: ``path`` is relative to their root, and every call that makes, renames or removes a
+    file names it relative to its open folder; what they raise comes out of ``write``, ``reserve`` and ``commit``.
     """
 
     __slots__ = (
-        "_digest", "_evidence", "_fd", "_fsync", "_limit_bytes", "_pieces", "_temporary", "_too_large", "etag",
-        "expected", "failed", "info", "path", "received",
+        "_digest", "_evidence", "_fd", "_folders", "_fsync", "_limit_bytes", "_name", "_pieces", "_relative",
+        "_temporary", "_too_large", "etag", "expected", "failed", "info", "path", "received",
     )  # fmt: skip
 
     def __init__(
         self, path: str, token: str, limit_bytes: int, too_large: type[S3EngineError],
         evidence: Callable[[GetResult], Stored] | None = None, *, fsync: bool = False,
+        folders: OpenFolders | None = None,
     ) -> None:  # fmt: skip
-        self.path = path
+        self._folders = folders
+        if folders is None:
+            self.path = self._name = path
+            self._temporary = temporary_path(path, token)
+        else:
+            self.path = folders.prefix + path
+            self._relative = path
+            self._name = path.rpartition("/")[2]
+            self._temporary = f".s3engine-{token}.part"
         self.etag = ""
         self.received = 0
         self.expected = NOTHING
@@ -79,7 +90,6 @@ class FileSink:
         self.failed = False
         """The file system refused something."""
         self.info: GetResult | None = None
-        self._temporary = temporary_path(path, token)
         self._fd = -1
         self._pieces: list[bytes] = []
         self._fsync = fsync
@@ -128,7 +138,7 @@ class FileSink:
                 return
             if self.expected.algorithm:
                 self._digest = checksums.new(self.expected.algorithm)
-            self._open()
+            self._open(self._folder())
         self._write(data)
 
     def digest(self) -> bytes:
@@ -144,50 +154,60 @@ class FileSink:
     def reserve(self, size_bytes: int) -> None:
         """Ask the file system now whether there is room, before a request is made. Raises SinkError."""
         if self._fd < 0:
-            self._open()
-            preallocate(self._temporary, max(size_bytes, 1), self.path)
+            self._open(self._folder())
+            try:
+                set_aside(self._fd, max(size_bytes, 1))
+            except OSError as error:
+                raise sink_error(self.path, error) from None
 
-    def _open(self) -> None:
+    def _folder(self) -> Folder | None:
+        """Asked for anew each time: an object that is on its way keeps no folder open. Hold it while its fd is used."""
+        return None if self._folders is None else self._folders.of(self._relative)
+
+    def _open(self, folder: Folder | None) -> None:
+        folder_fd = folder.fd if folder is not None else None
         try:
             # No O_EXCL: after the death of a worker another one goes on with the same name.
-            self._fd = os.open(self._temporary, _TO_WRITE | os.O_TRUNC, 0o666)
+            self._fd = os.open(self._temporary, _TO_WRITE | os.O_TRUNC, 0o666, dir_fd=folder_fd)
         except OSError as error:
             raise self._error(error) from None
         for piece in self._pieces:
-            self._write(memoryview(piece))
+            self._write(piece)
         self._pieces.clear()
 
-    def _write(self, data: memoryview) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         if self._digest is not None:
             self._digest.update(data)
         try:
-            while data:
-                data = data[os.write(self._fd, data) :]
+            count = os.write(self._fd, data)
+            while count < len(data):
+                data = memoryview(data)[count:]
+                count = os.write(self._fd, data)
         except OSError as error:
             raise self._error(error) from None
 
     def commit(self) -> None:
-        """Give the file its name. Raises SinkError."""
+        """Give the file its name. Raises SinkError, and what the folders raise."""
         try:
-            check_target(self.path)
-        except SinkError:
-            self.discard()
-            raise
-        if self._fd < 0:
-            self._open()
-        try:
+            folder = self._folder()
+            if folder is None:
+                check_target(self.path)
+            if self._fd < 0:
+                self._open(folder)
             if self._fsync:
                 os.fsync(self._fd)
             fd, self._fd = self._fd, -1  # whatever close says, the number is free afterwards
             os.close(fd)  # where a network file system tells that there was no room
-            os.replace(self._temporary, self.path)
+            if folder is None:
+                os.replace(self._temporary, self.path)
+            else:
+                give_name(self._temporary, self._name, self.path, folder.fd)
             if self._fsync:
-                sync_folder(self.path)
-        except OSError as error:
+                sync_folder(self.path, folder.fd if folder is not None else None)
+        except (OSError, S3EngineError) as error:
             self.discard()
-            with contextlib.suppress(OSError):
-                os.unlink(self._temporary)
-            raise self._error(error) from None
+            self._unlink()
+            raise (self._error(error) if isinstance(error, OSError) else error) from None
 
     def discard(self) -> None:
         """Remove what was written. Never raises: what made it fail is told, not what came of it."""
@@ -197,8 +217,15 @@ class FileSink:
             fd, self._fd = self._fd, -1
             with contextlib.suppress(OSError):
                 os.close(fd)
-            with contextlib.suppress(OSError):
-                os.unlink(self._temporary)
+            self._unlink()
+
+    def _unlink(self) -> None:
+        folder = self._folders.kept(self._relative) if self._folders is not None else None
+        with contextlib.suppress(OSError):
+            if folder is not None:
+                os.unlink(self._temporary, dir_fd=folder.fd)
+            else:
+                os.unlink(os.path.join(os.path.dirname(self.path), self._temporary))
 
     def _error(self, error: OSError) -> SinkError:
         self.failed = True

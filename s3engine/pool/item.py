@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from s3engine.control.outage import OpenFailures
 from s3engine.errors import S3EngineError, SinkError
+from s3engine.folders import CAN_KEEP_FOLDERS, OpenFolders
 from s3engine.paths import FolderGuard
 from s3engine.pool.messages import Context, Kind, Task
 from s3engine.pool.own_writes import Looking
@@ -24,7 +25,7 @@ class WorkerContext:
     """A Context as a worker uses it: with its caches."""
 
     __slots__ = (
-        "ask", "bucket", "checker", "content_types", "endpoint", "fsync", "guard", "headers", "id", "prompt",
+        "ask", "bucket", "checker", "content_types", "endpoint", "folders", "fsync", "guard", "headers", "id", "prompt",
         "source_bucket", "threshold_bytes", "verify", "wary",
     )  # fmt: skip
 
@@ -36,6 +37,7 @@ class WorkerContext:
         guess = context.guess_content_type and not any(name == "content-type" for name, _ in context.headers)
         self.content_types: dict[str, Headers] | None = {} if guess else None
         self.guard = FolderGuard(context.root, sync=context.fsync) if context.root else None
+        self.folders = OpenFolders(self.guard) if self.guard is not None and CAN_KEEP_FOLDERS else None
         self.threshold_bytes = context.threshold_bytes
         self.fsync = context.fsync
         self.wary = False  # the target's file system has refused a file

@@ -16,6 +16,7 @@ import pytest
 
 from s3engine.disk import fold_of, preallocate, sink_error, sync_folder
 from s3engine.errors import DuplicateKey, SinkError
+from s3engine.folders import OpenFolders
 from s3engine.jobs.download import DownloadJob
 from s3engine.paths import FolderGuard
 from s3engine.pool.messages import NeedsParts
@@ -37,8 +38,16 @@ def largest_file(size_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def _begun(path: Path, body: bytes, **keywords: Any) -> FileSink:
-    sink = FileSink(str(path), "t", 0, NeedsParts, **keywords)
+KEPT = pytest.mark.parametrize("kept", [False, True], ids=["by path", "by folder"])
+
+
+def _begun(path: Path, body: bytes, kept: bool = False, **keywords: Any) -> FileSink:
+    """A sink that has got its head; ``kept``: it names its files relative to their open folder."""
+    if kept:
+        folders = OpenFolders(FolderGuard(str(path.parent)))
+        sink = FileSink(path.name, "t", 0, NeedsParts, folders=folders, **keywords)
+    else:
+        sink = FileSink(str(path), "t", 0, NeedsParts, **keywords)
     sink.begin(GetResult(len(body), "e", 0, len(body), "", "", "", 200, ()))
     return sink
 
@@ -48,11 +57,12 @@ def _write(sink: FileSink, body: bytes) -> None:
     sink.commit()
 
 
+@KEPT
 @pytest.mark.parametrize("size", [1000, LARGE])
-def test_a_limit_of_the_file_size(tmp_path: Path, size: int) -> None:
+def test_a_limit_of_the_file_size(tmp_path: Path, size: int, kept: bool) -> None:
     """A file that grows beyond what is allowed raises SinkError with path, reason and way out; nothing is left."""
     body = b"x" * size
-    sink = _begun(tmp_path / "f", body)
+    sink = _begun(tmp_path / "f", body, kept)
     with pytest.raises(SinkError, match=r"cannot write '.*/f': File too large; .*ulimit") as caught, largest_file(500):
         _write(sink, body)
     sink.discard()
@@ -61,18 +71,19 @@ def test_a_limit_of_the_file_size(tmp_path: Path, size: int) -> None:
     assert sink.failed
 
 
+@KEPT
 @pytest.mark.parametrize("size", [1000, LARGE])
 @pytest.mark.parametrize("call", ["write", "close", "replace"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 def test_whatever_call_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, call: str, number: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, call: str, number: int, kept: bool
 ) -> None:
     """Disk full, quota and I/O errors in write, in close (network file systems) and in rename: told, nothing left."""
     (tmp_path / "f").write_bytes(b"before")
-    sink = _begun(tmp_path / "f", b"x" * size)
+    sink = _begun(tmp_path / "f", b"x" * size, kept)
     real = getattr(os, call)
 
-    def failing(*arguments: Any) -> Any:
+    def failing(*arguments: Any, **_: Any) -> Any:
         if call == "close":
             real(*arguments)
         raise OSError(number, os.strerror(number))
@@ -107,13 +118,14 @@ def test_a_part_whose_close_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     sink.close()
 
 
-def test_links_under_the_temporary_name_are_not_followed(tmp_path: Path) -> None:
+@KEPT
+def test_links_under_the_temporary_name_are_not_followed(tmp_path: Path, kept: bool) -> None:
     """A link planted where the temporary file will be is refused; what it points to is not touched."""
     (tmp_path / "outside").write_bytes(b"mine")
     (tmp_path / ".s3engine-t.part").symlink_to(tmp_path / "outside")
     body = b"x" * LARGE
     with pytest.raises(SinkError, match="link is in the way"):
-        _begun(tmp_path / "f", body).write(memoryview(body))
+        _begun(tmp_path / "f", body, kept).write(memoryview(body))
     with pytest.raises(SinkError, match="link is in the way"):
         PartSink(str(tmp_path / ".s3engine-t.part"), 0, 9, "").begin(GetResult(10, "", 0, 10, "", "", "", 206, ()))
     with pytest.raises(SinkError, match="link is in the way"):
@@ -121,11 +133,12 @@ def test_links_under_the_temporary_name_are_not_followed(tmp_path: Path) -> None
     assert (tmp_path / "outside").read_bytes() == b"mine"
 
 
-def test_links_under_the_final_name_are_replaced(tmp_path: Path) -> None:
+@KEPT
+def test_links_under_the_final_name_are_replaced(tmp_path: Path, kept: bool) -> None:
     """A link under the final name is replaced by the file; what it points to is not touched."""
     (tmp_path / "outside").write_bytes(b"mine")
     (tmp_path / "f").symlink_to(tmp_path / "outside")
-    sink = _begun(tmp_path / "f", b"body")
+    sink = _begun(tmp_path / "f", b"body", kept)
     sink.write(memoryview(b"body"))
     sink.commit()
     assert stat.S_ISREG(os.lstat(tmp_path / "f").st_mode)
@@ -147,15 +160,16 @@ def test_a_file_where_a_folder_is_due(tmp_path: Path) -> None:
             FolderGuard(str(tmp_path)).ready(relative)
 
 
-def test_reserve(tmp_path: Path) -> None:
+@KEPT
+def test_reserve(tmp_path: Path, kept: bool) -> None:
     """Room is asked for before the request where a file was refused before; the file is as long as its body."""
-    sink = _begun(tmp_path / "f", b"body")
+    sink = _begun(tmp_path / "f", b"body", kept)
     sink.reserve(4096)
     sink.write(memoryview(b"body"))
     sink.commit()
     assert (tmp_path / "f").read_bytes() == b"body"
     with pytest.raises(SinkError, match=r"cannot write '.*/g': "):
-        _begun(tmp_path / "g", b"").reserve(1 << 62)
+        _begun(tmp_path / "g", b"", kept).reserve(1 << 62)
 
 
 def test_preallocation_leaves_the_length(tmp_path: Path) -> None:
@@ -164,25 +178,27 @@ def test_preallocation_leaves_the_length(tmp_path: Path) -> None:
     assert os.stat(tmp_path / "f").st_size == 0
 
 
+@KEPT
 @pytest.mark.parametrize("size", [4, 500_000])
-def test_what_is_no_file_is_not_replaced(tmp_path: Path, size: int) -> None:
+def test_what_is_no_file_is_not_replaced(tmp_path: Path, size: int, kept: bool) -> None:
     """A FIFO of that name stays, and nothing half-written beside it; a symbolic link is replaced, not followed."""
     os.mkfifo(tmp_path / "f")
-    sink = _begun(tmp_path / "f", b"b" * size)
+    sink = _begun(tmp_path / "f", b"b" * size, kept)
     sink.write(memoryview(b"b" * size))
     with pytest.raises(SinkError, match="FIFO"):
         sink.commit()
     assert (os.listdir(tmp_path), stat.S_ISFIFO(os.lstat(tmp_path / "f").st_mode)) == (["f"], True)
     (tmp_path / "other").write_bytes(b"other")
     (tmp_path / "link").symlink_to("other")
-    sink = _begun(tmp_path / "link", b"b" * size)
+    sink = _begun(tmp_path / "link", b"b" * size, kept)
     sink.write(memoryview(b"b" * size))
     sink.commit()
     assert (tmp_path / "link").read_bytes() == b"b" * size
     assert (tmp_path / "other").read_bytes() == b"other"
 
 
-def test_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@KEPT
+def test_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
     """With fsync the file is on the disk before it has its name, and the name before commit ends; without, nothing."""
     done: list[str] = []
     monkeypatch.setattr("s3engine.sinks.os.fsync", lambda fd: done.append("file"))
@@ -193,9 +209,10 @@ def test_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         real(source, target)
 
     monkeypatch.setattr("s3engine.sinks.os.replace", replace)
-    monkeypatch.setattr("s3engine.sinks.sync_folder", lambda path: done.append("folder"))
+    monkeypatch.setattr("s3engine.sinks.give_name", lambda *_: done.append("rename"))
+    monkeypatch.setattr("s3engine.sinks.sync_folder", lambda *_: done.append("folder"))
     for fsync in (False, True):
-        sink = _begun(tmp_path / "f", b"body", fsync=fsync)
+        sink = _begun(tmp_path / "f", b"body", kept, fsync=fsync)
         sink.write(memoryview(b"body"))
         sink.commit()
         assert done == (["file", "rename", "folder"] if fsync else ["rename"])

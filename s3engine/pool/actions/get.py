@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from typing import Any
 
 from s3engine.control.estimator import OpClass
-from s3engine.disk import sink_error
 from s3engine.errors import ServerFault, SinkError
 from s3engine.pool.item import Action, Ended, Item
 from s3engine.pool.messages import Kind, NeedsParts
@@ -23,14 +20,17 @@ __all__ = ["ACTIONS"]
 def _open_target(item: Item) -> None:
     if item.sink is None:
         relative, _, token = item.arg
-        guard = item.context.guard
-        assert guard is not None
-        path = guard.ready(relative)
-        if os.path.isdir(path) and not relative.endswith("/"):
-            raise sink_error(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
         context = item.context
-        evidence = context.evidence if context.verify else None
-        item.sink = FileSink(path, token, context.threshold_bytes, NeedsParts, evidence, fsync=context.fsync)
+        folders = context.folders
+        if folders is not None:
+            folders.of(relative)  # what has no place there is told before it is asked for
+        else:
+            assert context.guard is not None
+            relative = context.guard.ready(relative)
+        item.sink = FileSink(
+            relative, token, context.threshold_bytes, NeedsParts, context.evidence if context.verify else None,
+            fsync=context.fsync, folders=folders,
+        )  # fmt: skip
         if context.wary and not relative.endswith("/") and item.size_bytes <= context.threshold_bytes:
             # On a full disk ten thousand objects would each be fetched, to be thrown away.
             item.sink.reserve(item.size_bytes)
