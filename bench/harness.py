@@ -71,15 +71,17 @@ def client_environment() -> dict[str, str]:
     }  # fmt: skip
 
 
-def run_process(command: Sequence[str], environment: Mapping[str, str], timeout_s: float = 300) -> Usage:
-    """Run a fresh process to its end. Raises RunFailed.
+def run_process(
+    command: Sequence[str], environment: Mapping[str, str], timeout_s: float = 300, *, discard: bool = False
+) -> Usage:
+    """Run a fresh process to its end. Raises RunFailed. With ``discard`` its standard output is /dev/null.
 
     Descendants that it left to others (workers of a fork server) come to this process and are counted too: Linux. All
     are killed after ``timeout_s``.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    with open(os.devnull, "w+b") if discard else tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.perf_counter()
         process = subprocess.Popen(
             list(command), stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=dict(environment),

@@ -1,0 +1,56 @@
+"""Every work against every peer, interleaved, and the table of it: ``python -m bench.peers``."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from bench.harness import RunFailed, command_line, keep_run
+from bench.peers.place import Sizes, nginx_place
+from bench.peers.run import run_work
+from bench.peers.table import details, goals
+from bench.peers.works import WORKS
+from bench.sink import SinkUnavailable
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; 1 when a run of s3engine was wrong, 2 when it could not be measured."""
+    names = [work.name for work in WORKS]
+    parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__.split("\n")[0])
+    parser.add_argument("--only", default=",".join(names), help=f"works, with commas, of {', '.join(names)}")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that count (5); one goes before them")
+    parser.add_argument("--keep", metavar="DIR", help="write the run below DIR, e.g. bench/runs")
+    options = parser.parse_args(arguments)
+    wanted = options.only.split(",")
+    if options.rounds < 1 or not set(wanted) <= set(names):
+        parser.error("--rounds must be 1 or more, --only names of works")
+    works = [work for work in WORKS if work.name in wanted]
+    rows: list[dict[str, Any]] = []
+    started = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # takes what it started along
+    try:
+        for large in (False, True):
+            some = [work for work in works if work.large is large]
+            if some:
+                with nginx_place(Sizes(), large=large, tls=large) as place:
+                    for work in some:
+                        rows += run_work(work, place, options.rounds)
+    except (RunFailed, SinkUnavailable) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    parts = [goals(works, rows), *(details(work, rows) for work in works)]
+    parts.append(f"{options.rounds} rounds, {time.monotonic() - started:.0f} s in all.")
+    summary = "\n\n".join(parts)
+    print(summary)
+    if options.keep:
+        given = command_line("bench.peers", sys.argv[1:] if arguments is None else arguments)
+        print(f"\nkept in {keep_run(options.keep, 'peers', given, summary, rows)}")
+    return int(any(row["wrong"] and row["peer"].startswith("s3engine") for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""One job with s3engine's library: with_s3engine.py JOB URL BUCKET PREFIX PATH [SETTING=VALUE ...].
+
+Jobs: upload, download, list, delete, copy, put, get. Prints as JSON what the job took inside this process and its
+workers, from the engine's making to its end, and what its workers alone took of it.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from typing import Any
+
+from s3engine import Engine, FileSource, files_recursive
+
+job, endpoint_url, bucket, prefix, path, *given = sys.argv[1:]
+
+
+def cpu_s(who: int) -> float:
+    """CPU of this process, or of those of its children that have ended."""
+    usage = resource.getrusage(who)
+    return usage.ru_utime + usage.ru_stime
+
+
+def run(engine: Engine) -> tuple[int, int, bool]:
+    """Objects, retries, and whether all went well."""
+    if job == "list":
+        return sum(1 for _ in engine.list(bucket, prefix)), 0, True
+    if job == "upload":
+        batch = engine.upload(bucket, files_recursive(path, prefix))
+    elif job == "put":
+        batch = engine.upload(bucket, [FileSource(path, prefix)])
+    elif job == "download":
+        batch = engine.list(bucket, prefix).download(path)
+    elif job == "get":
+        batch = engine.download(bucket, [prefix], os.path.dirname(path), path=lambda one: os.path.basename(path))
+    elif job == "delete":
+        batch = engine.list(bucket, prefix).delete()
+    else:
+        target, _, start = path.partition("/")
+        batch = engine.list(bucket, prefix).copy(target, key=lambda one: start + one.key[len(prefix) :])
+    summary = batch.wait()
+    return summary.objects, summary.retries, summary.ok
+
+
+settings: dict[str, Any] = {
+    name: int(value) if value.isdigit() else value for name, _, value in (one.partition("=") for one in given)
+}
+started_s, own_s, theirs_s = time.perf_counter(), cpu_s(resource.RUSAGE_SELF), cpu_s(resource.RUSAGE_CHILDREN)
+with Engine(endpoint_url=endpoint_url, **settings) as engine:
+    objects, retries, ok = run(engine)
+print(json.dumps({
+    "inside_wall_s": time.perf_counter() - started_s, "parent_cpu_s": cpu_s(resource.RUSAGE_SELF) - own_s,
+    "workers_cpu_s": cpu_s(resource.RUSAGE_CHILDREN) - theirs_s, "objects": objects, "retries": retries,
+}))  # fmt: skip
+sys.exit(0 if ok else 1)

@@ -1,0 +1,107 @@
+"""Running a work: a first round of everybody, which chooses, and the rounds that count."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from bench.harness import RunFailed, client_environment, run_process
+from bench.peers.contenders import Contender, contenders
+from bench.peers.place import Place, Seen, fresh
+from bench.peers.works import Work
+
+__all__ = ["chosen", "run_work"]
+
+NEAR = 1.15
+"""Of a peer's variants, those within so much of its best in the first round run in the others."""
+FAR = 2.5
+"""A peer that took so many times as long as the best one in the first round is not run again."""
+_TIMEOUT_S = 120.0
+
+
+def run_once(work: Work, place: Place, contender: Contender, *, listen: bool) -> dict[str, Any]:
+    """One run, timed and judged. ``listen``: keep what it prints. Raises RunFailed."""
+    job = work.job(place)
+    out = fresh(place)
+    for suffix in (".journal",):
+        (place.scratch / f"out{suffix}").mkdir(exist_ok=True)
+        for old in (place.scratch / f"out{suffix}").iterdir():
+            old.unlink()
+    command = [word.replace("{out}", str(out)) for word in contender.command]
+    place.sink.requests()
+    place.sink.deleted()
+    server_cpu_s = place.sink.cpu_s()
+    usage = run_process(
+        command, client_environment() | dict(contender.environment), _TIMEOUT_S,
+        discard=contender.silent and not listen,
+    )  # fmt: skip
+    server_cpu_s = place.sink.cpu_s() - server_cpu_s
+    seen = Seen(place.sink.requests(), place.sink.deleted(), out, usage.stdout)
+    return {
+        "work": work.name, "contender": contender.name, "peer": contender.peer, "wall_s": round(usage.wall_s, 4),
+        "cpu_s": round(usage.cpu_s, 4), "server_cpu_s": round(server_cpu_s, 4), "requests": len(seen.requests),
+        "wrong": work.check(place, seen, job),
+    }  # fmt: skip
+
+
+def chosen(rows: Sequence[dict[str, Any]], near: float = NEAR, far: float = FAR) -> set[str]:
+    """Names of the contenders that run in the rounds that count, by the first one.
+
+    Of each peer the variants within ``near`` of its best (right ones go before wrong ones), unless even that took
+    ``far`` times as long as the best right one of all.
+    """
+    right = [row for row in rows if not row["wrong"]] or list(rows)
+    best_s = min(row["wall_s"] for row in right)
+    names = set()
+    for peer in {row["peer"] for row in right}:
+        mine = [row for row in right if row["peer"] == peer]
+        own_best_s = min(row["wall_s"] for row in mine)
+        if own_best_s <= far * best_s:
+            names |= {row["contender"] for row in mine if row["wall_s"] <= near * own_best_s}
+    return names
+
+
+def run_work(work: Work, place: Place, rounds: int) -> list[dict[str, Any]]:
+    """All rows of a work; ``round`` 0 is the first, which does not count but for those that run in no other."""
+    job = work.job(place)
+    ours_too = contenders(job, work.peers)
+    costs = list(work.costs(job, place))
+    everybody = [*ours_too, *costs]
+    rows: list[dict[str, Any]] = []
+    for number in range(rounds + 1):
+        for contender in random.Random(number).sample(everybody, len(everybody)):
+            try:
+                row = run_once(work, place, contender, listen=not number)
+            except RunFailed as error:
+                said = " ".join(str(error).split())[-300:]
+                row = {
+                    "work": work.name, "contender": contender.name, "peer": contender.peer, "wall_s": float("inf"),
+                    "cpu_s": float("inf"), "server_cpu_s": 0.0, "requests": 0, "wrong": said,
+                }  # fmt: skip
+            rows.append({"round": number, **row})
+            _tell(rows[-1])
+        if not number:
+            peers = [row for row in rows if not row["peer"].startswith("s3engine")]
+            peers = [row for row in peers if row["contender"] not in {one.name for one in costs}]
+            keep = chosen(peers) if peers else set()
+            own = {one.name for one in everybody if one.peer.startswith("s3engine") or one in costs}
+            everybody = [one for one in everybody if one.name in keep | own]
+    fresh(place)
+    for row in rows:
+        row["cost"] = row["contender"] in {one.name for one in costs}
+    return rows
+
+
+def _tell(row: dict[str, Any]) -> None:
+    wrong = f", WRONG: {row['wrong']}" if row["wrong"] else ""
+    print(
+        f"{row['work']} round {row['round']}: {row['contender']} {row['wall_s']:.2f} s, CPU {row['cpu_s']:.2f} s, "
+        f"{row['requests']} requests{wrong}",
+        file=sys.stderr, flush=True,
+    )  # fmt: skip
+
+
+
+
