@@ -7,6 +7,8 @@ local SMALL = 8192   -- bodies up to here are looked at, as a store does; larger
 local HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 local NAMESPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 local listings = {}
+local uploads = {}   -- of an upload's name, the size of each part
+local sizes = {}     -- of an object that was put together
 
 local function answer(status, body)
     local late = tonumber(ngx.var.late)
@@ -71,8 +73,10 @@ local SUMS = {["content-md5"] = ngx.md5_bin, ["x-amz-checksum-crc32"] = crc32, [
 local function take_body()
     local headers = ngx.req.get_headers(0)
     local size = tonumber(headers["content-length"]) or 0
-    if size > SMALL then
+    if size > SMALL or headers["transfer-encoding"] then
         ngx.req.read_body()
+        local said = ngx.decode_base64(headers["content-md5"] or "")
+        if said and #said == 16 then return hex(said) end
     else
         local data, trailers = read_whole(), {}
         if (headers["content-encoding"] or ""):find("aws-chunked", 1, true) then
@@ -96,11 +100,23 @@ function sink.object()
     if method == "PUT" then
         local etag, refused = take_body()
         if not etag then return refuse(refused) end
+        local upload = uploads[args.uploadId]
+        if upload then
+            upload[args.partNumber] = tonumber(headers["x-amz-decoded-content-length"] or headers["content-length"]) or 0
+        end
         ngx.header["ETag"] = '"' .. etag .. '"'
         for _, name in ipairs({"x-amz-checksum-crc32", "x-amz-checksum-sha256"}) do ngx.header[name] = headers[name] end
         return answer(200, "")
     end
-    if method == "DELETE" then return answer(204, "") end
+    if method == "DELETE" then
+        if args.uploadId then uploads[args.uploadId] = nil end
+        return answer(204, "")
+    end
+    if method == "HEAD" and sizes[ngx.var.uri] then
+        ngx.header["ETag"] = '"' .. ngx.var.sink_etag .. '-1"'
+        ngx.header["Content-Length"] = sizes[ngx.var.uri]
+        return ngx.exit(200)
+    end
     if method ~= "POST" then return answer(404, "") end
     local key = ngx.var.request_uri:match("^/[^/]+/([^?]*)")
     if args.uploads then
@@ -109,11 +125,16 @@ function sink.object()
             return refuse("InvalidRequest")
         end
         ngx.req.discard_body()
-        return answer(200, HEAD .. "<InitiateMultipartUploadResult" .. NAMESPACE ..
-            "><Bucket>large</Bucket><Key>" .. key .. "</Key><UploadId>upload-" .. ngx.var.connection .. "-" .. ngx.var.connection_requests ..
-            "</UploadId></InitiateMultipartUploadResult>")
+        local id = "upload-" .. ngx.var.connection .. "-" .. ngx.var.connection_requests
+        uploads[id] = {}
+        return answer(200, HEAD .. "<InitiateMultipartUploadResult" .. NAMESPACE .. "><Bucket>large</Bucket><Key>" ..
+            key .. "</Key><UploadId>" .. id .. "</UploadId></InitiateMultipartUploadResult>")
     end
     local _, parts = read_whole():gsub("<PartNumber>", "")
+    local size = 0
+    for _, one in pairs(uploads[args.uploadId] or {}) do size = size + one end
+    sizes["/" .. (ngx.var.request_uri:match("^/([^?]*)"))] = size
+    uploads[args.uploadId] = nil
     local sum = headers["x-amz-checksum-crc32"]
     sum = sum and "<ChecksumCRC32>" .. sum .. "</ChecksumCRC32><ChecksumType>FULL_OBJECT</ChecksumType>" or ""
     answer(200, HEAD .. "<CompleteMultipartUploadResult" .. NAMESPACE .. "><Location>/</Location><Bucket>large</Bucket><Key>" ..

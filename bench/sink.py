@@ -70,6 +70,8 @@ class Request(NamedTuple):
     """A number of the connection it came by."""
     tls: str
     """The version of TLS, "-" without."""
+    received_bytes: int
+    """Of the whole request as it came, its head included, inside TLS."""
     path: str
 
 
@@ -136,8 +138,8 @@ class Sink:
         objects: key -> body, served from the bucket ``objects``, which can be listed.
         delay_ms: How late the second port answers.
         listed: name -> what a bucket of that name holds when it is listed.
-        blobs: key -> file, served from the bucket ``blobs``, which can be listed. They are linked to, and read once for
-            their checksums.
+        blobs: key -> file, served from the bucket ``blobs``; those below ``p/`` are listed. They are linked to, and
+            read once for their checksums.
         tls: Answer over TLS too; ``ca_file`` is the certificate of the authority. Needs openssl.
 
     Entering raises SinkUnavailable. Not safe for several threads.
@@ -289,9 +291,10 @@ class Sink:
 
 def parse(line: str) -> Request:
     """A line of the log."""
-    method, status, size, sha256, answered, connection, tls, path = line.split(" ", 7)
+    method, status, size, sha256, answered, connection, tls, received, path = line.split(" ", 8)
     return Request(
-        method, int(status), int(size) if size.isdigit() else -1, sha256, int(answered), int(connection), tls, path
+        method, int(status), int(size) if size.isdigit() else -1, sha256, int(answered), int(connection), tls,
+        int(received), path,
     )
 
 

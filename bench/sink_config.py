@@ -66,7 +66,8 @@ error_log error.log error;
 events {{ worker_connections {max_connections}; }}
 http {{
     log_format sink '$request_method $status $http_content_length $http_x_amz_content_sha256 $body_bytes_sent '
-        '$connection $ssl_protocol $request_uri';
+        '$connection $ssl_protocol $request_length $request_uri';
+    ssl_protocols TLSv1.2 TLSv1.3;
     access_log access.log sink buffer=4m;
     client_body_temp_path body;
     proxy_temp_path proxy;

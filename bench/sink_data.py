@@ -77,9 +77,11 @@ def write_headers(
         listed[OBJECTS_BUCKET].append(Listed(key, len(body), hashlib.md5(body, usedforsecurity=False).hexdigest()))
     for key, path in blobs.items():
         etag, crc32 = _summed_up(path)
-        listed[BLOBS_BUCKET].append(Listed(key, path.stat().st_size, etag))
+        if key.startswith("p/"):  # pages hold what is below that prefix, which everybody asks for
+            listed[BLOBS_BUCKET].append(Listed(key, path.stat().st_size, etag))
         sums.append(f'":/{BLOBS_BUCKET}/{key}" "{crc32}";')  # only where no range is asked for, as S3 does
-    etags += [f'"/{bucket}/{one.key}" \'"{one.etag}"\';' for bucket, some in listed.items() for one in some]
+        etags.append(f'"/{BLOBS_BUCKET}/{key}" \'"{etag}"\';')
+    etags += [f'"/{OBJECTS_BUCKET}/{one.key}" \'"{one.etag}"\';' for one in listed[OBJECTS_BUCKET]]
     (folder / "etags.map").write_text("\n".join(etags) + "\n")
     (folder / "crc32.map").write_text("\n".join(sums) + "\n")
     return listed

@@ -98,12 +98,12 @@ def _check_large_up(place: Place, seen: Seen, job: Job) -> str:
     for key, path in wanted.items():
         path_of = f"/{job.bucket}/{key}"
         mine = [one for one in seen.requests if one.path.partition("?")[0] == path_of and one.status == 200]
-        bodies = [one for one in mine if one.method == "PUT" and one.size_bytes > 8192]
+        bodies = [one for one in mine if one.method == "PUT" and one.received_bytes > 16384]
         size = path.stat().st_size
         numbers = sorted(int(found[1]) for one in bodies if (found := re.search(r"partNumber=(\d+)", one.path)))
-        framing = 256 * len(bodies)  # of aws-chunked
-        came = sum(one.size_bytes for one in bodies)
-        if not size <= came <= size + framing + size // 50:  # signed chunks of 64 KiB take 90 bytes each
+        came = sum(one.received_bytes for one in bodies)
+        # Heads come to a kilobyte or two; framing of chunks of 64 KiB and more to less than a percent.
+        if not size <= came <= size + size // 100 + 4096 * len(bodies):
             return f"{key}: {came} bytes of {size}"
         if numbers != list(range(1, len(bodies) + 1)) and (numbers or len(bodies) > 1):
             return f"{key}: parts {numbers[:3]}..."

@@ -25,9 +25,9 @@ def row(contender: str, wall_s: float, *, cpu_s: float = 1.0, round_number: int 
 
 def test_line_of_the_log() -> None:
     """A line of the sink's log gives method, status, sizes, connection, TLS and the whole path."""
-    request = parse("PUT 200 1024 UNSIGNED-PAYLOAD 0 17 TLSv1.3 /b/a b?x=1")
-    assert request == ("PUT", 200, 1024, "UNSIGNED-PAYLOAD", 0, 17, "TLSv1.3", "/b/a b?x=1")
-    assert parse("GET 404 - - 153 1 - /").size_bytes == -1
+    request = parse("PUT 200 1024 UNSIGNED-PAYLOAD 0 17 TLSv1.3 1500 /b/a b?x=1")
+    assert request == ("PUT", 200, 1024, "UNSIGNED-PAYLOAD", 0, 17, "TLSv1.3", 1500, "/b/a b?x=1")
+    assert parse("GET 404 - - 153 1 - 90 /").size_bytes == -1
 
 
 def test_pages_are_chained() -> None:

@@ -83,7 +83,7 @@ def test_contributing_names_every_environment(tox: configparser.ConfigParser) ->
     named = {section.removeprefix("testenv:") for section in tox.sections() if section.startswith("testenv:")}
     listed = set(re.split(r"[,\s]+", tox["tox"]["env_list"]))
     between = {env for env in listed if env.startswith("py")} - {"py310", "py313"}
-    assert set(re.findall(r"`(\w+)`", rows)) - {"tox"} == named | listed - between
+    assert set(re.findall(r"`([\w-]+)`", rows)) - {"tox"} == named | listed - between
 
 
 def test_ci_runs_the_test_command_of_the_readme_and_the_checks_of_tox(tox: configparser.ConfigParser) -> None:
