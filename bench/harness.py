@@ -72,9 +72,12 @@ def client_environment() -> dict[str, str]:
 
 
 def run_process(
-    command: Sequence[str], environment: Mapping[str, str], timeout_s: float = 300, *, discard: bool = False
+    command: Sequence[str], environment: Mapping[str, str], timeout_s: float = 300, *, discard: bool = False,
+    codes: Sequence[int] = (0,),
 ) -> Usage:
-    """Run a fresh process to its end. Raises RunFailed. With ``discard`` its standard output is /dev/null.
+    """Run a fresh process to its end. With ``discard`` its standard output is /dev/null.
+
+    Raises RunFailed, also when it ends with a code that is not one of ``codes``.
 
     Descendants that it left to others (workers of a fork server) come to this process and are counted too: Linux. All
     are killed after ``timeout_s``.
@@ -107,7 +110,7 @@ def run_process(
         out.seek(0)
         err.seek(0)
         stdout, stderr = out.read().decode(errors="replace"), err.read().decode(errors="replace")
-    if code:
+    if code not in codes:
         how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
         said = (stderr or stdout).strip()[-2000:] or "it said nothing"
         raise RunFailed(f"{' '.join(map(os.path.basename, command[:3]))} {how}: {said}")

@@ -6,20 +6,28 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bench.harness import RunFailed, command_line, keep_run
-from bench.peers.place import Sizes, nginx_place
+from bench.peers.figures import memory, memory_table, per_put, per_put_table, workers, workers_table
+from bench.peers.place import Place, Sizes, nginx_place
 from bench.peers.run import run_work
 from bench.peers.table import details, goals
 from bench.peers.works import WORKS
 from bench.sink import SinkUnavailable
 
+# Name -> what runs it, and what makes its table.
+FIGURES: Mapping[str, tuple[Callable[[Place, int], list[dict[str, Any]]], Callable[[list[dict[str, Any]]], str]]] = {
+    "memory": (lambda place, rounds: memory(place), memory_table),
+    "per-put": (per_put, per_put_table),
+    "workers": (workers, workers_table),
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; 1 when a run of s3engine was wrong, 2 when it could not be measured."""
-    names = [work.name for work in WORKS]
+    names = [*(work.name for work in WORKS), *FIGURES]
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__.split("\n")[0])
     parser.add_argument("--only", default=",".join(names), help=f"works, with commas, of {', '.join(names)}")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count (5); one goes before them")
@@ -29,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.rounds < 1 or not set(wanted) <= set(names):
         parser.error("--rounds must be 1 or more, --only names of works")
     works = [work for work in WORKS if work.name in wanted]
+    figures = [name for name in FIGURES if name in wanted]
     rows: list[dict[str, Any]] = []
     started = time.monotonic()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # takes what it started along
@@ -39,17 +48,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 with nginx_place(Sizes(), large=large, tls=large) as place:
                     for work in some:
                         rows += run_work(work, place, options.rounds)
+        if figures:
+            with nginx_place(Sizes(), large=False, tls=False) as place:
+                for name in figures:
+                    rows += FIGURES[name][0](place, options.rounds)
     except (RunFailed, SinkUnavailable) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
-    parts = [goals(works, rows), *(details(work, rows) for work in works)]
+    parts = [goals(works, rows)] if works else []
+    parts += [FIGURES[name][1](rows) for name in figures]
+    parts += [details(work, rows) for work in works]
     parts.append(f"{options.rounds} rounds, {time.monotonic() - started:.0f} s in all.")
     summary = "\n\n".join(parts)
     print(summary)
     if options.keep:
         given = command_line("bench.peers", sys.argv[1:] if arguments is None else arguments)
         print(f"\nkept in {keep_run(options.keep, 'peers', given, summary, rows)}")
-    return int(any(row["wrong"] and row["peer"].startswith("s3engine") for row in rows))
+    return int(any(row.get("wrong") and row["peer"].startswith("s3engine") for row in rows))
 
 
 if __name__ == "__main__":

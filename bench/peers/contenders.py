@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from bench.harness import find_s5cmd
 
-__all__ = ["OURS", "Contender", "Job", "contenders", "ours", "with_options"]
+__all__ = ["OURS", "Contender", "Job", "contenders", "ours", "starters", "with_options"]
 
 OURS = "s3engine"
 _OBSTORE_SMALL = ((32, ""), (64, ""), (256, ""), (64, "path"), (256, "path"))
@@ -47,6 +47,8 @@ class Contender(NamedTuple):
     environment: Mapping[str, str] = {}
     silent: bool = True
     """What it prints is of no use: it goes to /dev/null."""
+    codes: Sequence[int] = (0,)
+    """With which it ends when all is well."""
 
 
 def _program(name: str, job: Job, *more: str) -> list[str]:
@@ -185,6 +187,25 @@ def _installed(package: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+def starters(job: Job, place: object = None) -> list[Contender]:
+    """Who lists an empty prefix; ours as ``python -m s3engine`` and as the script that pip makes."""
+    uri = f"s3://{job.bucket}/{job.key}"
+    found = [Contender(OURS, OURS, [sys.executable, "-m", "s3engine", "ls", uri, "--endpoint-url", job.url])]
+    beside = str(Path(sys.executable).parent)
+    script, aws = shutil.which("s3engine", path=beside), shutil.which("aws", path=beside)
+    if script:
+        found.append(Contender(f"{OURS} script", f"{OURS} script", [script, "ls", uri, "--endpoint-url", job.url]))
+    # Both end with 1 where there is nothing to list.
+    found.append(Contender("s5cmd", "s5cmd", [find_s5cmd(), "--endpoint-url", job.url, "ls", uri], codes=(0, 1)))
+    if _installed("awscli"):
+        command = [aws] if aws else [sys.executable, "-m", "awscli"]
+        found.append(Contender(
+            "aws", "aws", [*command, "s3", "ls", uri, "--endpoint-url", job.url], codes=(0, 1)
+        ))  # fmt: skip
+    found.append(Contender("python -c pass", "python -c pass", [sys.executable, "-c", "pass"]))
+    return found
 
 
 def contenders(job: Job, peers: Sequence[str]) -> list[Contender]:

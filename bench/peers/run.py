@@ -35,7 +35,7 @@ def run_once(work: Work, place: Place, contender: Contender, *, listen: bool) ->
     server_cpu_s = place.sink.cpu_s()
     usage = run_process(
         command, client_environment() | dict(contender.environment), _TIMEOUT_S,
-        discard=contender.silent and not listen,
+        discard=contender.silent and not listen, codes=contender.codes,
     )  # fmt: skip
     server_cpu_s = place.sink.cpu_s() - server_cpu_s
     seen = Seen(place.sink.requests(), place.sink.deleted(), out, usage.stdout)
@@ -66,12 +66,12 @@ def chosen(rows: Sequence[dict[str, Any]], near: float = NEAR, far: float = FAR)
 def run_work(work: Work, place: Place, rounds: int) -> list[dict[str, Any]]:
     """All rows of a work; ``round`` 0 is the first, which does not count but for those that run in no other."""
     job = work.job(place)
-    ours_too = contenders(job, work.peers)
+    takes_part = list(work.who(job)) if work.who else contenders(job, work.peers)
     costs = list(work.costs(job, place))
-    everybody = [*ours_too, *costs]
+    everybody = [*takes_part, *costs]
     rows: list[dict[str, Any]] = []
     for number in range(rounds + 1):
-        for contender in random.Random(number).sample(everybody, len(everybody)):
+        for contender in random.Random(number).sample(everybody, len(everybody)) * (work.repeat if number else 1):
             try:
                 row = run_once(work, place, contender, listen=not number)
             except RunFailed as error:
@@ -85,7 +85,7 @@ def run_work(work: Work, place: Place, rounds: int) -> list[dict[str, Any]]:
         if not number:
             peers = [row for row in rows if not row["peer"].startswith("s3engine")]
             peers = [row for row in peers if row["contender"] not in {one.name for one in costs}]
-            keep = chosen(peers) if peers else set()
+            keep = {row["contender"] for row in peers} if work.who else chosen(peers)
             own = {one.name for one in everybody if one.peer.startswith("s3engine") or one in costs}
             everybody = [one for one in everybody if one.name in keep | own]
     fresh(place)

@@ -40,21 +40,23 @@ def _judge(rows: Sequence[dict[str, Any]], goal: Goal) -> list[str]:
     peer = best_of(rows, goal.figure, goal.against)
     ratios = {}
     for name, mine in runs.items():
-        if mine[0]["peer"].startswith(OURS) and peer:
+        if mine[0]["peer"].startswith(OURS) and not mine[0]["cost"] and peer:
             right = not any(row["wrong"] for row in mine)
             ratios[name] = _median(mine, goal.figure) / _median(runs[peer], goal.figure) if right else float("inf")
     told = ", ".join(f"{ratio:.2f} ({_way(name)})" for name, ratio in ratios.items())
     met = bool(ratios) and max(ratios.values()) <= goal.limit
     some = bool(ratios) and min(ratios.values()) <= goal.limit
-    theirs = median_and_range([row[f"{goal.figure}_s"] for row in runs[peer]], 2) if peer else ""
+    theirs = median_and_range([row[f"{goal.figure}_s"] for row in runs[peer]], 3) if peer else ""
+    verdict = "yes" if met else "in part" if some else "NO"
+    limit = f"{goal.limit:.2f}" if goal.limit else "-"
     return [
-        "CPU" if goal.figure == "cpu" else "wall", f"{peer or goal.against}: {theirs} s", f"{goal.limit:.2f}", told,
-        "yes" if met else "in part" if some else "NO",
+        "CPU" if goal.figure == "cpu" else "wall", f"{peer or goal.against}: {theirs} s", limit, told,
+        verdict if goal.limit else "-",
     ]  # fmt: skip
 
 
 def _way(name: str) -> str:
-    return "library" if name.endswith(" library") else "command line"
+    return {f"{OURS} library": "library", f"{OURS} script": "script"}.get(name, "command line")
 
 
 def goals(works: Sequence[Work], rows: Sequence[dict[str, Any]]) -> str:
@@ -78,7 +80,7 @@ def details(work: Work, rows: Sequence[dict[str, Any]]) -> str:
         wrong = sorted({row["wrong"] for row in mine} - {""})
         label = f"{OURS}, {name}" if mine[0]["cost"] else name
         lines.append([
-            label, median_and_range([row["wall_s"] for row in mine], 2),
+            label, median_and_range([row["wall_s"] for row in mine], 3),
             f"{_median(mine, 'wall') / _median(base, 'wall'):.2f}",
             median_and_range([row["cpu_s"] for row in mine], 2),
             f"{_median(mine, 'cpu') / _median(base, 'cpu'):.2f}",

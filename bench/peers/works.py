@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from bench.peers.contenders import Contender, Job, with_options
+from bench.peers.contenders import Contender, Job, starters, with_options
 from bench.peers.place import Place, Seen, names, same_bytes, same_files
 from bench.sink import Request
+from bench.sink_config import EMPTY_BUCKET
 
 __all__ = ["WORKS", "Goal", "Work"]
 
@@ -20,6 +21,7 @@ class Goal(NamedTuple):
     figure: str
     """wall or cpu."""
     limit: float
+    """0: there is none, and the ratio is shown."""
     against: str = ""
     """A peer, or "" for the best of them."""
 
@@ -38,6 +40,10 @@ class Work(NamedTuple):
     """Ours with a safety more or less."""
     large: bool = False
     """It needs the large files."""
+    who: Callable[[Job], Sequence[Contender]] | None = None
+    """Who takes part, where it is not who does the job's verb."""
+    repeat: int = 1
+    """Runs to a round: of what is over soon."""
 
 
 def _puts(requests: Sequence[Request]) -> list[Request]:
@@ -120,6 +126,10 @@ def _check_large_down(place: Place, seen: Seen, job: Job) -> str:
     if found != names(place):
         return f"{len(found)} files"
     return next(filter(None, (same_bytes(seen.out / name, place.many / name) for name in found)), "")
+
+
+def _check_start(place: Place, seen: Seen, job: Job) -> str:
+    return "" if len(seen.requests) <= 2 else f"{len(seen.requests)} requests"
 
 
 def _upload(place: Place) -> Job:
@@ -209,5 +219,9 @@ WORKS: Sequence[Work] = (
         "copy", "copy 10 000 objects inside the store", ("s5cmd",), (_HALF,),
         lambda place: Job("copy", place.sink.endpoint_url, "sources", "p/", "copies/q/"), _check_copy,
         lambda job, place: (with_options(job, "with a journal", "--journal", "{out}/journal"),),
+    ),
+    Work(
+        "start", "ls of an empty prefix", ("aws", "s5cmd"), (Goal("wall", 0.25, "aws"), Goal("wall", 0, "s5cmd")),
+        lambda place: Job("list", place.sink.endpoint_url, EMPTY_BUCKET, "p/"), _check_start, who=starters, repeat=4,
     ),
 )  # fmt: skip

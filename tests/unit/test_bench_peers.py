@@ -50,7 +50,7 @@ def test_best_variant_counts() -> None:
     assert best_of(rows, "wall") == "obstore@64"
     assert best_of(rows, "wall", "s5cmd") == ""
     wall, cpu = goals([UPLOAD], rows).splitlines()[2:]
-    assert "obstore@64: 10.00 (10.00-30.00) s" in wall
+    assert "obstore@64: 10.000 (10.000-30.000) s" in wall
     assert "0.50 (command line), 0.40 (library)" in wall
     assert wall.endswith("| yes |")
     assert "1.00 (command line)" in cpu
@@ -71,9 +71,9 @@ def test_first_round_counts_only_where_it_is_the_only_one() -> None:
         row("fast-s3@64", 7.0, round_number=0),
     ]  # fmt: skip
     text = details(UPLOAD, rows)
-    assert "1.00 (1.00-1.00)" in text
-    assert "7.00 (7.00-7.00)" in text
-    assert "9.00" not in text
+    assert "1.000 (1.000-1.000)" in text
+    assert "7.000 (7.000-7.000)" in text
+    assert "9.000" not in text
 
 
 def test_who_runs_again() -> None:

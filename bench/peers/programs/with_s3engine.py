@@ -1,9 +1,10 @@
-"""One job with s3engine's library: with_s3engine.py JOB URL BUCKET PREFIX PATH [SETTING=VALUE ...].
+"""One job with s3engine's library: with_s3engine.py JOB URL BUCKET PREFIX PATH [times=N] [SETTING=VALUE ...].
 
 Jobs: upload, download, list, delete, copy, put, get. Prints as JSON what the job took inside this process and its
 workers, from the engine's making to its end, and what its workers alone took of it.
 """
 
+import itertools
 import json
 import os
 import resource
@@ -27,7 +28,8 @@ def run(engine: Engine) -> tuple[int, int, bool]:
     if job == "list":
         return sum(1 for _ in engine.list(bucket, prefix)), 0, True
     if job == "upload":
-        batch = engine.upload(bucket, files_recursive(path, prefix))
+        again = (files_recursive(path, prefix + (f"{number}/" if number else "")) for number in range(times))
+        batch = engine.upload(bucket, itertools.chain.from_iterable(again))
     elif job == "put":
         batch = engine.upload(bucket, [FileSource(path, prefix)])
     elif job == "download":
@@ -46,6 +48,7 @@ def run(engine: Engine) -> tuple[int, int, bool]:
 settings: dict[str, Any] = {
     name: int(value) if value.isdigit() else value for name, _, value in (one.partition("=") for one in given)
 }
+times = int(settings.pop("times", 1))  # an upload, under as many prefixes
 started_s, own_s, theirs_s = time.perf_counter(), cpu_s(resource.RUSAGE_SELF), cpu_s(resource.RUSAGE_CHILDREN)
 with Engine(endpoint_url=endpoint_url, **settings) as engine:
     objects, retries, ok = run(engine)
