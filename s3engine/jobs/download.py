@@ -68,6 +68,7 @@ class DownloadJob(Job):
         self._threshold_bytes = threshold_bytes
         self._guard = EveryKey() if move else KeyGuard()
         self._folders = FolderGuard(root, sync=fsync)
+        self._before = root.rstrip("/") + "/"  # before a relative path, which never begins with one
         self._fold_of = fold
         self._fold: Callable[[str], str] | None = None
         self._token = secrets.token_hex(4)
@@ -96,7 +97,7 @@ class DownloadJob(Job):
                 self._fold = self._fold_of(self.context.root)
             if self._guard.seen(self._fold(relative)):
                 raise self._taken(relative)
-            error = self.wrong_target(os.path.join(self.context.root, relative), info.key)
+            error = self.wrong_target(self._before + relative, info.key)
             if error is not None:
                 raise error
         except S3EngineError as error:
@@ -259,5 +260,5 @@ class DownloadJob(Job):
         self._report(wanted, wanted.outcome, error)
 
     def _report(self, wanted: _Wanted, outcome: tuple[Any, ...], error: S3EngineError | None) -> None:
-        target = os.path.join(self.context.root, wanted.relative)
+        target = self._before + wanted.relative
         self.report(wanted.seq, wanted.info.key, outcome, target=target, error=error)
