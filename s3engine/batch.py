@@ -32,6 +32,9 @@ class Batch:
         self._progress = progress
         self._max_buffered = max_buffered
         self._reports: deque[RequestReport] = deque()
+        self._fresh: list[RequestReport] = []  # not counted yet, nor shown to anybody: the engine's side alone
+        self._emit = self._fresh.append
+        """Takes a report, in the supervisor's thread; ``_turned`` does the rest for many at a time."""
         self._changed = threading.Condition()
         self._discard = False
         self._over = False
@@ -42,22 +45,28 @@ class Batch:
 
     # ---- the engine's side, in the supervisor's thread
 
-    def _emit(self, report: RequestReport) -> None:
-        self._builder.add(report)
-        if self._progress is not None:
-            try:
-                self._progress(report)
-            except BaseException as error:  # noqa: BLE001  (the caller's own code: handed to the caller)
-                self._progress = None
-                self._fail(error)
-        if not self._discard:
-            self._reports.append(report)
-
     def _turned(self) -> None:
         # Once per turn of the supervisor, not per report: each notification may cost a change of threads.
+        if self._fresh:
+            self._take_fresh()
         if self._awaited and self._reports:
             with self._changed:
                 self._changed.notify_all()
+
+    def _take_fresh(self) -> None:
+        fresh = self._fresh[:]
+        del self._fresh[: len(fresh)]
+        self._builder.add_all(fresh)
+        if not self._discard:
+            self._reports.extend(fresh)
+        if self._progress is not None:
+            for report in fresh:
+                try:
+                    self._progress(report)
+                except BaseException as error:  # noqa: BLE001  (the caller's own code: handed to the caller)
+                    self._progress = None
+                    self._fail(error)
+                    break
 
     def _fail(self, error: BaseException) -> None:
         if self._failure is None:
@@ -66,9 +75,11 @@ class Batch:
 
     @property
     def _full(self) -> bool:
-        return len(self._reports) >= self._max_buffered and not self._discard
+        return len(self._reports) + len(self._fresh) >= self._max_buffered and not self._discard
 
     def _end(self, failure: BaseException | None) -> None:
+        if self._fresh:
+            self._take_fresh()
         with self._changed:
             self._builder.stop()
             self._failure = self._failure or failure

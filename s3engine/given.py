@@ -21,6 +21,7 @@ __all__ = [
     "text",
 ]  # fmt: skip
 
+_CHUNK = 256
 _SURE_CHARACTERS = 256  # whatever they are, they have no more bytes than a key may have
 
 
@@ -80,12 +81,12 @@ def sound_objects(objects: Any) -> Iterable[Any]:
     An input with marks (a listing, names from a file), or a walk, makes its items itself and is taken as it is. Raises
     ConfigError for what is no input.
     """
-    return objects if _input(objects, "keys") else _Sound(objects, _objects)
+    return objects if _input(objects, "keys") else _sound(objects, _objects)
 
 
 def sound_sources(sources: Any) -> Iterable[Any]:
     """FileSource, BytesSource and (path, key) pairs; see ``sound_objects``."""
-    return sources if _input(sources, "sources") else _Sound(sources, _sources)
+    return sources if _input(sources, "sources") else _sound(sources, _sources)
 
 
 class _Sound:
@@ -97,6 +98,24 @@ class _Sound:
 
     def __iter__(self) -> Iterator[Any]:
         return self._look(self._items)  # type: ignore[no-any-return]
+
+
+class _SoundList(_Sound):
+    """Around a list, whose items are all there: many at a time are cheaper to read (jobs/reader.py)."""
+
+    def chunks(self) -> Iterator[list[Any]]:
+        """The items, many at a time."""
+        items: Any = self._items
+        at = 0
+        while at < len(items):  # asked anew: somebody may append meanwhile
+            chunk = items[at : at + _CHUNK]
+            at += len(chunk)
+            yield list(self._look(chunk))
+
+
+def _sound(items: Iterable[Any], look: Any) -> _Sound:
+    # Exactly these: what is derived from them may give others when it is iterated than when it is sliced.
+    return (_SoundList if type(items) in (list, tuple) else _Sound)(items, look)
 
 
 def _input(items: Any, what: str) -> bool:
@@ -142,6 +161,9 @@ def _sources(items: Iterable[Any]) -> Iterator[Any]:
         kind = type(item)
         if kind is FileSource or kind is BytesSource:
             good = type(item[0]) is (str if kind is FileSource else bytes) and type(item[1]) is str and item[2] is None
+        elif kind is tuple and len(item) == 2 and type(item[0]) is str and type(item[1]) is str:
+            good = 0 < len(item[1]) <= _SURE_CHARACTERS and item[1].isascii()
+            item = tuple.__new__(FileSource, (*item, None))
         else:
             good = False
         yield item if good else _source(item)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -119,6 +119,7 @@ class BatchSummary:
 _BUCKETS_PER_OCTAVE = 4
 _BUCKETS = 25 * _BUCKETS_PER_OCTAVE  # from 0.1 ms on, 25 doublings: 56 minutes
 _FLOOR_S = 1e-4
+_PER_FLOOR = 1 / _FLOOR_S
 
 
 class SummaryBuilder:
@@ -138,21 +139,30 @@ class SummaryBuilder:
 
     def add(self, report: RequestReport) -> None:
         """Count one report."""
-        if report.attempts > 1:
-            self.retries += report.attempts - 1
-        if report.error is not None:
-            self.failed += 1
-            return
-        if report.skipped:
-            self.skipped += 1
-            return
-        self.objects += 1
-        self.size_bytes += report.size_bytes
-        if report.verified == LENGTH_ONLY:
-            self.length_only += 1
-        total_s = report.total_s
-        index = int(math.log2(total_s / _FLOOR_S) * _BUCKETS_PER_OCTAVE) if total_s > _FLOOR_S else 0
-        self._histogram[index if index < _BUCKETS else _BUCKETS - 1] += 1
+        self.add_all((report,))
+
+    def add_all(self, reports: Iterable[RequestReport]) -> None:
+        """Count reports."""
+        # By position, in one loop: attributes and a call for each would cost as much again as all the rest.
+        histogram, log2 = self._histogram, math.log2
+        objects = size_bytes = length_only = 0
+        for _, _, _, _, size, attempts, _, total_s, _, _, _, _, _, error, _, verified, skipped in reports:
+            if attempts > 1:
+                self.retries += attempts - 1
+            if error is not None:
+                self.failed += 1
+            elif skipped:
+                self.skipped += 1
+            else:
+                objects += 1
+                size_bytes += size
+                if verified == LENGTH_ONLY:
+                    length_only += 1
+                index = int(log2(total_s * _PER_FLOOR) * _BUCKETS_PER_OCTAVE) if total_s > _FLOOR_S else 0
+                histogram[index if index < _BUCKETS else _BUCKETS - 1] += 1
+        self.objects += objects
+        self.size_bytes += size_bytes
+        self.length_only += length_only
 
     def stop(self) -> None:
         """Stop the clock of ``elapsed_s``; later calls change nothing."""

@@ -19,10 +19,11 @@ from s3engine.pool.messages import Context, Kind, Task
 from s3engine.report import RequestReport
 from s3engine.sources import Rejected
 
-__all__ = ["Handler", "Job"]
+__all__ = ["Handler", "Job", "next_task_id"]
 
 _context_ids = itertools.count(1)
-_task_ids = itertools.count(1)
+next_task_id = itertools.count(1).__next__
+"""A number that no other task of this process has."""
 
 Handler = Callable[[Any, Task, tuple[Any, ...]], None]
 
@@ -31,6 +32,8 @@ class Job:
     """Base of all jobs. Subclasses say what to do with an input item (``admit``) and with outcomes (handlers)."""
 
     operation = ""
+    weighs = False
+    """Items may come with bodies in memory: see ``body_bytes``."""
     finishes = frozenset((Kind.ABORT,))
     """Kinds of tasks that still go out after a cancel, because they end what was begun."""
 
@@ -110,6 +113,8 @@ class Job:
         while len(ready) < count and queue and not self.cancelled:
             if may_begin is not None and not may_begin(self.seq):
                 break
+            if may_begin is None and self.admit_plain(queue, count - len(ready)):
+                continue
             item = queue.popleft()
             seq = self.seq
             self.seq = seq + 1
@@ -203,6 +208,13 @@ class Job:
 
     # ---- for subclasses
 
+    def admit_plain(self, queue: deque[Any], count: int) -> int:
+        """Do what ``admit`` does for up to ``count`` items at the head of ``queue``, while they are of the commonest kind.
+
+        Returns how many it took; the item at which it stopped goes to ``admit``. Raises nothing.
+        """
+        return 0
+
     def admit(self, seq: int, item: Any) -> None:
         """Turn an input item into tasks (``request``, ``add_composite``) or a report."""
         raise NotImplementedError
@@ -246,12 +258,15 @@ class Job:
 
     def task(self, kind: int, key: str, size_bytes: int, arg: Any, handler: Handler, state: Any) -> Task:
         """A task that is owned but not queued."""
-        task_id = next(_task_ids)
+        task_id = next_task_id()
         self._owners[task_id] = (handler, state)
         return (task_id, self.tasks_context_id, kind, key, size_bytes, arg)
 
     def body_bytes(self, item: Any) -> int:
-        """Bytes in memory that come with an item. Called in the reader's thread; what it raises ends the batch."""
+        """Bytes in memory that come with an item. Called in the reader's thread; what it raises ends the batch.
+
+        Not asked of a FileSource, which has none, nor where ``weighs`` is false.
+        """
         return 0
 
     def add_composite(self, composite: Composite) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from s3engine.decided import Decided, late_error, only_conditions, without_conditions
-from s3engine.errors import ConfigError, JournalError, NotSupported, S3EngineError, SourceChanged, SourceError
+from s3engine.errors import JournalError, NotSupported, S3EngineError, SourceChanged, SourceError
 from s3engine.file_body import has_changed
+from s3engine.integrity.choice import Checking
 from s3engine.jobs.asking import Asking, Checks
-from s3engine.jobs.base import Job
+from s3engine.jobs.base import Handler, Job, next_task_id
 from s3engine.jobs.delete import move_error
 from s3engine.jobs.every_key import EveryKey
+from s3engine.jobs.in_time import asked_in_time
 from s3engine.jobs.key_guard import KeyGuard, duplicate
 from s3engine.jobs.ledger import Recalled, passes
 from s3engine.jobs.own_target import OwnFile
@@ -30,13 +33,15 @@ from s3engine.uri import check_key
 
 __all__ = ["UploadJob"]
 
-_ENOUGH = 100  # so many small objects are worth the dozen requests that asking the store takes
+_PUT_FILE = Kind.PUT_FILE
+_new = tuple.__new__  # makes a NamedTuple in half the time of its own constructor
 
 
 class UploadJob(Job):
     """``items`` are FileSource or BytesSource; plain (path, key) pairs will do."""
 
     operation = "upload"
+    weighs = True
 
     def __init__(
         self, items: Iterable[Any], bucket: str, emit: Callable[[RequestReport], None], *, template: Template,
@@ -53,7 +58,10 @@ class UploadJob(Job):
             "verify": remove_source, "ask_checksums": ask_checksums,
         }  # fmt: skip
         self._asking = Asking(checks, bucket, grace_s) if checks is not None and known is None else None
-        super().__init__(items if self._asking is None else self._ask_in_time(items), values, emit)
+        asking = self._asking
+        super().__init__(
+            items if asking is None else asked_in_time(items, asking, threshold_bytes, self._found), values, emit
+        )
         # For the tasks from when it is known what the store compares: workers get a context with its first task.
         self._later = Job([], values, emit).context
         self._template = template if callable(template) else None
@@ -62,6 +70,9 @@ class UploadJob(Job):
         self._remove = remove_source
         self._guard = EveryKey() if remove_source else KeyGuard()
         self.destroys = remove_source
+        # Files of which nothing is to be decided here: nearly all are, by the hundred thousand (see admit_plain, done).
+        self._are_plain = self._template is None and not remove_source
+        self._put_handler: Handler = self._put  # made once, so that it can be told by identity
         self._conditions: dict[int, Headers] = {}  # of uploads under way, by seq
         self._refused_conditions = False
         if remove_source:
@@ -72,32 +83,11 @@ class UploadJob(Job):
         """The one to begin with, and the one for when more is known of the store."""
         return (self.context, self._later)
 
-    def _ask_in_time(self, items: Iterable[Any]) -> Iterator[Any]:
-        """The items, in the reader's thread; before the first large one, or after many, the store is asked."""
-        asking = self._asking
-        count = 0
-        for given in items:
-            item = given.item if type(given) is Decided and not given.skip else given
-            if asking is not None:
-                count += 1
-                key = item[1] if isinstance(item, tuple) and len(item) > 1 else ""
-                if (count > _ENOUGH or self._is_large(item)) and isinstance(key, str) and _good_key(key):
-                    checking = asking.ask(given, key)
-                    if checking is None:
-                        return
-                    asking = None
-                    self._later = replace(self._later, checking=checking)
-                    self._checking = checking
-                    self.tasks_context_id = self._later.id
-            yield given
-
-    def _is_large(self, item: Any) -> bool:
-        if type(item) is BytesSource or not isinstance(item, tuple):
-            return False
-        try:
-            return os.stat(item[0]).st_size > self.context.threshold_bytes
-        except (OSError, ValueError, TypeError):
-            return False  # its own report will say
+    def _found(self, checking: Checking) -> None:
+        """What the store compares is known. In the reader's thread: it concerns the items that it gives from now on."""
+        self._later = replace(self._later, checking=checking)
+        self._checking = checking
+        self.tasks_context_id = self._later.id
 
     def cancel(self) -> None:
         """The store is not asked any further either."""
@@ -116,6 +106,32 @@ class UploadJob(Job):
         seq, self.seq = self.seq, self.seq + 1
         self.refuse(seq, item, left or self.not_begun())
         return False
+
+    def admit_plain(self, queue: deque[Any], count: int) -> int:
+        """Files with a plain name and no headers of their own: ``admit``, ``request`` and ``task`` in one loop."""
+        if not self._are_plain:
+            return 0
+        owners, ready, handler, seen = self._owners, self._ready, self._put_handler, self._guard.seen
+        context_id = self.tasks_context_id
+        first = seq = self.seq
+        last = first + count
+        while seq < last and queue:
+            item = queue[0]
+            if type(item) is not FileSource:
+                break
+            path, key, headers = item
+            # So many characters have no more bytes than a key may have; what may be wrong with others, admit says.
+            if headers is not None or type(path) is not str or type(key) is not str or not 0 < len(key) <= 256:
+                break
+            if not key.isascii() or seen(key):  # one that was seen stays so, and admit reports it
+                break
+            del queue[0]
+            task_id = next_task_id()
+            owners[task_id] = handler, (seq, item)
+            ready.append((task_id, context_id, _PUT_FILE, key, -1, (path, None)))
+            seq += 1
+        self.seq = seq
+        return seq - first
 
     def admit(self, seq: int, item: Any) -> None:
         """PutObject, whatever the size: the worker that opens the file says when it is too large for that."""
@@ -141,10 +157,32 @@ class UploadJob(Job):
             return
         if type(source) is BytesSource:
             data = bytes(source.data)
-            self.request(Kind.PUT_BYTES, key, len(data), (data, headers), self._put, (seq, source))
+            self.request(Kind.PUT_BYTES, key, len(data), (data, headers), self._put_handler, (seq, source))
         else:
             path = os.fspath(source[0])
-            self.request(Kind.PUT_FILE, key, -1, (path, headers), self._put, (seq, source))
+            self.request(Kind.PUT_FILE, key, -1, (path, headers), self._put_handler, (seq, source))
+
+    def done(self, task: Task, outcome: tuple[Any, ...]) -> None:
+        """A file that was stored, and of which nothing else is to be done, has its report here and now."""
+        if task[2] == _PUT_FILE and outcome[11] is None and self._are_plain and self.ledger is None:
+            owner = self._owners[task[0]]
+            if owner[0] is self._put_handler:
+                del self._owners[task[0]]
+                seq, source = owner[1]
+                if self._conditions:
+                    self._conditions.pop(seq, None)
+                _, attempts, success_s, total_s, estimate, timeout_s, status, request_id, size, etag, *_ = outcome
+                self.emit(
+                    _new(
+                        RequestReport,
+                        (
+                            seq, self.operation, self.context.bucket, source[1], size, attempts, success_s, total_s,
+                            estimate, timeout_s, status, request_id, etag, None, source[0], outcome[13], "",
+                        ),
+                    )
+                )  # fmt: skip
+                return
+        super().done(task, outcome)
 
     def _left_out(self, seq: int, decided: Decided) -> None:
         source = decided.item
@@ -305,11 +343,3 @@ def _remove(path: str, outcome: tuple[Any, ...]) -> S3EngineError | None:
     except OSError as reason:
         return SourceError(f"uploaded, but cannot remove {path!r}: {reason.strerror}", path=path)
     return None
-
-
-def _good_key(key: str) -> bool:
-    try:
-        check_key(key)
-    except ConfigError:
-        return False
-    return True

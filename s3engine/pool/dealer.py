@@ -34,9 +34,16 @@ class Dealer:
         self._window = 2 * share + _PREFETCH
         self._max_parts = max_parts
         self._cancel = cancel
+        self._given: dict[WorkerHandle, list[Task]] = {}
+        """In this turn, and not sent yet: one message to each worker, since a message costs as much as ten tasks."""
 
     def deal(self) -> None:
         """Give workers what they have room for."""
+        self._deal()
+        if self._given:
+            self._send()
+
+    def _deal(self) -> None:
         if self._fleet.broken is not None:
             self._refuse_all()
             return
@@ -109,20 +116,36 @@ class Dealer:
         return None if full else worker
 
     def _give(self, worker: WorkerHandle, tasks: list[Task]) -> None:
-        send = self._fleet.send
+        held = worker.tasks
+        known = 0
         for task in tasks:
-            worker.tasks[task[0]] = task
+            held[task[0]] = task
             if task[2] in LARGE_KINDS:
                 worker.large += 1
-            context_id = task[1]
-            if context_id not in worker.contexts:
-                worker.contexts.add(context_id)
-                job = self._jobs.by_context[context_id]
-                context = next(context for context in job.contexts if context.id == context_id)
-                if job.at_most:
-                    context = dataclasses.replace(context, prompt=True)
-                send(worker, (CONTEXT, context))
+            if task[1] != known:
+                known = task[1]
+                if known not in worker.contexts:
+                    self._tell(worker, known)
+        given = self._given.get(worker)
+        if given is None:
+            self._given[worker] = tasks
+        else:
+            given += tasks
+
+    def _tell(self, worker: WorkerHandle, context_id: int) -> None:
+        """Tell a worker of a batch whose first task it is about to get."""
+        worker.contexts.add(context_id)
+        job = self._jobs.by_context[context_id]
+        context = next(context for context in job.contexts if context.id == context_id)
+        if job.at_most:
+            context = dataclasses.replace(context, prompt=True)
+        self._fleet.send(worker, (CONTEXT, context))
+
+    def _send(self) -> None:
+        send = self._fleet.send
         deaths = self._deaths.by_task
-        if deaths:
-            send(worker, (DOUBTFUL, [task[0] for task in tasks if task[0] in deaths]))
-        send(worker, (TASKS, tasks))
+        for worker, tasks in self._given.items():
+            if deaths:
+                send(worker, (DOUBTFUL, [task[0] for task in tasks if task[0] in deaths]))
+            send(worker, (TASKS, tasks))
+        self._given.clear()

@@ -215,13 +215,18 @@ class Supervisor:
         jobs = self._jobs.by_context
         deaths = self._deaths.by_task
         self._deaths.tasks_done()
+        take = tasks.pop
+        context_id = 0
         for outcome in outcomes:
-            task = tasks.pop(outcome[0])
+            task = take(outcome[0])
             if task[2] in LARGE_KINDS:
                 worker.large -= 1
             if deaths:
                 deaths.pop(outcome[0], None)
-            jobs[task[1]].done(task, outcome)
+            if task[1] != context_id:
+                context_id = task[1]
+                done = jobs[context_id].done
+            done(task, outcome)
         if worker.solo and not tasks:
             worker.solo = False
 

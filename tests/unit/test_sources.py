@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s3engine.errors import ConfigError
-from s3engine.sources import FileSource, files_recursive
+from s3engine.sources import FileSource, _walk, files_recursive
 
 
 def _keys(folder: Path, prefix: str = "") -> list[str]:
@@ -136,9 +136,42 @@ def test_no_folder(tmp_path: Path) -> None:
 
 def test_an_abandoned_walk_closes_its_folders(tmp_path: Path) -> None:
     """A walk that is given up leaves no folder open."""
-    _make(tmp_path, "a/b/c/d", "a/b/c/e")
+    _make(tmp_path, *(f"a/b/c/{number}" for number in range(100)))  # more than are read ahead
     walk = files_recursive(tmp_path)
     next(walk)
     before = len(os.listdir("/proc/self/fd"))
     walk.close()
     assert len(os.listdir("/proc/self/fd")) == before - 4
+    assert list(walk) == []
+
+
+def test_files_come_one_by_one_or_in_chunks(tmp_path: Path) -> None:
+    """Whoever takes some one by one, and the rest in chunks, has each once and in the same order."""
+    _make(tmp_path, *(f"d{number % 7}/{number}" for number in range(600)))
+    (tmp_path / "d3" / "broken").symlink_to("missing")
+    whole = list(files_recursive(tmp_path, "p/"))
+    assert len(whole) == 601
+    for count in (0, 1, 16, 17, 300, 601):
+        walk = files_recursive(tmp_path, "p/")
+        found = [next(walk) for _ in range(count)]
+        found += [file for chunk in walk.chunks() for file in chunk]
+        assert found == whole
+        assert {type(file) for file in found} == {FileSource}
+
+
+def test_chunks_leave_out_what_is_unwanted(tmp_path: Path) -> None:
+    """In chunks as one by one, a file that is not meant does not come."""
+    _make(tmp_path, "a", "b", "d/a")
+    for in_chunks in (False, True):
+        walk = files_recursive(tmp_path)
+        walk.leave_out(lambda path: path.endswith("a"))
+        found = [file for chunk in walk.chunks() for file in chunk] if in_chunks else list(walk)
+        assert [file.key for file in found] == ["b"]
+
+
+def test_files_do_not_wait_for_a_slow_folder(tmp_path: Path) -> None:
+    """What was found goes out before the next folder is opened, where that takes long."""
+    _make(tmp_path, *(f"d{number}/f" for number in range(5)))
+    clock = iter(range(100))
+    chunks = list(_walk(str(tmp_path), "", clock=lambda: float(next(clock))))
+    assert [len(chunk) for chunk in chunks] == [1] * 5

@@ -1,0 +1,100 @@
+"""When the store is asked what it compares: before the first large object of an upload, or after many small ones."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from s3engine.decided import Decided
+from s3engine.errors import ConfigError
+from s3engine.integrity.choice import Checking
+from s3engine.jobs.asking import Asking
+from s3engine.sources import BytesSource
+from s3engine.uri import check_key
+
+__all__ = ["asked_in_time"]
+
+_ENOUGH = 100  # so many small objects are worth the dozen requests that asking the store takes
+
+
+def asked_in_time(
+    items: Iterable[Any], asking: Asking, threshold_bytes: int, found: Callable[[Checking], None]
+) -> Iterable[Any]:
+    """``items``, for the reader's thread; ``found`` is called once with what the store's answer means.
+
+    Items that follow the question wait for the answer; what came before them does not. When the batch was cancelled
+    meanwhile they end there. Has ``chunks`` if ``items`` has.
+    """
+    kind = _InChunks if hasattr(items, "chunks") else _OneByOne
+    return kind(items, asking, threshold_bytes, found)
+
+
+class _OneByOne:
+    def __init__(
+        self, items: Iterable[Any], asking: Asking, threshold_bytes: int, found: Callable[[Checking], None]
+    ) -> None:
+        self._items: Any = items
+        self._asking = asking
+        self._threshold_bytes = threshold_bytes
+        self._found = found
+        self._count = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        items = iter(self._items)
+        for item in items:
+            if self._is_time(item):
+                if self._goes_on(item):
+                    yield item
+                    yield from items  # nothing is looked at any more
+                return
+            yield item
+
+    def _is_time(self, given: Any) -> bool:
+        """Whether this item is worth the question, and can be asked about."""
+        self._count += 1
+        item = given.item if type(given) is Decided and not given.skip else given
+        key = item[1] if isinstance(item, tuple) and len(item) > 1 else ""
+        return (self._count > _ENOUGH or self._is_large(item)) and isinstance(key, str) and _is_good(key)
+
+    def _goes_on(self, given: Any) -> bool:
+        """Ask. False when the batch was cancelled."""
+        item = given.item if type(given) is Decided else given
+        checking = self._asking.ask(given, item[1])
+        if checking is None:
+            return False
+        self._found(checking)
+        return True
+
+    def _is_large(self, item: Any) -> bool:
+        if type(item) is BytesSource or not isinstance(item, tuple):
+            return False
+        try:
+            return os.stat(item[0]).st_size > self._threshold_bytes
+        except (OSError, ValueError, TypeError):
+            return False  # its own report will say
+
+
+class _InChunks(_OneByOne):
+    def chunks(self) -> Iterator[list[Any]]:
+        """The same, many items at a time."""
+        chunks = self._items.chunks()
+        for chunk in chunks:
+            at = next((at for at, item in enumerate(chunk) if self._is_time(item)), None)
+            if at is None:
+                yield chunk
+                continue
+            if at:
+                yield chunk[:at]
+            if self._goes_on(chunk[at]):
+                yield chunk[at:]
+                yield from chunks
+            return
+
+
+def _is_good(key: str) -> bool:
+    try:
+        check_key(key)
+    except ConfigError:
+        return False
+    return True
