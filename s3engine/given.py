@@ -161,12 +161,14 @@ def _sources(items: Iterable[Any]) -> Iterator[Any]:
         kind = type(item)
         if kind is FileSource or kind is BytesSource:
             good = type(item[0]) is (str if kind is FileSource else bytes) and type(item[1]) is str and item[2] is None
-        elif kind is tuple and len(item) == 2 and type(item[0]) is str and type(item[1]) is str:
-            good = 0 < len(item[1]) <= _SURE_CHARACTERS and item[1].isascii()
-            item = tuple.__new__(FileSource, (*item, None))
+            yield item if good else _source(item)
+        elif (
+            kind is tuple and len(item) == 2 and type(item[0]) is str and type(item[1]) is str
+            and 0 < len(item[1]) <= _SURE_CHARACTERS and item[1].isascii()
+        ):  # fmt: skip
+            yield FileSource(*item)
         else:
-            good = False
-        yield item if good else _source(item)
+            yield _source(item)
 
 
 def _source(item: Any) -> Any:

@@ -141,6 +141,7 @@ def _walk(
     chunk: list[FileSource] = []
     most = _FIRST_CHUNK
     since_s = clock()
+    start = prefix
     new = tuple.__new__
     try:
         while True:
@@ -183,7 +184,7 @@ def _walk(
                 since_s = clock()
             if below is None:
                 return
-            folder, key = below.path, f"{opened.prefix}{below.name}/"
+            folder, key = below.path, f"{start}{below.name}/"
     finally:
         for opened in stack:
             opened.entries.close()

@@ -209,7 +209,7 @@ class Job:
     # ---- for subclasses
 
     def admit_plain(self, queue: deque[Any], count: int) -> int:
-        """Do what ``admit`` does for up to ``count`` items at the head of ``queue``, while they are of the commonest kind.
+        """Do what ``admit`` does for up to ``count`` items at the head of ``queue``, while these are of a simple kind.
 
         Returns how many it took; the item at which it stopped goes to ``admit``. Raises nothing.
         """
