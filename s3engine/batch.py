@@ -107,6 +107,21 @@ class Batch:
         if self._failure is not None:
             raise self._failure
 
+    def _take(self, most: int) -> list[RequestReport]:
+        """Up to ``most`` of the reports that are there: for a reader that comes by now and then, as iteration is."""
+        reports = self._reports
+        was_full = self._full
+        taken = [reports.popleft() for _ in range(min(most, len(reports)))]
+        if was_full:
+            self._wake()
+        return taken
+
+    def _rest(self, most_s: float) -> None:
+        """Sleep so long, or until the batch is over."""
+        with self._changed:
+            if not self._over:
+                self._changed.wait(most_s)
+
     def wait(self, timeout_s: float | None = None) -> BatchSummary:
         """Let the batch run to its end; reports that are not read yet are dropped.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import math
 import re
 import sys
@@ -162,7 +161,6 @@ class Show:
         return 0 if summary.ok else 1
 
     def _watch(self, batch: Batch, bar: Bar | None) -> None:
-        reports = iter(batch)
         pause_s = 0.001  # a small batch is over soon
         done = size_bytes = 0
         patient_until_s = 0.0
@@ -171,7 +169,7 @@ class Show:
             count = self._emitted - self._taken
             if count:
                 self._tell_standing(bar)
-                block = list(itertools.islice(reports, count))
+                block = batch._take(count)
                 self._taken += count
                 done += count
                 size_bytes += sum(report.size_bytes for report in block if report.error is None)
@@ -186,9 +184,9 @@ class Show:
                     patient_until_s = math.inf
                     complain("interrupted; waiting some seconds for what is under way (Ctrl-C again: leave at once)")
             if not over:
-                time.sleep(pause_s)
+                batch._rest(pause_s)  # not time.sleep: the end of the batch ends it
                 pause_s = min(pause_s * 1.5, _PAUSE_S)
-        for _ in reports:  # none is left: raises what ended the batch before its time
+        for _ in batch:  # none is left: raises what ended the batch before its time
             continue
         if not interrupts.number:
             self._tell_standing(bar)

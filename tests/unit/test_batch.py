@@ -146,6 +146,30 @@ def test_two_readers_share_the_reports() -> None:
     assert sorted(got[0] + got[1]) == list(range(3000))
 
 
+def test_reader_that_comes_by_takes_what_is_there() -> None:
+    """Taking gives the oldest reports, no more than there are or were asked for, and a full batch goes on."""
+    harness = Harness(max_buffered=4)
+    harness.emit(0, 1, 2, 3)
+    assert harness.batch._full
+    assert [one.seq for one in harness.batch._take(3)] == [0, 1, 2]
+    assert harness.wakes == 1
+    assert [one.seq for one in harness.batch._take(3)] == [3]
+    assert harness.batch._take(3) == []
+    assert harness.wakes == 1
+
+
+def test_rest_ends_with_the_batch() -> None:
+    """Whoever rests between two looks is woken by the end of the batch."""
+    harness = Harness()
+    thread = threading.Thread(target=harness.batch._rest, args=(3600.0,))
+    thread.start()
+    harness.batch._end(None)
+    thread.join(10)
+    assert not thread.is_alive()
+    harness.batch._rest(3600.0)
+    assert harness.batch.over
+
+
 def test_over_tells_the_end() -> None:
     """over is False until the end and True from then on."""
     harness = Harness()
