@@ -58,42 +58,51 @@ NO_FILE = (0, 0, 0)
 class Item:
     """A task while a worker has it: what its attempts have in common."""
 
-    __slots__ = (
-        "arg", "asking", "attempts", "body", "bytes_per_s", "checksum", "context", "doubted", "doubtful", "error",
-        "etag", "exchange", "failed", "failures", "file_state", "first_at", "free_used", "held_bytes", "key", "kind",
-        "looking", "open_failures", "paid", "probe", "sink", "size_bytes", "started_at", "stopped", "task_id",
-        "timeouts", "trailer", "verdict",
-    )  # fmt: skip
+    # Of the class until they are set: an object that goes well at once needs few of them.
+    attempts = 0
+    """Requests made."""
+    failed = 0
+    """Of those, the ones that count against max_attempts."""
+    free_used = 0
+    paid = 0
+    first_at = 0.0
+    exchange: Any = None
+    sink: Any = None
+    body: Body = b""
+    held_bytes = 0
+    """Of the body, counted in the worker's room."""
+    checksum = ""
+    """Of the body."""
+    trailer = ""
+    """The algorithm of one that goes behind the body."""
+    doubted = False
+    """An ETag may have disproved an earlier attempt."""
+    failures: list[tuple[str, S3EngineError]] | None = None
+    etag = ""
+    file_state = NO_FILE
+    """Of the file that was sent: mtime_ns, inode, ctime_ns."""
+    error: S3EngineError | None = None
+    """Of the last attempt, while it waits for the next."""
+    timeouts: Timeouts | None = None
+    verdict: Any = None
+    stopped = False
+    """A task without a request, of a batch that was cancelled."""
+    doubtful = False
+    """An attempt failed, and the store may have done it all the same."""
+    probe = False
+    """The attempt under way was let through to find out whether the store is back."""
+    looking: Looking | None = None
+    open_failures: OpenFailures | None = None
+    """Made at the first failure."""
+    asking: tuple[int, int] | None = None
+    """Kind and size, while it only asks whether the store is well."""
+    bytes_per_s = 0.0
+    """The estimate that the last attempt was issued with."""
+    started_at = 0.0
 
     def __init__(self, task: Task, context: WorkerContext) -> None:
         self.task_id, _, self.kind, self.key, self.size_bytes, self.arg = task
         self.context = context
-        self.attempts = 0  # requests made
-        self.bytes_per_s = 0.0  # the estimate that the last attempt was issued with
-        self.failed = 0  # of those, the ones that count against max_attempts
-        self.free_used = 0
-        self.paid = 0
-        self.first_at = 0.0
-        self.started_at = 0.0
-        self.exchange: Any = None
-        self.sink: Any = None
-        self.body: Body = b""
-        self.held_bytes = 0  # of the body, counted in the worker's room
-        self.checksum = ""  # of the body
-        self.trailer = ""  # the algorithm of one that goes behind the body
-        self.doubted = False  # an ETag may have disproved an earlier attempt
-        self.failures: list[tuple[str, S3EngineError]] | None = None
-        self.etag = ""
-        self.file_state = NO_FILE  # of the file that was sent: mtime_ns, inode, ctime_ns
-        self.error: S3EngineError | None = None  # of the last attempt, while it waits for the next
-        self.timeouts: Timeouts | None = None
-        self.verdict: Any = None
-        self.stopped = False  # a task without a request, of a batch that was cancelled
-        self.doubtful = False  # an attempt failed, and the store may have done it all the same
-        self.probe = False  # the attempt under way was let through to find out whether the store is back
-        self.looking: Looking | None = None
-        self.open_failures: OpenFailures | None = None  # made at the first failure
-        self.asking: tuple[int, int] | None = None  # kind and size, while it only asks whether the store is well
 
 
 class Ended(NamedTuple):

@@ -14,6 +14,7 @@ from s3engine.errors import ConnectionLost, NotS3, TruncatedBody
 from s3engine.transport import Body, GetResult, Sink
 from s3engine_transports.bodies import expected, is_length
 from s3engine_transports.common import UNHURRIED, check_etag, describe, most_kept_bytes
+from s3engine_transports.raw.shapes import MOST_HEAD_BYTES, Shape, Shapes
 
 __all__ = ["RawExchange"]
 
@@ -27,17 +28,35 @@ _MAX_FRAMING_BYTES = 64 * 1024
 _FRAMING_PER_BYTE = 64
 _SHORT_ENOUGH = 256 * 1024  # below this nobody asks whether a kept body is too long
 _GOOD_GET = (200, 206)
+_shapes = Shapes()
 
 
 class RawExchange(Generic[R]):
     """See :class:`s3engine.transport.Exchange`; ``finish`` makes the result out of the completed exchange."""
 
-    __slots__ = (
-        "_at_body_end", "_chunk_state", "_finish", "_framing", "_headers", "_info", "_kept", "_kept_bytes",
-        "_pending", "_raw_head", "_remaining", "_skip", "_state", "_take", "_to_sink", "body", "bucket", "checksum",
-        "clock_offset_s", "content", "continued", "endpoint", "first", "head", "if_match", "key", "last", "operation",
-        "reusable", "sink", "started", "status", "trailer",
-    )  # fmt: skip
+    # Of the class until they are set: most exchanges set a few of them.
+    started = False
+    reusable = False
+    continued = False
+    """The store wants the body: 100 Continue."""
+    status = 0
+    trailer = ""
+    clock_offset_s = 0.0
+    """Of the clock that it was signed with."""
+    checksum = ""
+    """Of a body with a trailer, once it was sent."""
+    content = b""
+    shape: Shape | None = None
+    """Of the answer's head, where it is one that came before."""
+    _state = _HEAD
+    _pending = b""
+    _headers: dict[str, str] | None = None
+    _info: GetResult | None = None
+    _kept: list[bytes] | None = None
+    _kept_bytes = 0
+    _framing = 0
+    _remaining = 0
+    _to_sink = False
 
     def __init__(
         self, endpoint: Any, operation: str, bucket: str, key: str, head: bytes, body: Body,
@@ -54,25 +73,7 @@ class RawExchange(Generic[R]):
         self.first = first
         self.last = last
         self.if_match = if_match
-        self.started = False
-        self.reusable = False
-        self.continued = False  # the store wants the body: 100 Continue
-        self.status = 0
-        self.trailer = ""
-        self.clock_offset_s = 0.0  # of the clock that it was signed with
-        self.checksum = ""  # of a body with a trailer, once it was sent
-        self.content = b""
         self._finish = finish
-        self._state = _HEAD
-        self._pending = b""
-        self._raw_head = b""
-        self._headers: dict[str, str] | None = None
-        self._info: GetResult | None = None
-        self._kept: list[bytes] = []
-        self._kept_bytes = 0
-        self._framing = 0
-        self._remaining = 0
-        self._to_sink = False
 
     @property
     def unhurried(self) -> bool:
@@ -90,17 +91,20 @@ class RawExchange(Generic[R]):
     @property
     def headers(self) -> dict[str, str]:
         """All headers of the answer, names in lower case; parsed on first use."""
-        if self._headers is None:
-            self._headers = {}
-            headers = self._headers
-            for line in self._raw_head.decode("latin-1").split("\r\n")[1:]:
+        headers = self._headers
+        if headers is None:
+            if self.shape is not None:
+                headers = self._headers = self.shape.headers(self.raw_head)
+                return headers
+            headers = self._headers = {}
+            for line in self.raw_head.decode("latin-1").split("\r\n")[1:]:
                 name, _, value = line.partition(":")
                 name = name.lower()
                 value = value.strip()
                 if name in headers and headers[name] != value:
                     value = f"{headers[name]}, {value}"  # as HTTP reads it; no length and no range is good then
                 headers[name] = value
-        return self._headers
+        return headers
 
     def result(self) -> R:
         """The value of the completed exchange. Raises the RequestError it stands for."""
@@ -109,12 +113,12 @@ class RawExchange(Generic[R]):
     def feed(self, data: memoryview) -> bool:
         """Take received bytes, b"" at end of stream; True when the answer is whole."""
         state = self._state
+        if state == _HEAD:
+            return self._take_first(data) if data and not self.started else self._take_head(data)
         if state == _LENGTH:
             if not data:
                 raise self._cut()
             return self._take_length(data)
-        if state == _HEAD:
-            return self._take_head(data)
         if state == _CHUNKED:
             if not data:
                 raise self._cut()
@@ -132,6 +136,27 @@ class RawExchange(Generic[R]):
         return TruncatedBody(
             f"{self.describe()}: the connection closed before the end of the body", status=self.status, **self.where()
         )
+
+    def _take_first(self, data: memoryview) -> bool:
+        """The first bytes of the answer: mostly a whole head that looks like one before."""
+        head = bytes(data[:MOST_HEAD_BYTES])
+        end = head.find(b"\r\n\r\n")
+        shape = _shapes.known.get((self.operation, end))
+        if shape is None:
+            return self._take_head(data)
+        head = head[:end]
+        if not shape.fits(head):
+            return self._take_head(data)
+        self.started = True
+        self.status = shape.status
+        self.shape = shape
+        self.raw_head = head
+        start, stop = shape.length
+        if self.sink is None and head[start:stop] == b" 0":
+            self._state = _DONE
+            self.reusable = len(data) == end + 4
+            return True
+        return self._begin_body(data[end + 4 :])
 
     def _take_head(self, data: memoryview) -> bool:
         if not data:
@@ -160,13 +185,14 @@ class RawExchange(Generic[R]):
             if not data:  # interim answers: the real one follows
                 return False
         self.status = status
-        self._raw_head = pending[:end]
+        self.raw_head = pending[:end]
+        _shapes.learn(self.operation, self.raw_head)
         return self._begin_body(data)
 
     def _begin_body(self, rest: memoryview) -> bool:
         headers = self.headers
         status = self.status
-        keep_alive = self._raw_head.startswith(b"HTTP/1.1") and "close" not in headers.get("connection", "").lower()
+        keep_alive = self.raw_head.startswith(b"HTTP/1.1") and "close" not in headers.get("connection", "").lower()
         self.reusable = keep_alive
         length = headers.get("content-length")
         if self.operation in ("HeadObject", "HeadBucket") or status in (204, 304):
@@ -214,6 +240,8 @@ class RawExchange(Generic[R]):
 
     def _deliver(self, data: memoryview) -> None:
         if not self._to_sink:
+            if self._kept is None:
+                self._kept = []
             self._kept.append(bytes(data))
             self._kept_bytes += len(data)
             if self._kept_bytes > _SHORT_ENOUGH and self._kept_bytes > most_kept_bytes(self.status, self.operation):

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import partial
 
+from s3engine.checksums import ALGORITHMS, header_name
 from s3engine.errors import InvalidRequest
 from s3engine.transport import (
     Body,
@@ -32,6 +33,8 @@ from s3engine_transports.raw.sigv4 import canonical_query
 
 __all__ = ["RawExchanges"]
 
+_CHECKSUM_HEADERS = frozenset(map(header_name, ALGORITHMS))
+
 
 def _query(pairs: list[tuple[str, str]], bucket: str) -> str:
     try:
@@ -52,40 +55,48 @@ class RawExchanges:
         self, bucket: str, key: str, body: Body, headers: Headers, *, trailer: str = "",
         timeouts: Timeouts | None = None,
     ) -> RawExchange[PutResult]:  # fmt: skip
-        return self._build("PutObject", "PUT", bucket, key, self._put, headers=headers, body=body, trailer=trailer)
+        # What varies is the checksum, which stands last (s3engine/pool/uploads.py).
+        varying = 1 if headers and headers[-1][0] in _CHECKSUM_HEADERS else 0
+        return self._build(
+            "PutObject", "PUT", bucket, key, self._put, headers=headers, body=body, trailer=trailer, varying=varying
+        )
 
     def get_object(
         self, bucket: str, key: str, sink: Sink, *, first: int = 0, last: int = -1, if_match: str = "",
         headers: Headers = (), timeouts: Timeouts | None = None,
     ) -> RawExchange[GetResult]:  # fmt: skip
         own = headers
-        if first or last >= 0:
-            own = (*own, ("range", f"bytes={first}-{last if last >= 0 else ''}"))
         if if_match:
             own = (*own, ("if-match", quoted_etag(if_match)))
+        if first or last >= 0:
+            own = (*own, ("range", f"bytes={first}-{last if last >= 0 else ''}"))
         return self._build(
             "GetObject", "GET", bucket, key, self._get, headers=own, sink=sink, first=first, last=last,
-            if_match=if_match,
+            if_match=if_match, varying=len(own) - len(headers),
         )  # fmt: skip
 
     def head_object(
         self, bucket: str, key: str, *, part_number: int = 0, headers: Headers = (), timeouts: Timeouts | None = None
     ) -> RawExchange[HeadResult]:
         query = _query([("partNumber", str(part_number))], bucket) if part_number else ""
-        return self._build("HeadObject", "HEAD", bucket, key, self._head, query=query, headers=headers)
+        return self._build("HeadObject", "HEAD", bucket, key, self._head, query=query, headers=headers, varying=0)
 
     def copy_object(
         self, source_bucket: str, source_key: str, bucket: str, key: str, headers: Headers, *, if_match: str = "",
         timeouts: Timeouts | None = None,
     ) -> RawExchange[CopyResult]:  # fmt: skip
-        extra: Headers = (*copy_source("CopyObject", source_bucket, source_key, if_match), *headers)
-        return self._build("CopyObject", "PUT", bucket, key, self._copy, headers=extra)
+        source = copy_source("CopyObject", source_bucket, source_key, if_match)
+        return self._build(
+            "CopyObject", "PUT", bucket, key, self._copy, headers=(*headers, *source), varying=len(source)
+        )
 
     def delete_object(
         self, bucket: str, key: str, *, if_match: str = "", timeouts: Timeouts | None = None
     ) -> RawExchange[None]:
         headers: Headers = (("if-match", quoted_etag(if_match)),) if if_match else ()
-        return self._build("DeleteObject", "DELETE", bucket, key, self._nothing, headers=headers)
+        return self._build(
+            "DeleteObject", "DELETE", bucket, key, self._nothing, headers=headers, varying=len(headers)
+        )
 
     def delete_objects(
         self, bucket: str, keys: list[str], *, etags: Sequence[str] = (), timeouts: Timeouts | None = None
@@ -186,7 +197,10 @@ class RawExchanges:
     # ---- from completed exchanges to results
 
     def _put(self, exchange: RawExchange[PutResult]) -> PutResult:
-        result = answers.put(exchange, self._clock)
+        if exchange.shape is not None:
+            result = answers.put_of_shape(exchange, exchange.shape, self._clock)
+        else:
+            result = answers.put(exchange, self._clock)
         return answers.trailed(exchange, result) if exchange.trailer else result
 
     def _get(self, exchange: RawExchange[GetResult]) -> GetResult:

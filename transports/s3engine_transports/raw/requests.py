@@ -6,7 +6,7 @@ import binascii
 import hashlib
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from s3engine.chunked import framed, framed_bytes
 from s3engine.config import TransportSettings
@@ -23,16 +23,20 @@ from s3engine_transports.raw.sigv4 import (
     UNSIGNED_PAYLOAD,
     UNSIGNED_TRAILER,
     encode_key,
+    is_plain_key,
     presign,
     sha256_hex,
     sign,
 )
+from s3engine_transports.raw.stencils import Stencil, cut, is_plain_value
 
 __all__ = ["Requests"]
 
 R = TypeVar("R")
 
 _HASH_PIECE_BYTES = 1024 * 1024
+_MOST_STENCILS = 64
+_NO_BUCKETS = ("", ".", "..")  # see check_key
 _WITH_BODY = ("PutObject", "UploadPart")  # whose checksum headers are of the body
 _OBJECT_OPERATIONS = frozenset((
     "PutObject", "GetObject", "HeadObject", "CopyObject", "DeleteObject", "CreateMultipartUpload", "UploadPart",
@@ -51,19 +55,20 @@ class Requests:
         self.credentials: Credentials | None = settings.credentials
         self._payload_signing = settings.payload_signing
         self._route = routes.route
+        self._wall_clock = wall_clock
+        self._stencils: dict[tuple[Any, ...], Stencil | None] = {}
+        self._unfit: set[tuple[Any, ...]] = set()
         self.clock = StoreClock(wall_clock)
         self._date_second = 0
         self._date = ""
         self._agent = f"user-agent: {settings.user_agent}\r\n"
 
-    def _amz_date(self) -> str:
+    def _amz_date(self, second: int) -> str:
         """The time to sign with, YYYYMMDDTHHMMSSZ."""
-        second = int(self.clock())
         if second != self._date_second:
             self._date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
             self._date_second = second
         return self._date
-
 
     def _payload_hash(self, body: Body, route: Route, headers: Headers = ()) -> str:
         """What stands for the body in the signature; its SHA-256 is taken out of ``headers`` if it stands there.
@@ -83,13 +88,25 @@ class Requests:
     def build(
         self, operation: str, method: str, bucket: str, key: str, finish: Callable[[RawExchange[R]], R], *,
         query: str = "", headers: Headers = (), body: Body = b"", sink: Sink | None = None, first: int = 0,
-        last: int = -1, if_match: str = "", trailer: str = "",
+        last: int = -1, if_match: str = "", trailer: str = "", varying: int = -1,
     ) -> RawExchange[R]:  # fmt: skip
         """The exchange of one request.
+
+        ``varying`` says how many headers, the last ones, differ from request to request while the others are the same
+        in many; -1 where nothing is known of that.
 
         Raises InvalidRequest and ConfigError for what cannot be sent, SourceError when the body's file cannot be read
         for its hash.
         """
+        if varying >= 0 and not trailer and not query:
+            quick = self._stencilled(operation, method, bucket, key, headers, body, varying)
+            if quick is not None:
+                endpoint, head = quick
+                exchange = RawExchange(
+                    endpoint, operation, bucket, key, head, body, finish, sink, first, last, if_match
+                )
+                exchange.clock_offset_s = self.clock.offset_s
+                return exchange
         route = self._route(bucket)
         if key or operation in _OBJECT_OPERATIONS:
             check_key(operation, bucket, key)
@@ -112,7 +129,7 @@ class Requests:
             if trailer:  # by this alone the store knows that the body is framed
                 signed.append(("x-amz-content-sha256", UNSIGNED_TRAILER))
         else:
-            date = self._amz_date()
+            date = self._amz_date(int(self.clock()))
             if trailer:
                 payload_hash = UNSIGNED_TRAILER
             else:
@@ -137,6 +154,80 @@ class Requests:
             exchange.checksum = checksum
         return exchange
 
+    def _stencilled(
+        self, operation: str, method: str, bucket: str, key: str, headers: Headers, body: Body, varying: int
+    ) -> tuple[Any, bytes] | None:
+        """Endpoint and head of a request of a common kind; None for others. Raises ConfigError."""
+        credentials = self.credentials
+        if credentials is None or type(body) is not bytes or not is_plain_key(key):
+            return None
+        if varying == 1:
+            name, value = headers[-1]
+            if not is_plain_value(value):
+                return None
+            constant = headers[:-1]
+            names: tuple[str, ...] = (name,)
+            values: tuple[bytes, ...] = (value.encode(),)
+        elif varying:
+            name = ""
+            constant = headers[:-varying]
+            names = tuple([name for name, _ in headers[-varying:]])
+            if not all(is_plain_value(value) for _, value in headers[-varying:]):
+                return None
+            values = tuple([value.encode() for _, value in headers[-varying:]])
+        else:
+            name, constant, names, values = "", headers, (), ()
+        kind = (operation, bucket, constant, names, not body)
+        second = int(self._wall_clock() + self.clock.offset_s)
+        stencil = self._stencils.get(kind)
+        if (
+            stencil is None or stencil.second != second or stencil.credentials is not credentials
+            or stencil.route is not self._route(bucket)
+        ):  # fmt: skip
+            stencil = self._cut(kind, method, body, second)
+            if stencil is None:
+                return None
+        if not stencil.hashed:
+            return stencil.route.endpoint, stencil.head(key.encode(), values, b"", len(body))
+        told = name == "x-amz-checksum-sha256" and operation in _WITH_BODY
+        payload_hash = _hex(value) if told else sha256_hex(body)
+        return stencil.route.endpoint, stencil.head(key.encode(), values, payload_hash.encode(), len(body))
+
+    def _cut(self, kind: tuple[Any, ...], method: str, body: bytes, second: int) -> Stencil | None:
+        """The stencil for this second, kept; None where none is good."""
+        stencils = self._stencils
+        credentials = self.credentials
+        if kind not in stencils:
+            # Seen twice before it is cut: where every object has headers of its own it would be cut for nothing.
+            if len(stencils) >= _MOST_STENCILS:
+                stencils.clear()
+            stencils[kind] = None
+            return None
+        operation, bucket, constant, names, _ = kind
+        if kind in self._unfit or credentials is None or operation not in _OBJECT_OPERATIONS or bucket in _NO_BUCKETS:
+            return None
+        payload_hash = ""
+        route = self._route(bucket)
+        if not body:
+            payload_hash = EMPTY_SHA256
+        elif self._payload_signing == "never" or (
+            self._payload_signing == "auto" and route.endpoint.scheme == "https"
+        ):
+            payload_hash = UNSIGNED_PAYLOAD
+        elif any(name == "x-amz-checksum-sha256" for name, _ in constant):
+            return None
+        stencil = cut(
+            method, constant, names, payload_hash, bool(body), self._amz_date(second), second, route, credentials,
+            self._agent,
+        )  # fmt: skip
+        if stencil is None:
+            if len(self._unfit) >= _MOST_STENCILS:
+                self._unfit.clear()
+            self._unfit.add(kind)
+        else:
+            stencils[kind] = stencil
+        return stencil
+
     def presigned_url(self, method: str, bucket: str, key: str, expires_s: int = 3600) -> str:
         """A URL that lets anybody do ``method`` on the object for ``expires_s`` seconds (at most a week)."""
         if self.credentials is None:
@@ -144,7 +235,7 @@ class Requests:
         route = self._route(bucket)
         path = route.base + encode_key(key)
         query = presign(
-            method, path, (), route.host, self._amz_date(), expires_s, self.credentials, route.region
+            method, path, (), route.host, self._amz_date(int(self.clock())), expires_s, self.credentials, route.region
         )
         return f"{route.endpoint.scheme}://{route.host}{path}?{query}"
 

@@ -19,8 +19,8 @@ from urllib.parse import quote
 from s3engine.credentials import Credentials
 
 __all__ = [
-    "EMPTY_SHA256", "UNSIGNED_PAYLOAD", "UNSIGNED_TRAILER", "Signed", "canonical_query", "encode_key", "presign",
-    "sha256_hex", "sign", "signing_key",
+    "EMPTY_SHA256", "UNSIGNED_PAYLOAD", "UNSIGNED_TRAILER", "Signed", "canonical_query", "canonical_value",
+    "encode_key", "is_plain_key", "presign", "sha256_hex", "sign", "signing_key",
 ]  # fmt: skip
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
@@ -28,6 +28,8 @@ UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 _plain = re.compile(r"[A-Za-z0-9_.~/-]*").fullmatch
+is_plain_key = re.compile(r"[A-Za-z0-9_.~/-]+").fullmatch
+"""Keys that :func:`encode_key` leaves as they are."""
 _sha256 = hashlib.sha256
 _digest = hmac.digest
 
@@ -65,7 +67,8 @@ def signing_key(secret_key: str, date: str, region: str, service: str = "s3") ->
     return key
 
 
-def _canonical_value(value: str) -> str:
+def canonical_value(value: str) -> str:
+    """A header's value as it is signed."""
     # Runs of spaces count as one (the "Trim" of the specification); rare, so looked for first.
     return " ".join(value.split()) if "  " in value else value.strip()
 
@@ -82,7 +85,7 @@ def sign(
     """
     headers.sort()
     names = ";".join([name for name, _ in headers])
-    lines = "\n".join([f"{name}:{_canonical_value(value)}" for name, value in headers])
+    lines = "\n".join([f"{name}:{canonical_value(value)}" for name, value in headers])
     canonical = f"{method}\n{raw_path}\n{query}\n{lines}\n\n{names}\n{payload_hash}"
     scope = f"{amz_date[:8]}/{region}/s3/aws4_request"
     to_sign = f"AWS4-HMAC-SHA256\n{amz_date}\n{scope}\n{_sha256(canonical.encode()).hexdigest()}"
