@@ -31,6 +31,7 @@ __all__ = ["Checker", "checksum_of_parts", "confirmed", "contradiction", "read_p
 _PIECE_BYTES = 1024 * 1024
 _ETAG_BYTES = 16 * 1024 * 1024  # of a transport that sends no checksums: larger bodies get an ETag that is no MD5
 _UNKNOWN, _MD5, _OTHER = range(3)
+_ENOUGH_DOUBTS = 8  # objects in a row whose ETag is not their MD5, and none before: then ETags are something else here
 _md5_form = re.compile(r"[0-9a-f]{32}").fullmatch
 _md5_of_parts_form = re.compile(r"[0-9a-f]{32}-[0-9]+").fullmatch
 _sha256, _md5 = hashlib.sha256, hashlib.md5
@@ -62,7 +63,7 @@ def _value(algorithm: str, data: Any) -> str:
 class Checker:
     """A :class:`Checking` as a worker uses it for one batch. Its methods may run in several threads at once."""
 
-    __slots__ = ("_etags", "_room", "_sent", "_signed", "_trailers", "_verified", "whole")
+    __slots__ = ("_bare", "_doubts", "_etags", "_room", "_sent", "_signed", "_trailers", "_verified", "whole")
 
     def __init__(self, checking: Checking, room: Room) -> None:
         self.whole = checking.whole
@@ -72,6 +73,8 @@ class Checker:
         self._trailers = checking.trailers
         self._verified = frozenset(checking.verified)
         self._room = room
+        self._doubts = 0
+        self._bare: Headers = ()  # headers without a checksum, which most objects have in common
         self._etags = _UNKNOWN  # whether ETags are MD5s here; a bucket may encrypt by itself, and then none is
 
     # ---- before an attempt
@@ -108,10 +111,12 @@ class Checker:
             return headers
         if not self._sent:
             return headers
-        for name, given in headers:
-            if name in _BY_HEADER:  # the caller's own: stores refuse a second one
-                item.checksum = f"{_BY_HEADER[name]}:{given}" if _is_value(_BY_HEADER[name], given) else ""
-                return headers
+        if headers is not self._bare:
+            for name, given in headers:
+                if name in _BY_HEADER:  # the caller's own: stores refuse a second one
+                    item.checksum = f"{_BY_HEADER[name]}:{given}" if _is_value(_BY_HEADER[name], given) else ""
+                    return headers
+            self._bare = headers
         name = "content-md5" if algorithm == "md5" else f"x-amz-checksum-{algorithm}"
         return (*headers, (name, value))
 
@@ -137,11 +142,15 @@ class Checker:
             self._etags = _MD5
             return True
         verified = "md5" in self._verified
+        if self._etags == _OTHER:
+            return verified
         if not _md5_form(etag) or _is_encrypted(item):
             return verified
-        if self._etags == _UNKNOWN and not verified and not item.doubted:
-            # Either the bytes were changed on their way or ETags are something else here. Sent again it will show.
+        if self._etags == _UNKNOWN and not verified and not item.doubted and self._doubts < _ENOUGH_DOUBTS:
+            # Either the bytes were changed on their way or ETags are something else here. Sent again it will show. But
+            # so many objects are not changed one after the other: the hundreds in flight need not all be sent again.
             item.doubted = True
+            self._doubts += 1
             raise _mismatch(item, f"the store has an object of ETag {etag}, the MD5 of what was sent is {ours}")
         if self._etags == _MD5:
             raise _mismatch(item, f"the store has an object of ETag {etag}, the MD5 of what was sent is {ours}")

@@ -80,6 +80,20 @@ def test_first_etag_that_is_none_is_doubted_once() -> None:
     assert one.proven(sent(one, "md5"), PutResult(OTHER))[1] == "length only"
 
 
+def test_not_every_object_in_flight_is_doubted() -> None:
+    """The first eight objects with such ETags are sent again, not the hundreds that are in flight with them."""
+    one, refused = checker(whole="md5"), 0
+    for _ in range(100):
+        try:
+            assert one.proven(sent(one, "md5"), PutResult(OTHER))[1] == "length only"
+        except ChecksumMismatch:
+            refused += 1
+    assert refused == 8
+    assert one.proven(sent(one, "md5"), PutResult(MD5))[1] == "md5"
+    with pytest.raises(ChecksumMismatch):
+        one.proven(sent(one, "md5"), PutResult(OTHER))
+
+
 def test_a_flipped_first_object_is_noticed() -> None:
     """The doubt was right: the second attempt shows the MD5, and ETags are MD5s from then on."""
     one, what = checker(whole="md5"), item()
