@@ -25,6 +25,7 @@ SEND_PIECE_BYTES = 1024 * 1024  # to sendfile in one call; it takes what the soc
 TLS_PIECE_BYTES = 64 * 1024
 # Above this a body may sit in the kernel's buffer long after the last send; below, sent is as good as gone.
 _DRAIN_BYTES = 64 * 1024
+_JOINED_BYTES = 16 * 1024
 
 # What sending to a socket never says: the trouble is the file (a folder, a broken disk, a network share).
 _FILE_ERRNOS = (errno.EISDIR, errno.EINVAL, errno.EIO, errno.ESTALE, errno.EOVERFLOW)
@@ -95,7 +96,9 @@ class Wire(Timed):
         assert not isinstance(body, FilePart)
         total = len(head) + len(body)
         try:
-            if self._tls:
+            if total < _JOINED_BYTES:  # cheaper to copy than to have two pieces gathered
+                count = self.sock.send(head + body)
+            elif self._tls:
                 count = self.sock.send(head + body[:TLS_PIECE_BYTES] if body else head)
             elif body:
                 count = self.sock.sendmsg((head, body))
@@ -199,10 +202,11 @@ class Wire(Timed):
         self._moved_bytes += count
         try:
             done = exchange.feed(buffer[:count])
-            while not done and self._tls and count and self._decrypted():
-                count = self.sock.recv_into(buffer)
-                self._moved_bytes += count
-                done = exchange.feed(buffer[:count])
+            if self._tls:
+                while not done and count and self._decrypted():
+                    count = self.sock.recv_into(buffer)
+                    self._moved_bytes += count
+                    done = exchange.feed(buffer[:count])
             if self._held and not done and getattr(exchange, "continued", False) and not getattr(exchange, "status", 0):
                 self.release(now)
         except ConnectionLost as error:

@@ -1,6 +1,7 @@
-"""The connections of a loop lane: opened in helper threads, in flight, or idle beside their endpoint.
+"""The connections of a loop lane: being opened, in flight, or idle beside their endpoint.
 
 Connecting (name look-up, proxy, TLS) is urllib3's blocking code, so a few threads do it and hand finished sockets over.
+Plain TCP to a known address needs none of that, and is waited for by the poller as everything else.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from typing import Any
 from s3engine.errors import RequestError, S3EngineError
 from s3engine.wire import Wire
 
-__all__ = ["CONNECTORS", "IN", "OUT", "Connections"]
+__all__ = ["BEGUN", "CONNECTORS", "IN", "OUT", "Connections"]
 
 IN = select.EPOLLIN if hasattr(select, "EPOLLIN") else select.POLLIN
 OUT = select.EPOLLOUT if hasattr(select, "EPOLLOUT") else select.POLLOUT
 
 CONNECTORS = 4
 """How many connections are opened at a time."""
+
+BEGUN = 64
+"""How many are begun at a time without a thread. A server's queue of new connections may be as short as 128."""
 
 _MAX_IDLE_S = 4.0  # AWS closes idle connections after about 5 s
 _MAX_AGE_S = 60.0  # of a connection, and up to as much again; a new one may find another of the store's addresses
@@ -44,6 +48,59 @@ class Connections:
         self.opening = 0
         self._opened: deque[tuple[Any, Any]] = deque()
         self._executor: ThreadPoolExecutor | None = None
+        self._begin: Callable[[Any], Any] | None = getattr(transport, "begin_link", None)
+        self._begun: dict[int, tuple[Wire, Any, float, float]] = {}  # by descriptor: endpoint, since, timeout
+
+    def begin(self, endpoint: Any, timeout_s: float, now: float) -> bool:
+        """Begin to open one without a thread; False where that cannot be done."""
+        if self._begin is None:
+            return False
+        try:
+            link = self._begin(endpoint)
+        except S3EngineError:
+            return False  # open() says what is wrong
+        if link is None:
+            return False
+        wire = Wire(link)
+        wire.expires_at = now + _MAX_AGE_S * (1.0 + self._random())  # not all of them at once
+        if link.connected:
+            self._poller.register(wire.fileno(), IN)
+            self.wires[wire.fileno()] = wire
+            self.release(wire, endpoint, True, now)
+        else:
+            self._poller.register(wire.fileno(), OUT)
+            self._begun[wire.fileno()] = wire, endpoint, now, timeout_s
+            self.opening += 1
+        return True
+
+    def on_begun(self, fd: int, now: float) -> None:
+        """One that was begun is connected, or failed. Other descriptors are nothing to it."""
+        found = self._begun.pop(fd, None)
+        if found is None:
+            return
+        wire, endpoint, _, timeout_s = found
+        self.opening -= 1
+        link: Any = wire.link
+        if link.failed():
+            self._poller.unregister(fd)
+            wire.close()
+            if self.opening < CONNECTORS:  # says what is wrong; the others need not say it as well
+                self.open(endpoint, timeout_s)
+            return
+        self._poller.modify(fd, IN)
+        self.wires[fd] = wire
+        self.release(wire, endpoint, True, now)
+
+    def drop_late(self, now: float) -> None:
+        """Give up those that were begun and take too long: :meth:`take_opened` tells."""
+        for fd, (wire, endpoint, since, timeout_s) in list(self._begun.items()):
+            if now - since > timeout_s:
+                del self._begun[fd]
+                self._poller.unregister(fd)
+                link: Any = wire.link
+                self._opened.append((endpoint, link.too_late(timeout_s)))
+                wire.close()
+                self._wake()
 
     def open(self, endpoint: Any, timeout_s: float) -> None:
         """Have a thread open one more."""
@@ -119,6 +176,10 @@ class Connections:
         """Close all; a thread that is connecting ends by itself."""
         for wire in list(self.wires.values()):
             self.drop(wire)
+        for fd, (wire, _, _, _) in self._begun.items():
+            self._poller.unregister(fd)
+            wire.close()
+        self._begun.clear()
         self.idle.clear()
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)

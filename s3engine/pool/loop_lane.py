@@ -14,7 +14,7 @@ from s3engine.control.retry import Verdict
 from s3engine.errors import ConnectionLost, S3EngineError, TransferError
 from s3engine.pool.actions import ACTIONS
 from s3engine.pool.announce import Announcing
-from s3engine.pool.connections import CONNECTORS, IN, OUT, Connections
+from s3engine.pool.connections import BEGUN, CONNECTORS, IN, OUT, Connections
 from s3engine.pool.core import Core
 from s3engine.pool.item import Item
 from s3engine.pool.lateness import Lateness
@@ -43,6 +43,7 @@ class LoopLane:
         self._bytes_per_s = core.deadlines.bytes_per_s
         self._buffer = memoryview(bytearray(RECEIVE_BYTES))
         self._in_flight = 0
+        self._more_at = 0.0  # when as many connections as are enough were too slow to be so
         self._waiting = Waiting()
         self._announcing = Announcing()
         self._connections = Connections(core.transport, poller, self._wake)
@@ -75,6 +76,8 @@ class LoopLane:
         delayed = self._waiting.delayed
         if delayed:
             return min(0.1, max(0.0, delayed[0][0] - now))
+        if now < self._more_at:
+            return self._more_at - now
         return 0.1 if self._in_flight or self._connections.opening or self._waiting.soon else 1.0
 
     # ---- events
@@ -85,6 +88,8 @@ class LoopLane:
         if wire is None:
             if fd == self._wake_read:
                 self._take_connected(now)
+            else:
+                self._connections.on_begun(fd, now)
             return
         item: Item | None = wire.item
         if item is None:
@@ -190,8 +195,9 @@ class LoopLane:
                     continue
             endpoint = item.context.endpoint
             if endpoint is not None and not idle.get(endpoint):
-                self._connect(endpoint)
-                return
+                self._connect(endpoint, now)
+                if not idle.get(endpoint):
+                    return
             line.popleft()
             if not self._launch(item, now):
                 return
@@ -220,8 +226,8 @@ class LoopLane:
             item.exchange = exchange
             item.context.endpoint = endpoint
             self._waiting.line.appendleft(item)
-            self._connect(endpoint)
-            return False
+            self._connect(endpoint, now)
+            return bool(self._idle.get(endpoint))
         wire = wires.pop()
         now = self._core.clock()  # preparing may have read a file
         item.started_at = now
@@ -251,18 +257,33 @@ class LoopLane:
 
     # ---- connections
 
-    def _connect(self, endpoint: Any) -> None:
+    def _connect(self, endpoint: Any, now: float) -> None:
+        """Open what is missing: connections that are there at once are idle then, others come as events."""
         line = self._waiting.line
+        connections = self._connections
         wanted = min(len(line), self._limit - self._in_flight)
-        if self._connections.opening >= min(CONNECTORS, wanted):
-            return
-        if self._in_flight >= _ENOUGH_WHEN_FAST:
+        missing = wanted - connections.opening
+        if self._in_flight + connections.opening >= _ENOUGH_WHEN_FAST:
             # Where answers come at once more connections only cost: each about as much as eight small requests.
             known = self._core.estimator.estimate(ACTIONS[line[0].kind].op)
-            if known.latency_n >= _ENOUGH_WHEN_FAST and known.latency_mean_s < _FAST_S:
-                return
+            if known.latency_n >= _ENOUGH_WHEN_FAST:
+                if known.latency_mean_s < _FAST_S:
+                    return
+            elif not self._more_at:
+                self._more_at = now + _FAST_S
+            if now < self._more_at:
+                return  # the first answers will tell
+        else:
+            missing = min(missing, _ENOUGH_WHEN_FAST - self._in_flight - connections.opening)
         timeouts = line[0].timeouts
-        self._connections.open(endpoint, timeouts.connect_s if timeouts is not None else 3.1)
+        timeout_s = timeouts.connect_s if timeouts is not None else 3.1
+        for _ in range(min(missing, BEGUN - connections.opening)):
+            if not connections.begin(endpoint, timeout_s, now):
+                break
+        else:
+            return
+        if connections.opening < min(CONNECTORS, wanted):
+            connections.open(endpoint, timeout_s)
 
     def _wake(self) -> None:
         # From any thread.
@@ -291,6 +312,7 @@ class LoopLane:
         for wire, item, error in self._lateness.look(now):
             self._broke(wire, item, error, now)
         self._connections.drop_stale(now)
+        self._connections.drop_late(now)
         self._waiting.look_for_credentials(now)
         self._core.tick(now)
 

@@ -81,6 +81,11 @@ class FaultyTransport:
         link: Link = self._inner.open_link(endpoint, timeout_s)
         return link
 
+    def begin_link(self, endpoint: Any) -> Any:
+        """As the inner transport; None when it has none."""
+        begin = getattr(self._inner, "begin_link", None)
+        return None if begin is None else begin(endpoint)
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # not ours to have: before __init__ is through this would go in circles
             raise AttributeError(name)

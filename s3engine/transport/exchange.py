@@ -66,3 +66,7 @@ class MultiplexableTransport(Protocol):
 
     def open_link(self, endpoint: Any, timeout_s: float) -> Link:
         """Connect; blocks, so drivers call it from a helper thread. Raises ConnectFailed, ConnectTimeout."""
+
+    # Optional: ``begin_link(endpoint)``, a Link whose socket is still connecting, or None where only ``open_link`` can.
+    # It has ``connected`` besides (at once), ``failed()``, asked when the socket is writable, ``too_late(timeout_s)``,
+    # the error for one that never was, and ``used``. After a failure the driver asks ``open_link``: that says why.

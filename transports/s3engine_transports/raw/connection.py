@@ -10,11 +10,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from s3engine.config import TransportSettings
 from s3engine.errors import ConnectFailed
 from s3engine_transports.network import MAX_AGE_S, MAX_IDLE_S, is_readable, proxy_for
+
+if TYPE_CHECKING:
+    from s3engine_transports.raw.begun import BegunLink
 
 __all__ = ["Connection", "Connections", "Endpoint", "Pool", "RawLink"]
 
@@ -104,6 +107,7 @@ class Connections:
         self._settings = settings
         self._pools: dict[Endpoint, tuple[Pool, bool]] = {}
         self._lock = threading.Lock()
+        self._closed = False
 
     def pool(self, endpoint: Endpoint) -> tuple[Pool, bool]:
         """The pool of an endpoint and whether requests need the absolute form (plain HTTP through a proxy)."""
@@ -145,8 +149,17 @@ class Connections:
         connection.s3engine_retires_at = self._clock() + MAX_AGE_S * (1.0 + self._random())
         return RawLink(pool, connection, self._clock)
 
+    def begin(self, endpoint: Endpoint) -> BegunLink | None:
+        """A new connection that is not waited for; None where only :meth:`open` can: TLS, a proxy, a name."""
+        if endpoint.scheme != "http" or self._closed or self.pool(endpoint)[1]:
+            return None
+        from s3engine_transports.raw.begun import begin
+
+        return begin(endpoint.host, endpoint.port, f"{endpoint.scheme}://{endpoint.netloc}")
+
     def close(self) -> None:
         """Close all idle connections."""
+        self._closed = True
         with self._lock:
             for pool, _ in self._pools.values():
                 pool.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from s3engine.config import TransportSettings
 from s3engine.credentials import Credentials
@@ -31,6 +31,9 @@ from s3engine_transports.raw.exchanges import RawExchanges
 from s3engine_transports.raw.requests import Requests
 from s3engine_transports.raw.routes import Route, Routes
 
+if TYPE_CHECKING:
+    from s3engine_transports.raw.begun import BegunLink
+
 __all__ = ["RawTransport"]
 
 R = TypeVar("R")
@@ -53,6 +56,10 @@ class RawTransport:
     def open_link(self, endpoint: Any, timeout_s: float) -> RawLink:
         """A connection for a driver: an idle one or a new one; blocks while connecting."""
         return self._connections.open(endpoint, timeout_s)
+
+    def begin_link(self, endpoint: Any) -> BegunLink | None:
+        """A connection that is not waited for, or None where only :meth:`open_link` can connect."""
+        return self._connections.begin(endpoint)
 
     def set_credentials(self, credentials: Credentials | None) -> None:
         """Use other credentials from the next request on."""
