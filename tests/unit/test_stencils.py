@@ -37,7 +37,7 @@ def sent(one: RawTransport, make: Any, *, stencils: bool) -> Sent:
     """What a call would send, or how it fails."""
     kept = Requests._stencilled
     if not stencils:
-        Requests._stencilled = lambda *_: None  # type: ignore[assignment,method-assign,misc]
+        Requests._stencilled = lambda *_: None  # type: ignore[method-assign]
     try:
         exchange = make(one.exchanges)
     except errors.S3EngineError as error:
