@@ -36,7 +36,7 @@ IN_FLIGHT = 256
 REFERENCE = "s3engine"
 
 _SCRIPTS = {
-    "s3engine": "put_s3engine", "obstore": "put_obstore", "obstore-path": "put_obstore", "boto3": "put_boto3",
+    "s3engine": "with_s3engine", "obstore": "with_obstore", "obstore-path": "with_obstore", "boto3": "put_boto3",
     "minio": "put_minio",
 }  # fmt: skip
 _THREADS = {"boto3": 32, "minio": 16}  # where more make them slower
@@ -58,9 +58,11 @@ def command_of(contender: str, url: str, folder: str) -> list[str]:
         return [*command, *(["--numworkers", number] if number else []), "cp", f"{folder}/", target]
     if name not in _SCRIPTS:
         raise ValueError(f"unknown contender {name!r}; there are s3engine-cli, s5cmd, {', '.join(_SCRIPTS)}")
-    script = Path(__file__).with_name("contenders") / f"{_SCRIPTS[name]}.py"
+    script = Path(__file__).parent / "peers" / "programs" / f"{_SCRIPTS[name]}.py"
+    job = ["upload"] if _SCRIPTS[name].startswith("with_") else []
     more = ["path"] if name == "obstore-path" else []
-    return [sys.executable, str(script), url, BUCKET, PREFIX, folder, in_flight, *more]
+    number = f"concurrency={in_flight}" if name == REFERENCE else in_flight
+    return [sys.executable, str(script), *job, url, BUCKET, PREFIX, folder, number, *more]
 
 
 def check(requests: Sequence[Request], sums: Mapping[str, str], size_bytes: int) -> dict[str, Any]:
@@ -93,8 +95,9 @@ def measure(
     }  # fmt: skip
     if contender.partition("@")[0] == REFERENCE:
         batch = json.loads(usage.stdout)
-        row["batch_wall_s"] = round(batch["batch_wall_s"], 4)
-        row["batch_cpu_us_per_put"] = round(batch["batch_cpu_s"] / len(sums) * 1e6, 2)
+        row["batch_wall_s"] = round(batch["inside_wall_s"], 4)
+        batch_cpu_s = batch["parent_cpu_s"] + batch["workers_cpu_s"]
+        row["batch_cpu_us_per_put"] = round(batch_cpu_s / len(sums) * 1e6, 2)
         row["retries"] = batch["retries"]
     return row
 

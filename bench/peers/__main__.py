@@ -14,8 +14,11 @@ from bench.peers.figures import memory, memory_table, per_put, per_put_table, wo
 from bench.peers.place import Place, Sizes, nginx_place
 from bench.peers.run import run_work
 from bench.peers.table import details, goals
+from bench.peers.weed import SIZES as WEED_SIZES
+from bench.peers.weed import WITHOUT, weed_place
 from bench.peers.works import WORKS
 from bench.sink import SinkUnavailable
+from s3engine.errors import ConfigError
 
 # Name -> what runs it, and what makes its table.
 FIGURES: Mapping[str, tuple[Callable[[Place, int], list[dict[str, Any]]], Callable[[list[dict[str, Any]]], str]]] = {
@@ -31,28 +34,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__.split("\n")[0])
     parser.add_argument("--only", default=",".join(names), help=f"works, with commas, of {', '.join(names)}")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count (5); one goes before them")
+    parser.add_argument("--server", choices=("nginx", "seaweedfs"), default="nginx", help="against which (nginx)")
     parser.add_argument("--keep", metavar="DIR", help="write the run below DIR, e.g. bench/runs")
     options = parser.parse_args(arguments)
     wanted = options.only.split(",")
     if options.rounds < 1 or not set(wanted) <= set(names):
         parser.error("--rounds must be 1 or more, --only names of works")
-    works = [work for work in WORKS if work.name in wanted]
-    figures = [name for name in FIGURES if name in wanted]
+    weed = options.server == "seaweedfs"
+    sizes = WEED_SIZES if weed else Sizes()
+    works = [
+        work._replace(title=work.title.format(**sizes._asdict()))
+        for work in WORKS if work.name in wanted and not (weed and work.name in WITHOUT)
+    ]  # fmt: skip
+    figures = [name for name in FIGURES if name in wanted and not weed]
     rows: list[dict[str, Any]] = []
     started = time.monotonic()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # takes what it started along
     try:
-        for large in (False, True):
-            some = [work for work in works if work.large is large]
-            if some:
-                with nginx_place(Sizes(), large=large, tls=large) as place:
+        for large in (False,) if weed else (False, True):
+            some = [work for work in works if weed or work.large is large]
+            if some or (figures and not large):
+                with weed_place() if weed else nginx_place(sizes, large=large, tls=large) as place:
                     for work in some:
                         rows += run_work(work, place, options.rounds)
-        if figures:
-            with nginx_place(Sizes(), large=False, tls=False) as place:
-                for name in figures:
-                    rows += FIGURES[name][0](place, options.rounds)
-    except (RunFailed, SinkUnavailable) as error:
+                    for name in figures if not large else ():
+                        rows += FIGURES[name][0](place, options.rounds)
+    except (RunFailed, SinkUnavailable, ConfigError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     parts = [goals(works, rows)] if works else []

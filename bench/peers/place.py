@@ -9,13 +9,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from bench.harness import body, make_files
 from bench.sink import Request, Sink, memory_folder
 from bench.sink_data import Listed
 
-__all__ = ["BLOCK_BYTES", "Place", "Seen", "Sizes", "make_large", "nginx_place"]
+__all__ = ["BLOCK_BYTES", "Place", "Seen", "Server", "Sizes", "make_large", "nginx_place"]
 
 BLOCK_BYTES = 1024 * 1024
 
@@ -41,12 +41,35 @@ class Seen(NamedTuple):
     deleted: list[str]
     out: Path
     printed: str
+    stored: dict[str, int] | None = None
+    """Sizes by key of the bucket that was written to or deleted from, where the server has no log."""
+
+
+class Server(Protocol):
+    """What the works ask of a server."""
+
+    endpoint_url: str
+    late_endpoint_url: str
+    tls_endpoint_url: str
+
+    @property
+    def ca_file(self) -> str:
+        """The certificate to trust."""
+
+    def requests(self) -> list[Request]:
+        """Those since the last call."""
+
+    def deleted(self) -> list[str]:
+        """The keys of DeleteObjects since the last call."""
+
+    def cpu_s(self) -> float:
+        """CPU seconds it used so far."""
 
 
 class Place(NamedTuple):
     """A server with what the works need, and the folder for what they make."""
 
-    sink: Sink
+    sink: Server
     sizes: Sizes
     small: Path
     """The folder with the small files."""

@@ -1,4 +1,4 @@
-"""Running a work: a first round of everybody, which chooses, and the rounds that count."""
+"""Running a work: two first rounds, which choose among everybody's variants, and the rounds that count."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any
 from bench.harness import RunFailed, client_environment, run_process
 from bench.peers.contenders import Contender, contenders
 from bench.peers.place import Place, Seen, fresh
+from bench.peers.weed import Weed
 from bench.peers.works import Work
 
 __all__ = ["chosen", "run_work"]
 
 NEAR = 1.15
-"""Of a peer's variants, those within so much of its best in the first round run in the others."""
+"""Of a peer's variants, those within so much of its best in the first two rounds run in the others."""
 FAR = 2.5
-"""A peer that took so many times as long as the best one in the first round is not run again."""
+"""What took so many times as long as the best one in the first round is not run again."""
 _TIMEOUT_S = 120.0
 
 
@@ -30,6 +31,8 @@ def run_once(work: Work, place: Place, contender: Contender, *, listen: bool) ->
         for old in (place.scratch / f"out{suffix}").iterdir():
             old.unlink()
     command = [word.replace("{out}", str(out)) for word in contender.command]
+    if isinstance(place.sink, Weed):
+        place.sink.before(job.verb)
     place.sink.requests()
     place.sink.deleted()
     server_cpu_s = place.sink.cpu_s()
@@ -38,7 +41,9 @@ def run_once(work: Work, place: Place, contender: Contender, *, listen: bool) ->
         discard=contender.silent and not listen, codes=contender.codes,
     )  # fmt: skip
     server_cpu_s = place.sink.cpu_s() - server_cpu_s
-    seen = Seen(place.sink.requests(), place.sink.deleted(), out, usage.stdout)
+    target = job.path.partition("/")[0] if job.verb == "copy" else job.bucket
+    stored = place.sink.stored(target) if isinstance(place.sink, Weed) else None
+    seen = Seen(place.sink.requests(), place.sink.deleted(), out, usage.stdout, stored)
     return {
         "work": work.name, "contender": contender.name, "peer": contender.peer, "wall_s": round(usage.wall_s, 4),
         "cpu_s": round(usage.cpu_s, 4), "server_cpu_s": round(server_cpu_s, 4), "requests": len(seen.requests),
@@ -47,12 +52,14 @@ def run_once(work: Work, place: Place, contender: Contender, *, listen: bool) ->
 
 
 def chosen(rows: Sequence[dict[str, Any]], near: float = NEAR, far: float = FAR) -> set[str]:
-    """Names of the contenders that run in the rounds that count, by the first one.
+    """Names of the contenders that go on, by the better run of each so far.
 
-    Of each peer the variants within ``near`` of its best (right ones go before wrong ones), unless even that took
-    ``far`` times as long as the best right one of all.
+    Of each peer the variants within ``near`` of its best (of those that were right), unless even that took ``far``
+    times as long as the best one of all.
     """
-    right = [row for row in rows if not row["wrong"]] or list(rows)
+    right = [row for row in rows if not row["wrong"]]
+    if not right:
+        return set()
     best_s = min(row["wall_s"] for row in right)
     names = set()
     for peer in {row["peer"] for row in right}:
@@ -64,14 +71,16 @@ def chosen(rows: Sequence[dict[str, Any]], near: float = NEAR, far: float = FAR)
 
 
 def run_work(work: Work, place: Place, rounds: int) -> list[dict[str, Any]]:
-    """All rows of a work; ``round`` 0 is the first, which does not count but for those that run in no other."""
+    """All rows of a work; ``round`` 0 is the first two, which do not count but for those that run in no other."""
     job = work.job(place)
     takes_part = list(work.who(job)) if work.who else contenders(job, work.peers)
     costs = list(work.costs(job, place))
     everybody = [*takes_part, *costs]
     rows: list[dict[str, Any]] = []
-    for number in range(rounds + 1):
-        for contender in random.Random(number).sample(everybody, len(everybody)) * (work.repeat if number else 1):
+    peers: list[dict[str, Any]] = []
+    for turn in range(rounds + 2):
+        number = max(0, turn - 1)
+        for contender in random.Random(turn).sample(everybody, len(everybody)) * (work.repeat if number else 1):
             try:
                 row = run_once(work, place, contender, listen=not number)
             except RunFailed as error:
@@ -85,7 +94,7 @@ def run_work(work: Work, place: Place, rounds: int) -> list[dict[str, Any]]:
         if not number:
             peers = [row for row in rows if not row["peer"].startswith("s3engine")]
             peers = [row for row in peers if row["contender"] not in {one.name for one in costs}]
-            keep = {row["contender"] for row in peers} if work.who else chosen(peers)
+            keep = {row["contender"] for row in peers} if work.who else chosen(peers, near=NEAR if turn else FAR)
             own = {one.name for one in everybody if one.peer.startswith("s3engine") or one in costs}
             everybody = [one for one in everybody if one.name in keep | own]
     fresh(place)

@@ -31,6 +31,7 @@ class Work(NamedTuple):
 
     name: str
     title: str
+    """With the fields of ``Sizes`` in braces."""
     peers: Sequence[str]
     goals: Sequence[Goal]
     job: Callable[[Place], Job]
@@ -51,7 +52,16 @@ def _puts(requests: Sequence[Request]) -> list[Request]:
     return [one for one in requests if one.method == "PUT" and "partNumber=" not in one.path and one.status == 200]
 
 
+def _same(stored: dict[str, int], wanted: dict[str, int]) -> str:
+    if stored == wanted:
+        return ""
+    right = sum(wanted.get(key) == size for key, size in stored.items())
+    return f"{right} of {len(wanted)} objects right, {len(stored) - right} others"
+
+
 def _check_upload(place: Place, seen: Seen, job: Job) -> str:
+    if seen.stored is not None:
+        return _same(seen.stored, {job.key + name: 1024 for name in place.small_sums})
     start = f"/{job.bucket}/{job.key}"
     puts = _puts(seen.requests)
     came = {unquote(one.path.partition("?")[0]) for one in puts if one.size_bytes == 1024}
@@ -70,7 +80,7 @@ def _check_download(place: Place, seen: Seen, job: Job) -> str:
 def _check_list(place: Place, seen: Seen, job: Job) -> str:
     asked = [one for one in seen.requests if one.method == "GET" and one.status == 200]
     n_pages = -(-place.sizes.listed // 1000)
-    if len(asked) < n_pages:
+    if seen.stored is None and len(asked) < n_pages:
         return f"{len(asked)} pages of {n_pages}"
     if not seen.printed.strip():
         return ""  # timed without its output; the first run had it
@@ -81,6 +91,8 @@ def _check_list(place: Place, seen: Seen, job: Job) -> str:
 
 
 def _check_delete(place: Place, seen: Seen, job: Job) -> str:
+    if seen.stored is not None:
+        return _same(seen.stored, {})
     wanted = {f"p/f{number // 1000:03}/{number:06}.bin" for number in range(place.sizes.listed)}
     alone = [one for one in seen.requests if one.method == "DELETE" and one.status == 204]
     deleted = [*seen.deleted, *(unquote(one.path)[len(f"/{job.bucket}/") :].partition("?")[0] for one in alone)]
@@ -90,9 +102,12 @@ def _check_delete(place: Place, seen: Seen, job: Job) -> str:
 
 
 def _check_copy(place: Place, seen: Seen, job: Job) -> str:
+    keys = [f"f{number // 1000:03}/{number:06}.bin" for number in range(place.sizes.small)]
+    if seen.stored is not None:
+        return _same(seen.stored, {job.path.partition("/")[2] + key: 1024 for key in keys})
     start = f"/{job.path}"
     came = [unquote(one.path.partition("?")[0]) for one in _puts(seen.requests)]
-    wanted = {f"{start}f{number // 1000:03}/{number:06}.bin" for number in range(place.sizes.small)}
+    wanted = {start + key for key in keys}
     return "" if len(came) == len(wanted) and set(came) == wanted else f"{len(came)} copies of {len(wanted)}"
 
 
@@ -101,6 +116,8 @@ def _check_large_up(place: Place, seen: Seen, job: Job) -> str:
     wanted = {job.key: place.large}
     if job.verb == "upload":
         wanted = {job.key + name: place.many / name for name in names(place)}
+    if seen.stored is not None:
+        return _same(seen.stored, {key: path.stat().st_size for key, path in wanted.items()})
     for key, path in wanted.items():
         path_of = f"/{job.bucket}/{key}"
         mine = [one for one in seen.requests if one.path.partition("?")[0] == path_of and one.status == 200]
@@ -152,11 +169,12 @@ def _many(verb: str, tls: bool) -> Callable[[Place], Job]:
 
 _SMALL = ("obstore", "s5cmd", "fast-s3", "rclone")
 _LARGE = ("minio-py", "obstore", "s5cmd", "boto3")
+_MANY = (*_LARGE, "rclone")
 _NEAR, _HALF = Goal("wall", 0.8), Goal("wall", 0.5)
 
 WORKS: Sequence[Work] = (
     Work(
-        "upload-small", "upload 10 000 files of 1 KiB", _SMALL, (_HALF, Goal("cpu", 0.6)), _upload, _check_upload,
+        "upload-small", "upload {small} files of 1 KiB", _SMALL, (_HALF, Goal("cpu", 0.6)), _upload, _check_upload,
         lambda job, place: (
             with_options(job, "with a journal", "--journal", "{out}/journal"),
             with_options(job, "without checksums", "--checksum", "none"),
@@ -166,7 +184,7 @@ WORKS: Sequence[Work] = (
         "upload-late", "the same, every answer 20 ms late", _SMALL, (Goal("wall", 0.6),), _upload_late, _check_upload,
     ),
     Work(
-        "download-small", "download 10 000 objects of 1 KiB to files", _SMALL, (_HALF,),
+        "download-small", "download {small} objects of 1 KiB to files", _SMALL, (_HALF,),
         lambda place: Job(
             "download", place.sink.endpoint_url, "objects", "p/", "{out}", keys_file=str(place.keys_file)
         ),
@@ -177,11 +195,11 @@ WORKS: Sequence[Work] = (
         ),
     ),
     Work(
-        "list", "list 100 000 keys", ("obstore", "s5cmd"), (Goal("wall", 1.0, "obstore"), Goal("wall", 0.4, "s5cmd")),
+        "list", "list {listed} keys", ("obstore", "s5cmd"), (Goal("wall", 1.0, "obstore"), Goal("wall", 0.4, "s5cmd")),
         lambda place: Job("list", place.sink.endpoint_url, "listed", "p/"), _check_list,
     ),
     Work(
-        "delete", "delete 100 000 keys listed by prefix", ("obstore", "s5cmd"),
+        "delete", "delete {listed} keys listed by prefix", ("obstore", "s5cmd"),
         (Goal("wall", 1.0, "obstore"), Goal("wall", 0.4, "s5cmd")),
         lambda place: Job("delete", place.sink.endpoint_url, "listed", "p/"), _check_delete,
         lambda job, place: (
@@ -190,33 +208,33 @@ WORKS: Sequence[Work] = (
         ),
     ),
     Work(
-        "large-up", "upload one file of 1 GiB", _LARGE, (_NEAR, Goal("cpu", 0.8)),
+        "large-up", "upload one file of {large_mib} MiB", _LARGE, (_NEAR, Goal("cpu", 0.8)),
         lambda place: Job("put", place.sink.endpoint_url, "large", "one.bin", str(place.large), large=True),
         _check_large_up, lambda job, place: (with_options(job, "without checksums", "--checksum", "none"),), large=True,
     ),
     Work(
-        "large-down", "download one file of 1 GiB", _LARGE, (_NEAR, Goal("cpu", 0.8)),
+        "large-down", "download one file of {large_mib} MiB", _LARGE, (_NEAR, Goal("cpu", 0.8)),
         lambda place: Job("get", place.sink.endpoint_url, "blobs", "one.bin", "{out}/one.bin", large=True),
         _check_large_down, lambda job, place: (with_options(job, "without comparing CRCs", "--no-verify"),), large=True,
     ),
     Work(
-        "many-up", "upload 64 files of 16 MiB", (*_LARGE, "rclone"), (_NEAR,), _many("upload", False), _check_large_up,
+        "many-up", "upload {many} files of {many_mib} MiB", _MANY, (_NEAR,), _many("upload", False), _check_large_up,
         large=True,
     ),
     Work(
-        "many-down", "download 64 files of 16 MiB", (*_LARGE, "rclone"), (_NEAR,), _many("download", False),
+        "many-down", "download {many} files of {many_mib} MiB", _MANY, (_NEAR,), _many("download", False),
         _check_large_down, large=True,
     ),
     Work(
-        "tls-up", "upload 64 files of 16 MiB over TLS", (*_LARGE, "rclone"), (_NEAR,), _many("upload", True),
+        "tls-up", "upload {many} files of {many_mib} MiB over TLS", _MANY, (_NEAR,), _many("upload", True),
         _check_large_up, large=True,
     ),
     Work(
-        "tls-down", "download 64 files of 16 MiB over TLS", (*_LARGE, "rclone"), (_NEAR,), _many("download", True),
+        "tls-down", "download {many} files of {many_mib} MiB over TLS", _MANY, (_NEAR,), _many("download", True),
         _check_large_down, large=True,
     ),
     Work(
-        "copy", "copy 10 000 objects inside the store", ("s5cmd",), (_HALF,),
+        "copy", "copy {small} objects inside the store", ("s5cmd",), (_HALF,),
         lambda place: Job("copy", place.sink.endpoint_url, "sources", "p/", "copies/q/"), _check_copy,
         lambda job, place: (with_options(job, "with a journal", "--journal", "{out}/journal"),),
     ),
