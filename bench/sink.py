@@ -301,10 +301,11 @@ def parse(line: str) -> Request:
 def main() -> None:
     """Run a sink until Ctrl-C."""
     try:
-        with Sink({"one": b"x" * 1024}) as sink:
+        keys = [f"p/f{number // 1000:03}/{number:06}.bin" for number in range(100_000)]
+        with Sink({"one": b"x" * 1024}, listed={"listed": [Listed(key) for key in keys]}) as sink:
             print(f"at once: {sink.endpoint_url}")
             print(f"{sink.delay_ms} ms late: {sink.late_endpoint_url}")
-            print(f"GET: /{OBJECTS_BUCKET}/one; Ctrl-C stops it", flush=True)
+            print(f"GET: /{OBJECTS_BUCKET}/one; 100 000 keys in the bucket listed, below p/; Ctrl-C stops it", flush=True)
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
     except SinkUnavailable as error:
