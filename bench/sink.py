@@ -305,7 +305,7 @@ def main() -> None:
         with Sink({"one": b"x" * 1024}, listed={"listed": [Listed(key) for key in keys]}) as sink:
             print(f"at once: {sink.endpoint_url}")
             print(f"{sink.delay_ms} ms late: {sink.late_endpoint_url}")
-            print(f"GET: /{OBJECTS_BUCKET}/one; 100 000 keys in the bucket listed, below p/; Ctrl-C stops it", flush=True)
+            print(f"GET: /{OBJECTS_BUCKET}/one; LIST: 100 000 keys in listed; Ctrl-C stops it", flush=True)
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
     except SinkUnavailable as error:
