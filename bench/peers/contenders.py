@@ -14,6 +14,7 @@ from bench.harness import find_s5cmd
 __all__ = ["OURS", "Contender", "Job", "contenders", "ours", "starters", "with_options"]
 
 OURS = "s3engine"
+_OBSTORE_LATE = ((256, ""), (512, ""), (256, "path"), (512, "path"))
 _OBSTORE_SMALL = ((32, ""), (64, ""), (256, ""), (64, "path"), (256, "path"))
 _PROGRAMS = Path(__file__).with_name("programs")
 
@@ -33,6 +34,8 @@ class Job(NamedTuple):
     """Objects are of 16 MiB and more."""
     ca_file: str = ""
     """The certificate to trust; "" without TLS."""
+    late: bool = False
+    """Answers come late: few requests in flight need not be tried."""
     keys_file: str = ""
     """The keys below the prefix, a line each, for peers that cannot list."""
 
@@ -100,14 +103,14 @@ def _s5cmd(job: Job) -> list[Contender]:
         return [Contender("s5cmd", "s5cmd", [*(first if job.verb == "delete" else first[:3]), *words], trust)]
     return [
         Contender(f"s5cmd@{number}", "s5cmd", [*first, "--numworkers", str(number), *words], trust)
-        for number in (32, 256, 512)
+        for number in ((256, 512) if job.late else (32, 256, 512))
     ]
 
 
 def _obstore(job: Job) -> list[Contender]:
     trust = {"SSL_CERT_FILE": job.ca_file} if job.ca_file else {}
     forms: Sequence[tuple[int, str]] = {
-        "upload": ((4, "path"), (8, "path")) if job.large else _OBSTORE_SMALL,
+        "upload": ((4, "path"), (8, "path")) if job.large else _OBSTORE_LATE if job.late else _OBSTORE_SMALL,
         "download": ((4, ""), (16, "")) if job.large else ((32, ""), (64, ""), (256, "")),
         "put": ((12, "8"), (12, "16"), (4, "32")), "get": ((4, ""), (12, ""), (1, "stream")),
         "list": ((1, ""), (1, "arrow")), "delete": ((4, ""), (20, "")),
@@ -126,7 +129,7 @@ def _fast_s3(job: Job) -> list[Contender]:
         return []
     return [
         Contender(f"fast-s3@{number}", "fast-s3", _program("fast_s3", job, str(number), job.keys_file))
-        for number in (64, 256)
+        for number in ((256, 512) if job.late else (64, 256))
     ]
 
 
@@ -155,7 +158,7 @@ def _rclone(job: Job) -> list[Contender]:
         options += ["--s3-chunk-size", "16M", "--s3-upload-cutoff", "64M", "--s3-upload-concurrency", "4"]
     return [
         Contender(f"rclone@{number}", "rclone", [program, *options, "--transfers", str(number)], access)
-        for number in ((4, 16) if job.large else (64, 256))
+        for number in ((4, 16) if job.large else (256, 512) if job.late else (64, 256))
     ]
 
 

@@ -15,9 +15,9 @@ from bench.peers.works import Work
 
 __all__ = ["chosen", "run_work"]
 
-NEAR = 1.15
+NEAR = 1.1
 """Of a peer's variants, those within so much of its best in the first two rounds run in the others."""
-FAR = 2.5
+FAR = 2.0
 """What took so many times as long as the best one in the first round is not run again."""
 _TIMEOUT_S = 120.0
 

@@ -154,7 +154,7 @@ def _upload(place: Place) -> Job:
 
 
 def _upload_late(place: Place) -> Job:
-    return Job("upload", place.sink.late_endpoint_url, "bench", "p/", str(place.small))
+    return Job("upload", place.sink.late_endpoint_url, "bench", "p/", str(place.small), late=True)
 
 
 def _many(verb: str, tls: bool) -> Callable[[Place], Job]:
