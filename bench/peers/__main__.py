@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bench.harness import RunFailed, command_line, keep_run
+from bench.peers.contenders import OURS
 from bench.peers.figures import memory, memory_table, per_put, per_put_table, workers, workers_table
 from bench.peers.place import Place, Sizes, nginx_place
 from bench.peers.run import run_work
@@ -18,6 +19,7 @@ from bench.peers.weed import SIZES as WEED_SIZES
 from bench.peers.weed import WITHOUT, weed_place
 from bench.peers.works import WORKS
 from bench.sink import SinkUnavailable
+from bench.sink_data import SinkDataError
 from s3engine.errors import ConfigError
 
 # Name -> what runs it, and what makes its table.
@@ -28,19 +30,9 @@ FIGURES: Mapping[str, tuple[Callable[[Place, int], list[dict[str, Any]]], Callab
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; 1 when a run of s3engine was wrong, 2 when it could not be measured."""
-    names = [*(work.name for work in WORKS), *FIGURES]
-    parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__.split("\n")[0])
-    parser.add_argument("--only", default=",".join(names), help=f"works, with commas, of {', '.join(names)}")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds that count (5); one goes before them")
-    parser.add_argument("--server", choices=("nginx", "seaweedfs"), default="nginx", help="against which (nginx)")
-    parser.add_argument("--keep", metavar="DIR", help="write the run below DIR, e.g. bench/runs")
-    options = parser.parse_args(arguments)
-    wanted = options.only.split(",")
-    if options.rounds < 1 or not set(wanted) <= set(names):
-        parser.error("--rounds must be 1 or more, --only names of works")
-    weed = options.server == "seaweedfs"
+def run_server(server: str, wanted: Sequence[str], rounds: int) -> tuple[str, list[dict[str, Any]]]:
+    """The tables and the rows of one server. Raises RunFailed, SinkUnavailable, SinkDataError, ConfigError."""
+    weed = server == "seaweedfs"
     sizes = WEED_SIZES if weed else Sizes()
     works = [
         work._replace(title=work.title.format(**sizes._asdict()))
@@ -49,29 +41,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures = [name for name in FIGURES if name in wanted and not weed]
     rows: list[dict[str, Any]] = []
     started = time.monotonic()
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # takes what it started along
-    try:
-        for large in (False,) if weed else (False, True):
-            some = [work for work in works if weed or work.large is large]
-            if some or (figures and not large):
-                with weed_place() if weed else nginx_place(sizes, large=large, tls=large) as place:
-                    for work in some:
-                        rows += run_work(work, place, options.rounds)
-                    for name in figures if not large else ():
-                        rows += FIGURES[name][0](place, options.rounds)
-    except (RunFailed, SinkUnavailable, ConfigError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    parts = [goals(works, rows)] if works else []
+    for large in (False,) if weed else (False, True):
+        some = [work for work in works if weed or work.large is large]
+        if some or (figures and not large):
+            with weed_place() if weed else nginx_place(sizes, large=large, tls=large) as place:
+                for work in some:
+                    rows += run_work(work, place, rounds)
+                for name in figures if not large else ():
+                    rows += FIGURES[name][0](place, rounds)
+    parts = [f"## Against {'SeaweedFS' if weed else 'the nginx that answers at once'}"]
+    parts += [goals(works, rows)] if works else []
     parts += [FIGURES[name][1](rows) for name in figures]
     parts += [details(work, rows) for work in works]
-    parts.append(f"{options.rounds} rounds, {time.monotonic() - started:.0f} s in all.")
-    summary = "\n\n".join(parts)
-    print(summary)
+    parts.append(f"{rounds} rounds, {time.monotonic() - started:.0f} s in all.")
+    return "\n\n".join(parts), [{"server": server, **row} for row in rows]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; 1 when a run of s3engine was wrong, 2 when it could not be measured."""
+    names = [*(work.name for work in WORKS), *FIGURES]
+    parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__.split("\n")[0])
+    parser.add_argument("--only", default=",".join(names), help=f"works, with commas, of {', '.join(names)}")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that count (5); two go before them")
+    parser.add_argument(
+        "--server", choices=("nginx", "seaweedfs", "both"), default="nginx",
+        help="against which (nginx); of both, SeaweedFS gets three rounds at most",
+    )  # fmt: skip
+    parser.add_argument("--keep", metavar="DIR", help="write the run below DIR, e.g. bench/runs")
+    options = parser.parse_args(arguments)
+    wanted = options.only.split(",")
+    if options.rounds < 1 or not set(wanted) <= set(names):
+        parser.error("--rounds must be 1 or more, --only names of works")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # takes what it started along
+    rows: list[dict[str, Any]] = []
+    texts = []
+    try:
+        for server in ("nginx", "seaweedfs") if options.server == "both" else (options.server,):
+            rounds = min(options.rounds, 3) if options.server == "both" and server == "seaweedfs" else options.rounds
+            text, more = run_server(server, wanted, rounds)
+            rows += more
+            texts.append(text)
+            print(text, "", sep="\n", flush=True)
+    except (RunFailed, SinkUnavailable, SinkDataError, ConfigError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
     if options.keep:
         given = command_line("bench.peers", sys.argv[1:] if arguments is None else arguments)
-        print(f"\nkept in {keep_run(options.keep, 'peers', given, summary, rows)}")
-    return int(any(row.get("wrong") and row["peer"].startswith("s3engine") for row in rows))
+        print(f"kept in {keep_run(options.keep, 'peers', given, chr(10).join(texts), rows)}")
+    return int(any(row.get("wrong") and row["peer"].startswith(OURS) for row in rows))
 
 
 if __name__ == "__main__":
