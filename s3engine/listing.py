@@ -161,6 +161,24 @@ class ObjectListing:
                 if predicate is None or predicate(info):
                     yield info, f"{begin} {info.key}"
 
+    def blocks(self) -> Iterator[list[ObjectInfo]]:
+        """The objects that iterating gives, page by page; no list is empty."""
+        predicate = self._predicate
+        for page in self.pages():
+            objects = page.objects
+            if predicate is not None:
+                objects = []
+                try:
+                    for info in page.objects:
+                        if predicate(info):
+                            objects.append(info)
+                except Exception:
+                    if objects:  # as iterating would: what came before the one that it failed on
+                        yield objects
+                    raise
+            if objects:
+                yield objects
+
     def __iter__(self) -> Iterator[ObjectInfo]:
         """The objects, one by one."""
         predicate = self._predicate

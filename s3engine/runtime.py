@@ -165,7 +165,9 @@ class Runtime:
                 job = make(batch._emit, items) if run is None else make(run.emit, run.items())
                 job.paused = lambda: batch._full
                 job.turned = batch._turned
-                if run is not None:
+                if run is None:
+                    job.emit_all = batch._emit_all
+                else:
                     run.attach(job, batch._turned, self._config.concurrency)
                 batch._attach(supervisor.wake)
                 # First, since it may refuse: a batch that is listed is waited for by close().

@@ -8,7 +8,8 @@ of these keys: they stay.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from typing import Any
 
 from s3engine.errors import (
@@ -29,6 +30,7 @@ __all__ = ["MAX_KEYS", "DeleteConditions", "DeleteJob", "KeyDeleter", "move_erro
 
 MAX_KEYS = 1000  # of one DeleteObjects
 _IN_FLIGHT = 16  # requests of a job; more only wait in the store, until their timers end them
+_WEIGHT_BYTES = 4096  # each object of a block counts as so much in the queue: some 16 000 of them wait there at most
 _PINLESS = (
     "the store tells no ETag of it, so nothing can hold the delete to what was moved. To delete whatever is there: "
     "--unconditional, unconditional=True"
@@ -42,6 +44,7 @@ _NO_OUTCOME = (0, 0, 0.0, 0.0, 0.0, 0.0, 0, "", 0, "", None, None, "", "")
 Pair = tuple[str, str]
 Request = Callable[[int, str, int, Any, Handler, Any], None]
 Deleted = Callable[[Any, tuple[Any, ...], "S3EngineError | None"], None]
+AllDeleted = Callable[[Sequence[Any], tuple[Any, ...]], None]
 
 
 class DeleteConditions:
@@ -58,18 +61,22 @@ class KeyDeleter:
     """Collects keys and sends them together; ``deleted(state, outcome, error)`` is called once for each.
 
     ``conditions`` None: ETags are not sent. ``request`` queues a task for the bucket (default: the job's own).
+    ``all_deleted(states, outcome)``, if given, is called once for all keys of a request of which none failed.
     ``finishes``: they are the sources of a move. Those that are added after a cancel are still deleted, unless the job
     was stopped; one whose ETag is not known is kept, where ETags are sent at all.
     """
 
-    __slots__ = ("_conditions", "_deleted", "_finishes", "_job", "_pairs", "_request", "_states")
+    __slots__ = (
+        "_all_deleted", "_conditions", "_deleted", "_finishes", "_job", "_pairs", "_request", "_states",
+    )  # fmt: skip
 
     def __init__(
         self, job: Job, deleted: Deleted, conditions: DeleteConditions | None, *, request: Request | None = None,
-        finishes: bool = False,
+        finishes: bool = False, all_deleted: AllDeleted | None = None,
     ) -> None:  # fmt: skip
         self._job = job
         self._deleted = deleted
+        self._all_deleted = all_deleted
         self._conditions = conditions
         self._request = request or job.request
         self._finishes = finishes
@@ -92,6 +99,21 @@ class KeyDeleter:
         self._pairs.append((key, etag))
         self._states.append(state)
         if len(self._pairs) >= MAX_KEYS:
+            self.flush()
+
+    def add_block(self, pairs: list[Pair], states: list[Any]) -> None:
+        """Delete many keys that can all stand in XML, each with its ETag or "". Not for the sources of a move."""
+        if self._pairs or len(pairs) > MAX_KEYS:
+            self._pairs += pairs
+            self._states += states
+            while len(self._pairs) >= MAX_KEYS:
+                first, self._pairs = self._pairs[:MAX_KEYS], self._pairs[MAX_KEYS:]
+                states, self._states = self._states[:MAX_KEYS], self._states[MAX_KEYS:]
+                self._send(first, states)
+            return
+        self._pairs = pairs
+        self._states = states
+        if len(pairs) == MAX_KEYS:
             self.flush()
 
     def flush(self) -> None:
@@ -118,6 +140,9 @@ class KeyDeleter:
 
     def _done(self, about: tuple[list[Any], str], task: Task, outcome: tuple[Any, ...]) -> None:
         states, before = about
+        if not outcome[10] and not before and self._all_deleted is not None:
+            self._all_deleted(states, outcome)
+            return
         failed = dict(outcome[10] or ())
         again: dict[tuple[str, bool], list[tuple[Pair, Any]]] = {}
         for (key, etag), state in zip(task[5], states, strict=True):
@@ -189,8 +214,14 @@ def _wrong(key: str) -> str:
     return ""
 
 
+def _all_plain(keys: Sequence[str]) -> bool:
+    """Whether a store can have all these keys, and XML can say them; False also when that takes a closer look."""
+    # No surrogate, no control character and no character that is none is printable, so one look at all of them will do.
+    return all(keys) and "".join(keys).isprintable()
+
+
 class DeleteJob(Job):
-    """``items`` are keys or ObjectInfo."""
+    """``items`` are keys or ObjectInfo. An input with ``blocks`` (a listing) comes in lists of ObjectInfo."""
 
     operation = "delete"
 
@@ -198,12 +229,35 @@ class DeleteJob(Job):
         self, items: Iterable[Any], bucket: str, emit: Callable[[RequestReport], None], *,
         conditions: DeleteConditions | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(items, {"bucket": bucket}, emit)
+        blocks = getattr(items, "blocks", None)
+        super().__init__(items if blocks is None else blocks(), {"bucket": bucket}, emit)
         self.destroys = True
-        self._deleter = KeyDeleter(self, self._deleted, conditions)
+        self._deleter = KeyDeleter(self, self._deleted, conditions, all_deleted=self._all_deleted)
+
+    def body_bytes(self, item: Any) -> int:
+        """What a block counts as, so that few of them wait."""
+        return len(item) * _WEIGHT_BYTES if type(item) is list else 0
 
     def admit(self, seq: int, item: Any) -> None:
         """Collect."""
+        if type(item) is list:
+            self._admit_block(seq, item)
+        else:
+            self._admit_one(seq, item)
+
+    def _admit_block(self, seq: int, block: list[Any]) -> None:
+        self.seq = seq + len(block)  # each object has its number, also those of a block
+        self.reader.release_bytes(self.body_bytes(block))
+        keys, sizes, etags, *_ = zip(*block, strict=True)
+        if _all_plain(keys):
+            self._deleter.add_block(
+                list(zip(keys, etags, strict=True)), list(zip(range(seq, self.seq), keys, sizes, strict=True))
+            )
+        else:
+            for number, info in enumerate(block, seq):
+                self._admit_one(number, info)
+
+    def _admit_one(self, seq: int, item: Any) -> None:
         key, size_bytes, etag = (item, 0, "") if isinstance(item, str) else (item.key, item.size_bytes, item.etag)
         problem = _wrong(key)
         if problem:  # it would cost the other keys of its request their deletion
@@ -217,7 +271,13 @@ class DeleteJob(Job):
         return super().next_tasks(min(count, _IN_FLIGHT - in_flight)) if in_flight < _IN_FLIGHT else []
 
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
-        """Report a key that was not begun."""
+        """Report a key that was not begun, or a block of them."""
+        if type(item) is list:
+            self.seq = seq + len(item)
+            self.reader.release_bytes(self.body_bytes(item))
+            for number, info in enumerate(item, seq):
+                self.report_refused(number, info.key, error)
+            return
         self.report_refused(seq, item if isinstance(item, str) else getattr(item, "key", repr(item)), error)
 
     def flush(self) -> None:
@@ -237,3 +297,16 @@ class DeleteJob(Job):
     def _deleted(self, state: tuple[int, str, int], outcome: tuple[Any, ...], error: S3EngineError | None) -> None:
         seq, key, size_bytes = state
         self.report(seq, key, outcome, error=error, size_bytes=size_bytes)
+
+    def _all_deleted(self, states: Sequence[tuple[int, str, int]], outcome: tuple[Any, ...]) -> None:
+        """The reports of a request of which no key failed: as ``_deleted`` would make them, in a fifth of the time."""
+        seqs, keys, sizes = zip(*states, strict=True)
+        _, attempts, success_s, total_s, estimate, timeout_s, status, request_id, size, etag = outcome[:10]
+        if min(sizes) < 0:
+            sizes = tuple([size if one < 0 else one for one in sizes])
+        rows = zip(
+            seqs, repeat(self.operation), repeat(self.context.bucket), keys, sizes, repeat(attempts), repeat(success_s),
+            repeat(total_s), repeat(estimate), repeat(timeout_s), repeat(status), repeat(request_id), repeat(etag),
+            repeat(outcome[11]), repeat(""), repeat(""), repeat(""), strict=False,
+        )  # fmt: skip
+        self.emit_all([tuple.__new__(RequestReport, row) for row in rows])

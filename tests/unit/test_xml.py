@@ -127,6 +127,50 @@ def test_delete_body_round_trip(keys: list[str]) -> None:
     assert root.findtext(f"{NS}Quiet") == "true"
 
 
+@given(st.lists(st.tuples(safe_keys, st.text("ab&\"<>", max_size=3)), max_size=5))
+def test_delete_body_with_etags_round_trip(pairs: list[tuple[str, str]]) -> None:
+    """Every key stands beside its ETag in quotes, or beside none."""
+    root = fromstring(xml.delete_body([key for key, _ in pairs], [etag for _, etag in pairs]))
+    found = [(one.findtext(f"{NS}Key"), one.findtext(f"{NS}ETag")) for one in root.iter(f"{NS}Object")]
+    assert found == [(key, f'"{etag}"' if etag else None) for key, etag in pairs]
+
+
+def test_delete_body_as_it_stands() -> None:
+    """The whole body, with ETags and without, byte by byte."""
+    begin = b'<?xml version="1.0" encoding="UTF-8"?><Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+    end = b"<Quiet>true</Quiet></Delete>"
+    one, other = b"<Object><Key>a</Key></Object>", b"<Object><Key>b/\xc3\xa4</Key></Object>"
+    assert xml.delete_body(["a", "b/ä"]) == begin + one + other + end
+    one, other = one.replace(b"</O", b'<ETag>"1"</ETag></O'), other.replace(b"</O", b'<ETag>"2"</ETag></O')
+    assert xml.delete_body(["a", "b/ä"], ["1", "2"]) == begin + one + other + end
+
+
+_QUIET = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n<DeleteResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+    b"</DeleteResult>"
+)
+
+
+@given(
+    st.sampled_from((_QUIET, _QUIET.replace(b"></DeleteResult>", b" />"), b"<DeleteResult/>", b"<?xml version='1.0'?>\n"
+    b"<DeleteResult>\n</DeleteResult>\n")), st.integers(0, 140), st.integers(0, 3),
+    st.binary(max_size=2) | st.sampled_from((b"<Error/>", b" ", b"\v", b"x", b"<!-- -->", b"&lt;", b"\xff", b"<a>")),
+)  # fmt: skip
+def test_short_answers_are_read_as_the_parser_reads_them(body: bytes, at: int, cut: int, put: bytes) -> None:
+    """An answer that lists nothing, and whatever is nearly one, gives what the parser makes of it, or is refused."""
+    changed = body[:at] + put + body[at + cut :]
+    try:
+        root = xml.parse(changed)
+        right = root.tag.rpartition("}")[2] == "DeleteResult"
+    except xml.BadXml:
+        right = False
+    if right:
+        assert len(xml.read_deleted(changed)) == len([child for child in root if child.tag.endswith("Error")])
+    else:
+        with pytest.raises(xml.BadXml):
+            xml.read_deleted(changed)
+
+
 @pytest.mark.parametrize("key", ["a\x00", "\x0b", "\x1f", "\ufffe", "\uffff", "\ud800"])
 def test_keys_that_xml_cannot_hold(key: str) -> None:
     """Control characters and non-characters are told apart, so that they are deleted one by one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -49,6 +49,7 @@ _region = re.compile("[A-Za-z0-9-]{1,63}").fullmatch
 
 # Beyond this a refused signature is put down to the clock (the AWS SDK for JavaScript uses the same 300 s).
 _SKEW_S = 300.0
+_NO_BUCKETS = ("", ".", "..")
 _token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2
 _unsendable = re.compile("[\x00-\x1f\x7f\ud800-\udfff]").search
 # XML 1.0 has no way to write these, not even as a character reference: https://www.w3.org/TR/xml/#charsets
@@ -136,7 +137,7 @@ def check_headers(headers: Headers) -> None:
 
 def check_key(operation: str, bucket: str, key: str) -> None:
     """Raises InvalidRequest for an object that no request can name, before anything is sent."""
-    if not key or bucket in ("", ".", ".."):
+    if not key or bucket in _NO_BUCKETS:
         # Without its key DeleteObject is DeleteBucket, and PutObject is CreateBucket; without its bucket they are that
         # for a bucket with the key's name.
         what = "the bucket" if key else "the key"
@@ -168,8 +169,11 @@ def refuse_trailer(operation: str, bucket: str, key: str, trailer: str) -> None:
         )
 
 
-def check_deletes(bucket: str, keys: Iterable[str]) -> None:
+def check_deletes(bucket: str, keys: Sequence[str]) -> None:
     """Raises InvalidRequest for keys that DeleteObjects cannot name."""
+    # One look at all of them, 1000 at a time: what is no Unicode and what XML cannot say is never printable.
+    if all(keys) and "".join(keys).isprintable() and bucket not in _NO_BUCKETS:
+        return
     for key in keys:
         check_key("DeleteObjects", bucket, key)
         if _not_xml(key):

@@ -73,12 +73,13 @@ def _begin_delete(item: Item, api: Any, timeouts: Timeouts) -> Any:
         # an ETag XML is better: there the stores tell an object that is gone from one that is another.
         if not etag or not_in_xml(key):
             return api.delete_object(bucket, key, if_match=etag, timeouts=timeouts)
-    keys = [key for key, _ in pairs]
-    etags = [etag for _, etag in pairs]
-    return api.delete_objects(bucket, keys, etags=etags if any(etags) else (), timeouts=timeouts)
+    keys, etags = zip(*pairs, strict=True)
+    return api.delete_objects(bucket, list(keys), etags=etags if any(etags) else (), timeouts=timeouts)
 
 
 def _end_delete(item: Item, result: Any) -> Ended:
+    if not result and not item.failures:
+        return Ended(detail=[])
     asked = dict(item.arg)
     failed: dict[str, RequestError] = {}
     for failure in result or ():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -20,6 +21,18 @@ __all__ = [
 ]  # fmt: skip
 
 R = TypeVar("R")
+_SHORT_BYTES = 4096
+# The result of a copy as stores write it, whole from its first byte to its last, with an ETag that is not empty: read
+# in 2 us where the parser takes 20. Anything else, also an error in a 200, is for the parser.
+_SPACE = rb"[ \t\r\n]*"
+_MODIFIED = rb"(?:<LastModified>[0-9TZ:.+-]*</LastModified>" + _SPACE + rb")?"
+_copy_result = re.compile(
+    _SPACE + rb"""(?:<\?xml version=(?:"1\.0"|'1\.0')(?: encoding=(?:"[Uu][Tt][Ff]-8"|'[Uu][Tt][Ff]-8'))?"""
+    + _SPACE + rb"\?>)?" + _SPACE
+    + rb"""<(Copy(?:Object|Part)Result)(?: xmlns=(?:"[A-Za-z0-9:/._-]*"|'[A-Za-z0-9:/._-]*'))?>"""
+    + _SPACE + _MODIFIED + rb"""<ETag>(?:"|&quot;|&#34;)?([A-Za-z0-9-]+)(?:"|&quot;|&#34;)?</ETag>""" + _SPACE
+    + _MODIFIED + rb"</\1>" + _SPACE
+).fullmatch
 _TOLD = ("sha256", "crc32", "crc64nvme", "crc32c")
 
 
@@ -104,7 +117,8 @@ def copied(answer: Answered, clock: StoreClock) -> CopyResult:
             f"{answer.describe()}: the store took it for an upload; it cannot copy here",
             status=200, **answer.where(),
         )  # fmt: skip
-    etag = from_xml(answer, clock, _etag)
+    found = _copy_result(answer.content) if answer.status == 200 and len(answer.content) < _SHORT_BYTES else None
+    etag = found[2].decode() if found is not None else from_xml(answer, clock, _etag)
     return CopyResult(etag, answer.headers.get("x-amz-request-id", ""), 200)
 
 

@@ -5,6 +5,7 @@ Namespaces and the order of elements differ between stores, so only local names 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
@@ -23,6 +24,17 @@ __all__ = [
 
 _MAX_TAGS = 2_000_000  # a page of 10 000 keys has some 160 000
 _MAX_SIZE = (1 << 63) - 1
+# A DeleteResult without any element, whole from its first byte to its last: all keys are deleted.
+_SPACE = rb"[ \t\r\n]*"
+_nothing_failed = re.compile(
+    rb"""(?:<\?xml version=(?:"1\.0"|'1\.0')(?: encoding=(?:"[Uu][Tt][Ff]-8"|'[Uu][Tt][Ff]-8'))?""" + _SPACE + rb"\?>)?"
+    + _SPACE + rb"""<DeleteResult(?: xmlns=(?:"[A-Za-z0-9:/._-]*"|'[A-Za-z0-9:/._-]*'))?(?:/>|>""" + _SPACE
+    + rb"</DeleteResult>)" + _SPACE
+).fullmatch
+_OBJECT, _OBJECT_END = "<Object><Key>", "</Key></Object>"
+_KEY_TO_ETAG = '</Key><ETag>"'
+_ETAG_END = '"</ETag></Object>'
+_SHORT_BYTES = 4096
 
 
 class BadXml(ValueError):
@@ -154,6 +166,8 @@ def _size(text: str) -> int:
 
 def read_deleted(body: bytes) -> list[DeleteFailure]:
     """The failures in a DeleteResult (quiet form). Raises BadXml."""
+    if len(body) < _SHORT_BYTES and _nothing_failed(body):
+        return []  # the usual answer, without a parser, which takes 10 ms to load
     root = _root(body, "DeleteResult")
     failures = []
     for child in root:
@@ -215,13 +229,30 @@ def delete_body(keys: list[str], etags: Sequence[str] = ()) -> bytes:
     """DeleteObjects in its quiet form: only failures come back. ``etags`` stand beside the keys, or there are none."""
     # \r must go as a reference, or the parser on the other side makes it a \n.
     if any(etags):
-        objects = "".join([_object(key, etag) for key, etag in zip(keys, etags, strict=True)])
+        if all(etags) and len(etags) == len(keys) and _is_plain(keys) and _is_plain(etags):
+            # Nothing to replace, as nearly always: put together by slices, in a tenth of the time.
+            pieces = [_KEY_TO_ETAG] * (4 * len(keys))
+            pieces[::4] = [_ETAG_END + _OBJECT] * len(keys)
+            pieces[0] = _OBJECT
+            pieces[1::4] = keys
+            pieces[3::4] = etags
+            objects = "".join(pieces) + _ETAG_END
+        else:
+            objects = "".join([_object(key, etag) for key, etag in zip(keys, etags, strict=True)])
+    elif keys and _is_plain(keys):
+        objects = f"{_OBJECT}{(_OBJECT_END + _OBJECT).join(keys)}{_OBJECT_END}"
     else:
-        objects = "".join([f"<Object><Key>{_text(key)}</Key></Object>" for key in keys])
+        objects = "".join([_object(key, "") for key in keys])
     return (
         '<?xml version="1.0" encoding="UTF-8"?>'
         f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{objects}<Quiet>true</Quiet></Delete>'
     ).encode()
+
+
+def _is_plain(texts: Sequence[str]) -> bool:
+    """Whether ``_text`` would leave all of them as they are."""
+    joined = "".join(texts)
+    return not ("&" in joined or "<" in joined or ">" in joined or "\r" in joined)
 
 
 def _object(key: str, etag: str) -> str:
