@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from s3engine.errors import ConfigError, DeleteLimitExceeded
@@ -20,6 +21,7 @@ __all__ = ["DeleteLimit", "Within", "within"]
 
 _number = re.compile(r"(\d{1,18})(?:\.(\d{1,6}))?(%?)", re.ASCII).fullmatch
 _MILLIONTHS = 1_000_000
+_CHUNK = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,12 @@ class Within:
             yield from map(item_of, spool)
         finally:
             spool.close()
+
+    def chunks(self) -> Iterator[list[Any]]:
+        """The same, many at a time."""
+        objects = iter(self)
+        while chunk := list(islice(objects, _CHUNK)):
+            yield chunk
 
     def all_of_job(self, earlier: Earlier) -> tuple[Iterator[Any], int]:
         """The objects, and how many there are for a percentage (-1: not known). The limit is one for all runs of a job.

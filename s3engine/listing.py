@@ -161,7 +161,7 @@ class ObjectListing:
                 if predicate is None or predicate(info):
                     yield info, f"{begin} {info.key}"
 
-    def blocks(self) -> Iterator[list[ObjectInfo]]:
+    def chunks(self) -> Iterator[list[ObjectInfo]]:
         """The objects that iterating gives, page by page; no list is empty."""
         predicate = self._predicate
         for page in self.pages():

@@ -25,6 +25,8 @@ from s3engine.jobs.base import Handler, Job
 from s3engine.pool.actions.bodiless import not_in_xml
 from s3engine.pool.messages import Kind, Task
 from s3engine.report import RequestReport
+from s3engine.sources import Rejected
+from s3engine.transport import ObjectInfo
 
 __all__ = ["MAX_KEYS", "DeleteConditions", "DeleteJob", "KeyDeleter", "move_error"]
 
@@ -40,6 +42,8 @@ _PINLESS = (
 _ABOUT_ETAGS = frozenset(("MalformedXML", "InvalidRequest", "InvalidArgument", "UnsupportedArgument"))
 _NO_READING = "AccessDenied"  # may be about one key alone: on AWS a condition takes the right to read
 _NO_OUTCOME = (0, 0, 0.0, 0.0, 0.0, 0.0, 0, "", 0, "", None, None, "", "")
+
+_INFOS, _KEYS = {ObjectInfo}, {str}
 
 Pair = tuple[str, str]
 Request = Callable[[int, str, int, Any, Handler, Any], None]
@@ -221,7 +225,7 @@ def _all_plain(keys: Sequence[str]) -> bool:
 
 
 class DeleteJob(Job):
-    """``items`` are keys or ObjectInfo. An input with ``blocks`` (a listing) comes in lists of ObjectInfo."""
+    """``items`` are keys or ObjectInfo. An input with ``chunks`` (a listing, a list) comes in blocks."""
 
     operation = "delete"
 
@@ -229,8 +233,9 @@ class DeleteJob(Job):
         self, items: Iterable[Any], bucket: str, emit: Callable[[RequestReport], None], *,
         conditions: DeleteConditions | None = None,
     ) -> None:  # fmt: skip
-        blocks = getattr(items, "blocks", None)
-        super().__init__(items if blocks is None else blocks(), {"bucket": bucket}, emit)
+        chunks = getattr(items, "chunks", None)
+        # A chunk is one item, from the reader's queue to the request that deletes its keys.
+        super().__init__(items if chunks is None else chunks(), {"bucket": bucket}, emit)
         self.destroys = True
         self._deleter = KeyDeleter(self, self._deleted, conditions, all_deleted=self._all_deleted)
 
@@ -248,14 +253,22 @@ class DeleteJob(Job):
     def _admit_block(self, seq: int, block: list[Any]) -> None:
         self.seq = seq + len(block)  # each object has its number, also those of a block
         self.reader.release_bytes(self.body_bytes(block))
-        keys, sizes, etags, *_ = zip(*block, strict=True)
-        if _all_plain(keys):
+        kinds = set(map(type, block))
+        keys: Sequence[str] = ()
+        if kinds == _INFOS:
+            keys, sizes, etags, *_ = zip(*block, strict=True)
+        elif kinds == _KEYS:
+            keys, sizes, etags = block, (0,) * len(block), ("",) * len(block)
+        if keys and _all_plain(keys):
             self._deleter.add_block(
                 list(zip(keys, etags, strict=True)), list(zip(range(seq, self.seq), keys, sizes, strict=True))
             )
         else:
-            for number, info in enumerate(block, seq):
-                self._admit_one(number, info)
+            for number, item in enumerate(block, seq):
+                if type(item) is Rejected:
+                    self.refuse(number, item, item.error)
+                else:
+                    self._admit_one(number, item)
 
     def _admit_one(self, seq: int, item: Any) -> None:
         key, size_bytes, etag = (item, 0, "") if isinstance(item, str) else (item.key, item.size_bytes, item.etag)
@@ -275,8 +288,8 @@ class DeleteJob(Job):
         if type(item) is list:
             self.seq = seq + len(item)
             self.reader.release_bytes(self.body_bytes(item))
-            for number, info in enumerate(item, seq):
-                self.report_refused(number, info.key, error)
+            for number, one in enumerate(item, seq):
+                self.refuse(number, one, error)
             return
         self.report_refused(seq, item if isinstance(item, str) else getattr(item, "key", repr(item)), error)
 

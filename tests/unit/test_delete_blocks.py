@@ -9,9 +9,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3engine.errors import Cancelled, S3EngineError
+from s3engine.errors import Cancelled, ConfigError, S3EngineError
 from s3engine.jobs.delete import MAX_KEYS, DeleteConditions, DeleteJob
 from s3engine.report import RequestReport
+from s3engine.sources import Rejected
 from s3engine.transport import ObjectInfo
 from tests.destroying import Store, run
 
@@ -19,17 +20,17 @@ from tests.destroying import Store, run
 class Paged:
     """An input that comes in blocks, and fails after them if it is told to."""
 
-    def __init__(self, blocks: list[list[ObjectInfo]], error: Exception | None = None) -> None:
+    def __init__(self, blocks: list[list[Any]], error: Exception | None = None) -> None:
         self._blocks = blocks
         self._error = error
 
-    def blocks(self) -> Iterator[list[ObjectInfo]]:
+    def chunks(self) -> Iterator[list[Any]]:
         """As a listing gives them."""
         yield from self._blocks
         if self._error is not None:
             raise self._error
 
-    def __iter__(self) -> Iterator[ObjectInfo]:
+    def __iter__(self) -> Iterator[Any]:
         for block in self._blocks:
             yield from block
 
@@ -44,15 +45,23 @@ def _alike(reports: list[RequestReport]) -> list[tuple[Any, ...]]:
     return [(*report._replace(error=None), str(report.error)) for report in reports]
 
 
+def _name(item: Any) -> Any:
+    return item if isinstance(item, str) else item.key
+
+
 _keys = st.text(st.characters(), max_size=4) | st.sampled_from(("a\rb", "\x07", "\ud800", "", "a&<b>", "ä/ö", "\ufffe"))
+_wrong = st.sampled_from((Rejected("no key", ConfigError("no key")), "a key", "another\x07", "b/ä"))
 _objects = st.builds(ObjectInfo, _keys, st.integers(-1, 9), st.sampled_from(("tag", "older", "")))
 
 
-@given(st.lists(_objects, max_size=30, unique_by=lambda info: info.key), st.integers(1, 8))
-@settings(max_examples=60, deadline=None)
-def test_blocks_do_what_single_objects_do(objects: list[ObjectInfo], size: int) -> None:
-    """Whatever keys, ETags and sizes there are, reports and what is deleted are the same as without blocks."""
-    held = {info.key: "tag" for info in objects}
+@given(
+    st.lists(_objects | _wrong, max_size=30, unique_by=_name)
+    | st.lists(_keys, max_size=30, unique=True), st.integers(1, 8),
+)  # fmt: skip
+@settings(max_examples=80, deadline=None)
+def test_blocks_do_what_single_objects_do(objects: list[Any], size: int) -> None:
+    """Whatever objects, keys and faults there are, reports and what is deleted are the same as without blocks."""
+    held = {_name(item): "tag" for item in objects}
     one, other = Store(dict(held)), Store(dict(held))
     blocks = [objects[at : at + size] for at in range(0, len(objects), size)]
     assert _alike(_done(Paged(blocks), one)[0]) == _alike(_done(list(objects), other)[0])
@@ -87,7 +96,7 @@ def test_every_object_of_a_block_that_is_not_begun_has_its_report() -> None:
 
     closed = threading.Event()
     items = Paged([])
-    items.blocks = stall  # type: ignore[method-assign]
+    items.chunks = stall  # type: ignore[method-assign]
     reports: list[RequestReport] = []
     job = DeleteJob(items, "b", reports.append)
     job.start_reading()
@@ -110,7 +119,7 @@ def test_few_blocks_wait() -> None:
             yield [ObjectInfo(f"{given_out}-{one}", 1, "tag") for one in range(1000)]
 
     items = Paged([])
-    items.blocks = endless  # type: ignore[method-assign]
+    items.chunks = endless  # type: ignore[method-assign]
     job = DeleteJob(items, "b", lambda report: None)
     job.start_reading()
     seen = -1

@@ -118,15 +118,15 @@ def test_last_page_must_say_that_it_is_the_last(needs: Callable[[ObjectListing],
             (made[0] if isinstance(made, tuple) else made).close()
 
 
-def test_blocks_are_what_iterating_gives() -> None:
+def test_chunks_are_what_iterating_gives() -> None:
     """Page by page the same objects come, filtered too; a filter that raises takes nothing from what came before it."""
     store = Store(10)
-    blocks = list(store.listing().blocks())
+    blocks = list(store.listing().chunks())
     assert [len(block) for block in blocks] == [3, 3, 3, 1]
     assert [info for block in blocks for info in block] == list(store.listing())
     some = store.listing().filter(lambda info: info.key[3] != "3" and int(info.key[2:4]) not in (3, 4, 5))
-    assert [info for block in some.blocks() for info in block] == list(some)
-    assert all(some.blocks())
+    assert [info for block in some.chunks() for info in block] == list(some)
+    assert all(some.chunks())
 
     def strict(info: ObjectInfo) -> bool:
         if info.key == store.keys[4]:
@@ -136,7 +136,7 @@ def test_blocks_are_what_iterating_gives() -> None:
     found: list[str] = []
 
     def take() -> None:
-        for block in store.listing().filter(strict).blocks():
+        for block in store.listing().filter(strict).chunks():
             found.extend(info.key for info in block)
 
     with pytest.raises(ValueError, match="not this one"):
