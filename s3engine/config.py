@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from s3engine.credentials import Credentials
 from s3engine.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass, field
+else:
+    from s3engine.frozen import dataclass, field
 
 __all__ = ["Config", "TransportSettings", "check_place", "usable_cores"]
 
@@ -39,6 +42,8 @@ class _Shown:
     __slots__ = ()
 
     def __repr__(self) -> str:
+        import dataclasses
+
         own = dataclasses.fields(self)  # type: ignore[arg-type]  # whoever inherits is a dataclass
         values = {entry.name: getattr(self, entry.name) for entry in own if entry.repr}
         values["endpoint_url"] = _without_secrets(values["endpoint_url"])
@@ -216,7 +221,7 @@ class Config(_Shown):
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], origin: str) -> Config:
         """A Config out of names and values; ``origin`` says in errors where they came from."""
-        known = {entry.name for entry in dataclasses.fields(cls)}
+        known = cls.__slots__
         for name in values:
             if name not in known:
                 close = [other for other in sorted(known) if other.startswith(name[:4])] or sorted(known)
@@ -247,14 +252,14 @@ class Config(_Shown):
         """Settings in ``S3ENGINE_NAME`` variables, converted to the type of the setting. Raises ConfigError."""
         env = os.environ if environ is None else environ
         found: dict[str, Any] = {}
-        for entry in dataclasses.fields(cls):
-            text = env.get("S3ENGINE_" + entry.name.upper())
-            if text is None or entry.name == "timeout_policy":
+        for name, kind in cls.__annotations__.items():
+            text = env.get("S3ENGINE_" + name.upper())
+            if text is None or name == "timeout_policy":
                 continue
             try:
-                found[entry.name] = _convert(str(entry.type), text)
+                found[name] = _convert(kind, text)
             except ValueError:
-                raise ConfigError(f"S3ENGINE_{entry.name.upper()} must be of type {entry.type}, not {text!r}") from None
+                raise ConfigError(f"S3ENGINE_{name.upper()} must be of type {kind}, not {text!r}") from None
         return found
 
 
@@ -271,4 +276,4 @@ def _convert(kind: str, text: str) -> Any:
 
 
 def _explicit(config: Config) -> dict[str, Any]:
-    return {entry.name: getattr(config, entry.name) for entry in dataclasses.fields(config)}
+    return {name: getattr(config, name) for name in config.__slots__}

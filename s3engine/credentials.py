@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from s3engine.errors import ConfigError, NoCredentials
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from s3engine.frozen import dataclass
 
 __all__ = ["AwsSettings", "CredentialSource", "Credentials", "load_settings"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 import threading
@@ -17,6 +16,7 @@ from s3engine.control.shared import SharedBlock
 from s3engine.control.timeouts import AdaptiveTimeouts
 from s3engine.credentials import CredentialSource, load_settings
 from s3engine.errors import ConfigError, EngineClosed
+from s3engine.frozen import replace
 from s3engine.given import callable_or
 from s3engine.pool.caller import Caller
 from s3engine.pool.load import capabilities_of, dotted_name, open_transport
@@ -186,7 +186,7 @@ class Runtime:
             if self.closed:
                 raise EngineClosed("this engine was closed; make a new one")
             if self._caller is None:
-                settings = dataclasses.replace(self._transport_settings, single=True)
+                settings = replace(self._transport_settings, single=True)
                 self._caller = Caller(
                     open_transport(self._transport_name, settings), self._block, self._config.workers,
                     self._timeout_policy, self._retry_policy, self._credentials,

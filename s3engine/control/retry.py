@@ -15,8 +15,7 @@ from __future__ import annotations
 import enum
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from s3engine.control.shared import BUDGET_CORRECTION, BUDGET_EARNED, BUDGET_SPENT, PROBE_S, SharedBlock
 from s3engine.control.timeouts import check_bounds
@@ -34,6 +33,11 @@ from s3engine.errors import (
     Throttled,
     WrongRegion,
 )
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from s3engine.frozen import dataclass
 
 __all__ = ["Budget", "Decider", "Decision", "RetryPolicy", "Verdict", "classify", "govern_budget"]
 

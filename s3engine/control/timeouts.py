@@ -6,12 +6,16 @@ learnt lives in the estimator, whose parameters (``gain`` ...) belong to the pol
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from s3engine.control.estimator import Estimate, OpClass
 from s3engine.errors import ConfigError
 from s3engine.transport import Timeouts
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from s3engine.frozen import dataclass
 
 __all__ = ["AdaptiveTimeouts", "FirstByte", "SeedTimeouts", "TimeoutPolicy", "check_bounds"]
 

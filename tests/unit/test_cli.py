@@ -28,7 +28,8 @@ from s3engine.report import RequestReport
 
 HEAVY = ("click", "rich", "boto3", "botocore", "urllib3", "dask", "multiprocessing")
 NOT_FOR_LS = (
-    "concurrent.futures", "email", "http.client", "json", "locale", "logging", "random", "secrets", "ssl", "tempfile",
+    "concurrent.futures", "dataclasses", "email", "http.client", "inspect", "json", "locale", "logging", "random",
+    "secrets", "ssl", "tempfile",
     "importlib.metadata", "encodings.idna", "s3engine.batch", "s3engine.operations", "s3engine.sources",
     "s3engine.pool.worker", "s3engine.jobs", "s3engine.journal",
 )  # fmt: skip

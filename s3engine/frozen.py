@@ -1,0 +1,168 @@
+"""Frozen values of the start path: what ``@dataclass(frozen=True, slots=True)`` makes, without importing dataclasses.
+
+That import, of inspect with it, and the code that it compiles for each class take a quarter of the time of a listing.
+A class here has the same fields, constructor, comparison, repr and pickle; the functions of :mod:`dataclasses` take it,
+and find its fields when they first ask. Type checkers are told that it is a dataclass:
+
+    if TYPE_CHECKING:
+        from dataclasses import dataclass, field
+    else:
+        from s3engine.frozen import dataclass, field
+
+Only what the project's own values need: fields with defaults, no base class with fields, no ClassVar. Values that are
+made by the thousand are better off with dataclasses.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # as of typing, whose import takes a while
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn, TypeVar
+
+    Value = TypeVar("Value")
+
+__all__ = ["dataclass", "field", "replace"]
+
+_NONE = object()  # no default
+
+
+class _Field:
+    __slots__ = ("default", "factory", "repr")
+
+    def __init__(self, default: Any, factory: Any, shown: bool) -> None:
+        self.default = default
+        self.factory = factory
+        self.repr = shown
+
+
+def field(*, default: Any = _NONE, default_factory: Any = _NONE, repr: bool = True) -> Any:
+    """As of :mod:`dataclasses`."""
+    return _Field(default, default_factory, repr)
+
+
+def replace(value: Value, **changes: Any) -> Value:
+    """As of :mod:`dataclasses`, for a value of a class made here."""
+    slots: tuple[str, ...] = type(value).__slots__  # type: ignore[attr-defined]  # dataclass() below gives it them
+    return type(value)(**{**{name: getattr(value, name) for name in slots}, **changes})
+
+
+def dataclass(
+    *, frozen: bool, slots: bool, kw_only: bool = False, repr: bool = True
+) -> Callable[[type[Any]], type[Any]]:
+    """As of :mod:`dataclasses`; ``frozen`` and ``slots`` must be True."""
+    assert frozen
+    assert slots
+
+    def make(cls: type[Any]) -> type[Any]:
+        namespace = dict(vars(cls))
+        fields: dict[str, _Field] = {}
+        for name in namespace.get("__annotations__", ()):
+            default = namespace.pop(name, _NONE)
+            fields[name] = default if type(default) is _Field else _Field(default, _NONE, True)
+        for name in ("__dict__", "__weakref__"):
+            namespace.pop(name, None)
+        names = tuple(fields)
+        methods = _methods(cls, fields) | {
+            "__slots__": names, "__init__": _init(cls, fields, kw_only), "__match_args__": () if kw_only else names,
+            "__dataclass_fields__": _Fields(fields, kw_only),
+        }  # fmt: skip
+        if not repr or "__repr__" in namespace:
+            del methods["__repr__"]
+        made = type(cls)(cls.__name__, cls.__bases__, namespace | methods)
+        made.__qualname__ = cls.__qualname__
+        return made
+
+    return make
+
+
+def _init(cls: type[Any], fields: dict[str, _Field], kw_only: bool) -> Any:
+    """The constructor, with its names and defaults in its signature; the one function that has to be compiled."""
+    scope: dict[str, Any] = {"_set": object.__setattr__, "_none": _NONE}
+    parameters, lines = [], []
+    for number, (name, own) in enumerate(fields.items()):
+        given = name
+        if own.factory is not _NONE:
+            scope[f"_{number}"] = own.factory
+            parameters.append(f"{name}=_none")
+            given = f"_{number}() if {name} is _none else {name}"
+        elif own.default is not _NONE:
+            scope[f"_{number}"] = own.default
+            parameters.append(f"{name}=_{number}")
+        else:
+            parameters.append(name)
+        lines.append(f" _set(self, {name!r}, {given})")
+    if hasattr(cls, "__post_init__"):
+        lines.append(" self.__post_init__()")
+    exec(f"def __init__(self, {'*, ' if kw_only else ''}{', '.join(parameters)}):\n" + "\n".join(lines), scope)
+    made = scope["__init__"]
+    made.__qualname__ = f"{cls.__qualname__}.__init__"
+    made.__module__ = cls.__module__
+    return made
+
+
+def _methods(cls: type[Any], fields: dict[str, _Field]) -> dict[str, Any]:
+    names = tuple(fields)
+    shown = [name for name in names if fields[name].repr]
+
+    def values(self: Any) -> list[Any]:
+        return [getattr(self, name) for name in names]
+
+    def restore(self: Any, state: list[Any]) -> None:
+        for name, value in zip(names, state, strict=True):
+            object.__setattr__(self, name, value)
+
+    def equal(self: Any, other: Any) -> Any:
+        return values(self) == values(other) if other.__class__ is self.__class__ else NotImplemented
+
+    def digest(self: Any) -> int:
+        return hash(tuple(values(self)))
+
+    def text(self: Any) -> str:
+        return f"{type(self).__qualname__}({', '.join([f'{name}={getattr(self, name)!r}' for name in shown])})"
+
+    def refuse_set(self: Any, name: str, value: Any) -> None:
+        if type(self).__qualname__ == cls.__qualname__ or name in fields:
+            _refuse("assign to", name)
+        object.__setattr__(self, name, value)  # of a class that inherits
+
+    def refuse_delete(self: Any, name: str) -> None:
+        if type(self).__qualname__ == cls.__qualname__ or name in fields:
+            _refuse("delete", name)
+        object.__delattr__(self, name)
+
+    return {
+        "__getstate__": values, "__setstate__": restore, "__eq__": equal, "__hash__": digest, "__repr__": text,
+        "__setattr__": refuse_set, "__delattr__": refuse_delete,
+    }  # fmt: skip
+
+
+def _refuse(what: str, name: str) -> NoReturn:
+    from dataclasses import FrozenInstanceError
+
+    raise FrozenInstanceError(f"cannot {what} field {name!r}")
+
+
+class _Fields:
+    """``__dataclass_fields__``: made by dataclasses itself, of a class of the same fields, when somebody asks."""
+
+    def __init__(self, fields: dict[str, _Field], kw_only: bool) -> None:
+        self._fields = fields
+        self._kw_only = kw_only
+        self._made: dict[str, Any] = {}
+
+    def __get__(self, value: Any, owner: type[Any]) -> dict[str, Any]:
+        if not self._made:
+            import dataclasses
+
+            namespace: dict[str, Any] = {"__annotations__": dict(owner.__annotations__), "__module__": owner.__module__}
+            for name, own in self._fields.items():
+                keywords = {"repr": own.repr}
+                if own.factory is not _NONE:
+                    keywords["default_factory"] = own.factory
+                elif own.default is not _NONE:
+                    keywords["default"] = own.default
+                namespace[name] = dataclasses.field(**keywords)
+            twin = dataclasses.dataclass(frozen=True, kw_only=self._kw_only)(type(owner.__name__, (), namespace))
+            self._made = twin.__dataclass_fields__
+        return self._made

@@ -1,0 +1,110 @@
+"""Values made by ``s3engine.frozen`` are what dataclasses would have made."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s3engine import frozen
+from s3engine.config import Config, TransportSettings
+from s3engine.control.retry import RetryPolicy
+from s3engine.control.timeouts import AdaptiveTimeouts, SeedTimeouts
+from s3engine.credentials import Credentials
+from s3engine.transport import Capabilities
+
+CLASSES = (AdaptiveTimeouts, Capabilities, Config, RetryPolicy, SeedTimeouts, TransportSettings)
+
+
+class _Place:
+    """Both have one text."""
+
+    x: int
+    y: str = "why"
+    z: list[int] = frozen.field(default_factory=list)
+    hidden: float = frozen.field(default=1.5, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.x < 0:
+            raise ValueError(self.x)
+
+
+def _twin(kw_only: bool) -> tuple[Any, Any]:
+    """The class by frozen, and by dataclasses."""
+    namespace = {name: value for name, value in vars(_Place).items() if name not in ("__dict__", "__weakref__")}
+    ours = frozen.dataclass(frozen=True, slots=True, kw_only=kw_only)(type("_Place", (), dict(namespace)))
+    namespace |= {"z": dataclasses.field(default_factory=list), "hidden": dataclasses.field(default=1.5, repr=False)}
+    theirs = dataclasses.dataclass(frozen=True, slots=True, kw_only=kw_only)(type("_Place", (), dict(namespace)))
+    return ours, theirs
+
+
+def _made(cls: Any, *args: Any, **values: Any) -> Any:
+    try:
+        return cls(*args, **values)
+    except (TypeError, ValueError) as error:
+        return type(error)
+
+
+@given(
+    st.booleans(), st.lists(st.integers(-1, 2), max_size=5),
+    st.dictionaries(st.sampled_from(["x", "y", "z", "hidden", "other"]), st.integers(-1, 2)),
+)  # fmt: skip
+def test_the_same_values_come_out(kw_only: bool, args: list[int], values: dict[str, int]) -> None:
+    """Whatever it is called with, by place and by name: the same fields, repr and equality, or the same error."""
+    ours, theirs = (_made(cls, *args, **values) for cls in _twin(kw_only))
+    if isinstance(theirs, type):
+        assert ours is theirs
+        return
+    assert repr(ours) == repr(theirs)
+    assert dataclasses.asdict(ours) == dataclasses.asdict(theirs)
+    assert [entry.name for entry in dataclasses.fields(ours)] == [entry.name for entry in dataclasses.fields(theirs)]
+    assert ours == copy.copy(ours) == dataclasses.replace(ours) == frozen.replace(ours)
+    assert ours != theirs
+    assert ours != frozen.replace(ours, y="another")
+
+
+def test_shape_of_the_class() -> None:
+    """Text, slots, names for patterns and parameters with their defaults are those of a dataclass."""
+    for kw_only in (False, True):
+        ours, theirs = _twin(kw_only)
+        assert ours.__doc__ == theirs.__doc__
+        assert ours.__slots__ == theirs.__slots__
+        assert ours.__match_args__ == theirs.__match_args__
+        assert dataclasses.is_dataclass(ours)
+        mine, other = inspect.signature(ours).parameters, inspect.signature(theirs).parameters
+        assert [(one.name, one.kind) for one in mine.values()] == [(one.name, one.kind) for one in other.values()]
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_values_of_the_project(cls: Any) -> None:
+    """They are dataclasses to dataclasses, travel by pickle, and compare and hash by their fields."""
+    value = cls()
+    assert pickle.loads(pickle.dumps(value)) == value == cls(**{one.name: getattr(value, one.name)
+                                                               for one in dataclasses.fields(value)})  # fmt: skip
+    assert hash(value) == hash(cls())
+    assert not hasattr(value, "__dict__")
+
+
+def test_frozen_and_slotted() -> None:
+    """No field can be set or deleted, and none be added; a class that inherits may have more of its own."""
+    value = Credentials("key", "secret")
+    changes = (lambda: setattr(value, "token", "x"), lambda: delattr(value, "token"), lambda: setattr(value, "a", 1))
+    for change in changes:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            change()
+
+    class More(RetryPolicy):
+        pass
+
+    more: Any = More(cost=3)
+    more.note = "own"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        more.cost = 4
+    assert (more.note, more.cost) == ("own", 3)
+    assert more != RetryPolicy(cost=3)
