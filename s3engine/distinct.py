@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import tempfile
 import weakref
 from array import array
 from collections.abc import Iterator
@@ -67,6 +66,8 @@ class Aside:
         self._newest.append(entry)
         if len(self._newest) >= self._chunk:
             if self._file is None:
+                import tempfile  # lazy: 4 ms, for very many duplicates
+
                 self._file = tempfile.TemporaryFile(prefix="s3engine-")  # noqa: SIM115  (as long as this lives)
                 weakref.finalize(self, self._file.close)
             pickle.dump(self._newest, self._file, pickle.HIGHEST_PROTOCOL)
