@@ -69,7 +69,8 @@ def dataclass(
         }  # fmt: skip
         if not repr or "__repr__" in namespace:
             del methods["__repr__"]
-        made = type(cls)(cls.__name__, cls.__bases__, namespace | methods)
+        metaclass: Any = type(cls)
+        made: type[Any] = metaclass(cls.__name__, cls.__bases__, namespace | methods)
         made.__qualname__ = cls.__qualname__
         return made
 
@@ -157,12 +158,13 @@ class _Fields:
 
             namespace: dict[str, Any] = {"__annotations__": dict(owner.__annotations__), "__module__": owner.__module__}
             for name, own in self._fields.items():
-                keywords = {"repr": own.repr}
+                keywords: dict[str, Any] = {"repr": own.repr}
                 if own.factory is not _NONE:
                     keywords["default_factory"] = own.factory
                 elif own.default is not _NONE:
                     keywords["default"] = own.default
                 namespace[name] = dataclasses.field(**keywords)
-            twin = dataclasses.dataclass(frozen=True, kw_only=self._kw_only)(type(owner.__name__, (), namespace))
+            plain = type(owner.__name__, (), namespace)
+            twin: Any = dataclasses.dataclass(frozen=True, kw_only=self._kw_only)(plain)
             self._made = twin.__dataclass_fields__
         return self._made
