@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from bench.harness import RunFailed, client_environment, run_process
@@ -51,11 +51,13 @@ def run_once(work: Work, place: Place, contender: Contender, *, listen: bool) ->
     }  # fmt: skip
 
 
-def chosen(rows: Sequence[dict[str, Any]], near: float = NEAR, far: float = FAR) -> set[str]:
+def chosen(
+    rows: Sequence[dict[str, Any]], near: float = NEAR, far: float = FAR, always: Collection[str] = ()
+) -> set[str]:
     """Names of the contenders that go on, by the better run of each so far.
 
     Of each peer the variants within ``near`` of its best (of those that were right), unless even that took ``far``
-    times as long as the best one of all.
+    times as long as the best one of all. The peers ``always`` go on however long they took.
     """
     right = [row for row in rows if not row["wrong"]]
     if not right:
@@ -65,7 +67,7 @@ def chosen(rows: Sequence[dict[str, Any]], near: float = NEAR, far: float = FAR)
     for peer in {row["peer"] for row in right}:
         mine = [row for row in right if row["peer"] == peer]
         own_best_s = min(row["wall_s"] for row in mine)
-        if own_best_s <= far * best_s:
+        if own_best_s <= far * best_s or peer in always:
             names |= {row["contender"] for row in mine if row["wall_s"] <= near * own_best_s}
     return names
 
@@ -78,6 +80,7 @@ def run_work(work: Work, place: Place, rounds: int) -> list[dict[str, Any]]:
     everybody = [*takes_part, *costs]
     rows: list[dict[str, Any]] = []
     peers: list[dict[str, Any]] = []
+    named = {goal.against for goal in work.goals}
     for turn in range(rounds + 2):
         number = max(0, turn - 1)
         for contender in random.Random(turn).sample(everybody, len(everybody)) * (work.repeat if number else 1):
@@ -94,7 +97,7 @@ def run_work(work: Work, place: Place, rounds: int) -> list[dict[str, Any]]:
         if not number:
             peers = [row for row in rows if not row["peer"].startswith("s3engine")]
             peers = [row for row in peers if row["contender"] not in {one.name for one in costs}]
-            keep = {row["contender"] for row in peers} if work.who else chosen(peers, near=NEAR if turn else FAR)
+            keep = {row["contender"] for row in peers} if work.who else chosen(peers, NEAR if turn else FAR, FAR, named)
             own = {one.name for one in everybody if one.peer.startswith("s3engine") or one in costs}
             everybody = [one for one in everybody if one.name in keep | own]
     fresh(place)

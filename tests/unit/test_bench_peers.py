@@ -83,3 +83,4 @@ def test_who_runs_again() -> None:
         row("s5cmd@256", 0.1, wrong="no keys"), row("fast-s3@64", 2.6),
     ]  # fmt: skip
     assert chosen(rows, near=1.15, far=2.5) == {"obstore@64", "obstore@256", "s5cmd@64"}
+    assert chosen(rows, near=1.15, far=1.5, always={"fast-s3"}) == {"obstore@64", "obstore@256", "fast-s3@64"}
