@@ -70,7 +70,7 @@ class FilesBelow(Iterator[FileSource]):
             self._rest = iter(next(self._walk))
 
     def chunks(self) -> Iterator[list[FileSource]]:
-        """What is left of the walk, many files at a time; none waits for others longer than some milliseconds."""
+        """What is left of the walk, many files at a time; what was found for 10 ms does not wait for another folder."""
         for chunk in chain((list(self._rest),), self._walk):
             unwanted = self._unwanted
             if unwanted is not None:
