@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import socket
@@ -40,12 +41,12 @@ class Path(NamedTuple):
     """``prepare`` gives what does it ``n`` times; ``least`` is an n that takes long enough to be told from noise."""
 
     what: str
-    prepare: Callable[[str], Run]
-    """Of a folder for files."""
+    prepare: Callable[[str, contextlib.ExitStack], Run]
+    """Of a folder for files, and what closes at the end."""
     least: int
 
 
-def _put(folder: str) -> Run:
+def _put(folder: str, stack: contextlib.ExitStack) -> Run:
     paths = []
     for number in range(64):
         path = os.path.join(folder, f"{number:06}.bin")
@@ -56,7 +57,7 @@ def _put(folder: str) -> Run:
     context = Context(
         id=1, bucket="bucket", guess_content_type=True, threshold_bytes=16 * _MIB, checking=Checking(signed=True)
     )
-    stage = Stage(context, answer())
+    stage = Stage(stack, context, answer())
     ids = itertools.count()
 
     def tasks(count: int) -> list[Task]:
@@ -67,9 +68,9 @@ def _put(folder: str) -> Run:
     return lambda n: stage.run(tasks(n))
 
 
-def _get(folder: str) -> Run:
+def _get(folder: str, stack: contextlib.ExitStack) -> Run:
     stage = Stage(
-        Context(id=1, bucket="bucket", root=folder, threshold_bytes=16 * _MIB, verify=True, ask_checksums=True),
+        stack, Context(id=1, bucket="bucket", root=folder, threshold_bytes=16 * _MIB, verify=True, ask_checksums=True),
         answer(_BODY).replace(ETAG.encode(), _MD5_OF_BODY),
     )
     ids = itertools.count()
@@ -85,9 +86,9 @@ def _get(folder: str) -> Run:
 _MD5_OF_BODY = b"b2ea9f7fcea831a4a63b213f41a8855b"
 
 
-def _list(folder: str) -> Run:
+def _list(folder: str, stack: contextlib.ExitStack) -> Run:
     del folder
-    stage = Stage(Context(id=1, bucket="bucket"), b"")
+    stage = Stage(stack, Context(id=1, bucket="bucket"), b"")
     said = memoryview(answer(PAGE.encode(), ("Content-Type", "application/xml")))
     api = stage.transport.exchanges
 
@@ -102,9 +103,9 @@ def _list(folder: str) -> Run:
     return run
 
 
-def _delete(folder: str) -> Run:
+def _delete(folder: str, stack: contextlib.ExitStack) -> Run:
     del folder
-    stage = Stage(Context(id=1, bucket="bucket"), answer(_DELETED, ("Content-Type", "application/xml")))
+    stage = Stage(stack, Context(id=1, bucket="bucket"), answer(_DELETED, ("Content-Type", "application/xml")))
     ids = itertools.count()
     pairs = [(f"some/prefix/{n:06}.bin", ETAG) for n in range(_KEYS)]
 
@@ -115,9 +116,11 @@ def _delete(folder: str) -> Run:
     return lambda n: stage.run(tasks(n))
 
 
-def _parent(folder: str) -> Run:
+def _parent(folder: str, stack: contextlib.ExitStack) -> Run:
     """Sources to tasks, over a channel and back, outcomes to reports: what the parent does, and the worker's end."""
     near, far = socket.socketpair()
+    stack.enter_context(near)
+    stack.enter_context(far)
     parent, worker = Channel(near), Channel(far)
 
     def run(n: int) -> None:
@@ -147,9 +150,9 @@ def _parent(folder: str) -> Run:
     return run
 
 
-def _keys(folder: str) -> Run:
+def _keys(folder: str, stack: contextlib.ExitStack) -> Run:
     """What an iteration of a listing gives its caller, from pages that are there."""
-    del folder
+    del folder, stack
     from s3engine.pages import PageWatch
 
     page = [ObjectInfo(f"p/{n:06}.bin", 1024, ETAG, "2020-01-01T00:00:00.000Z", "STANDARD") for n in range(_KEYS)]
@@ -163,7 +166,7 @@ def _keys(folder: str) -> Run:
 
 
 PATHS: dict[str, Path] = {
-    "yardstick": Path("what the others are measured by", lambda _folder: yardstick, 1024),
+    "yardstick": Path("what the others are measured by", lambda _folder, _stack: yardstick, 1024),
     "put": Path("a file of 1 KiB, from the task to its outcome in a worker", _put, 256),
     "get": Path("an object of 1 KiB into a file, the same", _get, 256),
     "list": Path("a page of 1000 keys, from the socket's bytes to its objects", _list, 8),
@@ -174,6 +177,6 @@ PATHS: dict[str, Path] = {
 
 
 def once(name: str, count: int) -> None:
-    """Make ready and do it ``count`` times."""
-    with tempfile.TemporaryDirectory(prefix="s3engine-guard-") as folder:
-        PATHS[name].prepare(folder)(count)
+    """Make ready, do it ``count`` times, and put away."""
+    with tempfile.TemporaryDirectory(prefix="s3engine-guard-") as folder, contextlib.ExitStack() as stack:
+        PATHS[name].prepare(folder, stack)(count)

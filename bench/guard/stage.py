@@ -6,6 +6,7 @@ action, and a little of this driver.
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 from collections.abc import Callable
@@ -84,9 +85,13 @@ class _Transport(RawTransport):
 
 
 class Stage:
-    """``said`` is the answer to every request; the request's size is not looked at: one read takes it whole."""
+    """``said`` is the answer to every request; the request's size is not looked at: one read takes it whole.
 
-    def __init__(self, context: Context, said: bytes) -> None:
+    ``stack`` closes it.
+    """
+
+    def __init__(self, stack: contextlib.ExitStack, context: Context, said: bytes) -> None:
+        stack.callback(self._close)
         self._said = said
         self._far: list[socket.socket] = []
         self._poller = select.epoll()
@@ -141,8 +146,7 @@ class Stage:
             if outcome[11] is not None:
                 raise RuntimeError(f"a task failed: {outcome[11]}")
 
-    def close(self) -> None:
-        """Close what is open."""
+    def _close(self) -> None:
         self.lane.close()
         for far in self._far:
             far.close()
