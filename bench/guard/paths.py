@@ -18,6 +18,7 @@ from s3engine.integrity.choice import Checking
 from s3engine.jobs.upload import UploadJob
 from s3engine.pool.channel import Channel
 from s3engine.pool.messages import OUTCOMES, TASKS, Context, Kind, Task
+from s3engine.sources import FileSource
 from s3engine.transport import ObjectInfo
 
 __all__ = ["PATHS", "Path", "once"]
@@ -129,7 +130,7 @@ def _parent(folder: str, stack: contextlib.ExitStack) -> Run:
 
     def batch_of(n: int) -> None:
         batch = Batch(lambda: None, None, n + 1)
-        sources = [(f"{folder}/{number:06}.bin", f"some/prefix/{number:06}.bin") for number in range(n)]
+        sources = [FileSource(f"{folder}/{number:06}.bin", f"some/prefix/{number:06}.bin") for number in range(n)]
         job: Any = UploadJob(
             sources, "bucket", batch._emit, template=None, threshold_bytes=16 * _MIB, part_bytes=8 * _MIB
         )
@@ -144,6 +145,7 @@ def _parent(folder: str, stack: contextlib.ExitStack) -> Run:
             ((_, outcomes),) = parent.receive()
             for outcome in outcomes:
                 job.done(held.pop(outcome[0]), outcome)
+            batch._turned()
         if batch.summary().objects != n:
             raise RuntimeError("reports are missing")
 
