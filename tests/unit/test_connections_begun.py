@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from s3engine.config import TransportSettings
-from s3engine.errors import ConnectTimeout, S3EngineError
+from s3engine.errors import ConnectFailed, ConnectTimeout, S3EngineError
 from s3engine.pool.connections import OUT, Connections
 from s3engine_transports.raw.begun import begin
 from s3engine_transports.raw.connection import Connections as RawConnections
@@ -158,6 +161,35 @@ def test_raw_begins_only_what_needs_no_thread(monkeypatch: pytest.MonkeyPatch) -
         assert connections.begin(Endpoint("http", "127.0.0.1", port)) is None
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
         assert RawConnections(TransportSettings()).begin(Endpoint("http", "127.0.0.1", port)) is None
+
+
+_ALONE = """
+import socket, sys
+from s3engine.config import TransportSettings
+from s3engine_transports.raw import RawTransport
+with socket.create_server(("127.0.0.1", 0)) as server:
+    transport = RawTransport(TransportSettings(endpoint_url=f"http://127.0.0.1:{server.getsockname()[1]}"))
+    exchange = transport.exchanges.put_object("bucket", "key", b"x", ())
+    link = transport.begin_link(exchange.endpoint)
+    link.close()
+    transport.close()
+print("urllib3" in sys.modules)
+"""
+
+
+def test_no_urllib3_without_need() -> None:
+    """A worker that only begins plain connections does not import it: that takes longer than a thousand uploads."""
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    done = subprocess.run([sys.executable, "-c", _ALONE], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_closed_is_closed() -> None:
+    """A transport that was closed opens nothing any more, to endpoints that it never saw too."""
+    connections = RawConnections(TransportSettings())
+    connections.close()
+    with pytest.raises(ConnectFailed, match="closed"):
+        connections.open(Endpoint("http", "127.0.0.1", 9), 1.0)
 
 
 def test_refused() -> None:

@@ -107,7 +107,16 @@ class Connections:
         self._settings = settings
         self._pools: dict[Endpoint, tuple[Pool, bool]] = {}
         self._lock = threading.Lock()
+        self._absolute: dict[Endpoint, bool] = {}
         self._closed = False
+
+    def is_absolute(self, endpoint: Endpoint) -> bool:
+        """Whether requests need the absolute form (plain HTTP through a proxy). Makes no pool."""
+        found = self._absolute.get(endpoint)
+        if found is None:
+            found = endpoint.scheme == "http" and bool(proxy_for(endpoint.scheme, endpoint.netloc))
+            self._absolute[endpoint] = found
+        return found
 
     def pool(self, endpoint: Endpoint) -> tuple[Pool, bool]:
         """The pool of an endpoint and whether requests need the absolute form (plain HTTP through a proxy)."""
@@ -133,6 +142,8 @@ class Connections:
 
     def open(self, endpoint: Endpoint, timeout_s: float) -> RawLink:
         """A connection, an idle one if there is a good one. Raises ConnectFailed, ConnectTimeout."""
+        if self._closed:
+            raise closed()
         pool, _ = self.pool(endpoint)
         connection = pool.take()
         if connection is not None:
@@ -151,7 +162,7 @@ class Connections:
 
     def begin(self, endpoint: Endpoint) -> BegunLink | None:
         """A new connection that is not waited for; None where only :meth:`open` can: TLS, a proxy, a name."""
-        if endpoint.scheme != "http" or self._closed or self.pool(endpoint)[1]:
+        if endpoint.scheme != "http" or self._closed or self.is_absolute(endpoint):
             return None
         from s3engine_transports.raw.begun import begin
 

@@ -70,10 +70,14 @@ class Routes:
                 base += f"/{quote(bucket, safe='~')}/" if bucket else "/"
             except UnicodeEncodeError:
                 raise InvalidRequest(f"the bucket {bucket!r} is not Unicode", bucket=bucket) from None
-        pool, absolute = self._connections.pool(endpoint)
+        absolute = self._connections.is_absolute(endpoint)
         extra = ""
-        if absolute:
-            extra = "".join(f"{name}: {value}\r\n" for name, value in (pool.proxy_headers or {}).items())
+        if absolute or endpoint.scheme == "https":
+            # Now, since it tells what is wrong with a CA bundle. Without either the first connection that needs a pool
+            # makes it, and those of a loop mostly do not: importing urllib3 takes 60 ms of CPU in each worker.
+            pool, _ = self._connections.pool(endpoint)
+            if absolute:
+                extra = "".join(f"{name}: {value}\r\n" for name, value in (pool.proxy_headers or {}).items())
         return Route(endpoint, base, region, f"http://{endpoint.netloc}" if absolute else "", extra)
 
 
