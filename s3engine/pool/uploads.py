@@ -102,8 +102,9 @@ class Checker:
         """``headers`` and the checksum of ``item.body``."""
         if not algorithm or item.trailer:
             return headers
-        if type(item.body) is bytes:
-            value = _value(algorithm, item.body)
+        body = item.body
+        if type(body) is bytes:
+            value = _value(algorithm, body)
             item.checksum = f"{algorithm}:{value}"
         elif item.checksum:
             value = item.checksum[len(algorithm) + 1 :]

@@ -35,15 +35,15 @@ def transport(clock: _Clock, **settings: Any) -> RawTransport:
 
 def sent(one: RawTransport, make: Any, *, stencils: bool) -> Sent:
     """What a call would send, or how it fails."""
-    kept = Requests._stencilled
+    kept = Requests.stencilled
     if not stencils:
-        Requests._stencilled = lambda *_: None  # type: ignore[method-assign]
+        Requests.stencilled = lambda *_: None  # type: ignore[method-assign]
     try:
         exchange = make(one.exchanges)
     except errors.S3EngineError as error:
         return type(error), str(error)
     finally:
-        Requests._stencilled = kept  # type: ignore[method-assign]
+        Requests.stencilled = kept  # type: ignore[method-assign]
     return exchange.endpoint, exchange.head, exchange.body
 
 
@@ -101,7 +101,7 @@ def test_common_requests_come_from_a_stencil() -> None:
     one = transport(_Clock())
     sent(one, put, stencils=True)
     sent(one, put, stencils=True)
-    found = one._requests._stencilled(
+    found = one._requests.stencilled(
         "PutObject", "PUT", "bucket", "a/b", (("content-type", "a/b"), ("content-md5", "a==")), b"x", 1
     )
     assert found is not None

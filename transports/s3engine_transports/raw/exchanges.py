@@ -48,6 +48,7 @@ class RawExchanges:
 
     def __init__(self, requests: Requests, routes: Routes) -> None:
         self._routes = routes
+        self._requests = requests
         self._build = requests.build
         self._clock = requests.clock
 
@@ -57,9 +58,14 @@ class RawExchanges:
     ) -> RawExchange[PutResult]:  # fmt: skip
         # What varies is the checksum, which stands last (s3engine/pool/uploads.py).
         varying = 1 if headers and headers[-1][0] in _CHECKSUM_HEADERS else 0
-        return self._build(
-            "PutObject", "PUT", bucket, key, self._put, headers=headers, body=body, trailer=trailer, varying=varying
-        )
+        if not trailer:
+            # Past build(), for what is called most: its twenty keywords take a microsecond.
+            quick = self._requests.stencilled("PutObject", "PUT", bucket, key, headers, body, varying)
+            if quick is not None:
+                exchange = RawExchange(quick[0], "PutObject", bucket, key, quick[1], body, self._put)
+                exchange.clock_offset_s = self._clock.offset_s
+                return exchange
+        return self._build("PutObject", "PUT", bucket, key, self._put, headers=headers, body=body, trailer=trailer)
 
     def get_object(
         self, bucket: str, key: str, sink: Sink, *, first: int = 0, last: int = -1, if_match: str = "",

@@ -99,7 +99,7 @@ class Requests:
         for its hash.
         """
         if varying >= 0 and not trailer and not query:
-            quick = self._stencilled(operation, method, bucket, key, headers, body, varying)
+            quick = self.stencilled(operation, method, bucket, key, headers, body, varying)
             if quick is not None:
                 endpoint, head = quick
                 exchange = RawExchange(
@@ -154,7 +154,7 @@ class Requests:
             exchange.checksum = checksum
         return exchange
 
-    def _stencilled(
+    def stencilled(
         self, operation: str, method: str, bucket: str, key: str, headers: Headers, body: Body, varying: int
     ) -> tuple[Any, bytes] | None:
         """Endpoint and head of a request of a common kind; None for others. Raises ConfigError."""
