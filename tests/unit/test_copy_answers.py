@@ -61,5 +61,5 @@ def test_pattern_and_parser_agree(body: bytes, at: int, cut: int, put: bytes) ->
     changed = body[:at] + put + body[at + cut :]
     found = _read(changed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(answers, "_copy_result", lambda content: None)
+        patch.setattr(answers, "_usual_copy", lambda content: None)
         assert found == _read(changed)

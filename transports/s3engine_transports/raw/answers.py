@@ -26,13 +26,13 @@ _SHORT_BYTES = 4096
 # in 2 us where the parser takes 20. Anything else, also an error in a 200, is for the parser.
 _SPACE = rb"[ \t\r\n]*"
 _MODIFIED = rb"(?:<LastModified>[0-9TZ:.+-]*</LastModified>" + _SPACE + rb")?"
-_copy_result = re.compile(
+_COPY_RESULT = (  # compiled by re when it is first needed
     _SPACE + rb"""(?:<\?xml version=(?:"1\.0"|'1\.0')(?: encoding=(?:"[Uu][Tt][Ff]-8"|'[Uu][Tt][Ff]-8'))?"""
     + _SPACE + rb"\?>)?" + _SPACE
     + rb"""<(Copy(?:Object|Part)Result)(?: xmlns=(?:"[A-Za-z0-9:/._-]*"|'[A-Za-z0-9:/._-]*'))?>"""
     + _SPACE + _MODIFIED + rb"""<ETag>(?:"|&quot;|&#34;)?([A-Za-z0-9-]+)(?:"|&quot;|&#34;)?</ETag>""" + _SPACE
     + _MODIFIED + rb"</\1>" + _SPACE
-).fullmatch
+)
 _TOLD = ("sha256", "crc32", "crc64nvme", "crc32c")
 
 
@@ -117,9 +117,14 @@ def copied(answer: Answered, clock: StoreClock) -> CopyResult:
             f"{answer.describe()}: the store took it for an upload; it cannot copy here",
             status=200, **answer.where(),
         )  # fmt: skip
-    found = _copy_result(answer.content) if answer.status == 200 and len(answer.content) < _SHORT_BYTES else None
+    content = answer.content
+    found = _usual_copy(content) if answer.status == 200 and len(content) < _SHORT_BYTES else None
     etag = found[2].decode() if found is not None else from_xml(answer, clock, _etag)
     return CopyResult(etag, answer.headers.get("x-amz-request-id", ""), 200)
+
+
+def _usual_copy(content: bytes) -> re.Match[bytes] | None:
+    return re.fullmatch(_COPY_RESULT, content)
 
 
 def completed(answer: Answered, clock: StoreClock) -> PutResult:
