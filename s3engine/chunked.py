@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from s3engine import checksums
 
-__all__ = ["CHUNK_BYTES", "Framing", "framed", "framed_bytes"]
+__all__ = ["CHUNK_BYTES", "MOST_FRAMING_BYTES", "Framing", "framed", "framed_bytes"]
 
 CHUNK_BYTES = 1024 * 1024
+MOST_FRAMING_BYTES = 256
+"""More than stands ahead of a piece and behind it."""
 
 
 def _trailer(checksum: str) -> bytes:
@@ -45,29 +47,39 @@ class Framing:
         self.checksum = ""
         """``"crc32:" + base64``, as it was sent, once the last piece was framed."""
 
-    def piece(self, data: bytes) -> bytes:
-        """The next bytes of the body as they go out; with the last ones (b"" for an empty body) goes the trailer."""
+    @property
+    def fits(self) -> int:
+        """How many bytes the next piece may have."""
+        return self._in_chunk or min(CHUNK_BYTES, self._left)
+
+    def ahead(self) -> bytes:
+        """What goes out ahead of the next piece."""
+        if self._in_chunk or not self._left:
+            return b""
+        self._in_chunk = min(CHUNK_BYTES, self._left)
+        return b"%x\r\n" % self._in_chunk
+
+    def behind(self, data: bytes | memoryview) -> bytes:
+        """What goes out behind ``data``, which :attr:`fits`: with the last of the body that is the trailer."""
         algorithm, digest = self._digest
         digest.update(data)
-        out = []
-        while data:
-            if not self._in_chunk:
-                self._in_chunk = min(CHUNK_BYTES, self._left)
-                out.append(f"{self._in_chunk:x}\r\n".encode())
-            fits = data if len(data) <= self._in_chunk else data[: self._in_chunk]
-            out.append(fits)
-            self._in_chunk -= len(fits)
-            self._left -= len(fits)
-            if not self._in_chunk:
-                out.append(b"\r\n")
-            data = data[len(fits) :]
+        count = len(data)
+        self._in_chunk -= count
+        self._left -= count
+        out = b"\r\n" if count and not self._in_chunk else b""
         if not self._left:
             self.checksum = self._trailer or checksums.text(algorithm, digest.digest())
-            out.append(_trailer(self.checksum))
-        return b"".join(out)
+            out += _trailer(self.checksum)
+        return out
 
 
 def framed(body: bytes, trailer: str) -> tuple[bytes, str]:
     """A body in memory with its framing, and its checksum."""
     framing = Framing(len(body), trailer)
-    return framing.piece(body), framing.checksum
+    rest = memoryview(body)
+    out: list[bytes | memoryview] = []
+    while not framing.checksum:
+        out.append(framing.ahead())
+        piece, rest = rest[: framing.fits], rest[framing.fits :]
+        out += (piece, framing.behind(piece))
+    return b"".join(out), framing.checksum

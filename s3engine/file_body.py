@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import stat
 
-from s3engine.chunked import Framing
+from s3engine.chunked import MOST_FRAMING_BYTES, Framing
 from s3engine.errors import SourceChanged, SourceError
 from s3engine.transport import FilePart
 
 __all__ = ["FileBody", "check_regular", "check_unchanged", "has_changed", "source_error"]
+
+_NO_BUFFER = memoryview(b"")
 
 
 def check_regular(path: str, status: os.stat_result) -> None:
@@ -55,12 +57,13 @@ class FileBody:
     ``fd`` is -1 while none is open; ``left`` bytes are still to be sent, from ``offset`` on.
     """
 
-    __slots__ = ("_framing", "_part", "fd", "left", "offset")
+    __slots__ = ("_buffer", "_framing", "_part", "fd", "left", "offset")
 
     def __init__(self) -> None:
         self.fd = -1
         self.left = 0
         self._framing: Framing | None = None
+        self._buffer = _NO_BUFFER
 
     def open(self, part: FilePart, trailer: str) -> None:
         """Begin with ``part``; ``trailer`` as in put_object, "" for none. Raises SourceError."""
@@ -92,24 +95,40 @@ class FileBody:
         self.offset += count
         self.left -= count
 
-    def next_framed(self, size: int) -> tuple[bytes, str]:
+    def next_framed(self, size: int) -> tuple[memoryview, str]:
         """The next piece of a body with a trailer, and its checksum with the last.
 
-        The file is looked at before that one leaves. Raises SourceError, SourceChanged.
+        The piece lies in a buffer that the next one is read into. The file is looked at before the last one leaves.
+        Raises SourceError, SourceChanged.
         """
         framing = self._framing
         assert framing is not None
-        piece = self.read(min(size, self.left)) if self.left else b""
-        if not piece and self.left:
-            raise self._shrank()
-        self.offset += len(piece)
-        self.left -= len(piece)
-        out = framing.piece(piece)
+        # Framed where it lies: the file's bytes are copied once, out of the page cache.
+        ahead = framing.ahead()
+        begin = len(ahead)
+        size = min(size, framing.fits)
+        if len(self._buffer) < size + MOST_FRAMING_BYTES:
+            self._buffer = memoryview(bytearray(size + MOST_FRAMING_BYTES))
+        buffer = self._buffer
+        buffer[:begin] = ahead
+        count = 0
+        if size:
+            try:
+                count = os.preadv(self.fd, (buffer[begin : begin + size],), self.offset)
+            except OSError as error:
+                raise self.error(error) from None
+            if not count:
+                raise self._shrank()
+            self.offset += count
+            self.left -= count
+        behind = framing.behind(buffer[begin : begin + count])
+        end = begin + count + len(behind)
+        buffer[begin + count : end] = behind
         if self.left:
-            return out, ""
+            return buffer[:end], ""
         self.check()
         self._framing = None
-        return out, framing.checksum
+        return buffer[:end], framing.checksum
 
     def look(self) -> None:
         """Raise SourceChanged when it is no longer what it was when the transfer was planned."""

@@ -14,6 +14,7 @@ from s3engine.pool.messages import CONTEXT, DOUBTFUL, LARGE_KINDS, TASKS, Task
 __all__ = ["Dealer"]
 
 _CHUNK = 64
+_FEW = 16  # at a time for a worker that has hardly any: a job of some dozen large files must not go to one worker
 _PREFETCH = 64  # tasks a worker holds beyond its share in flight, so that it never waits for the parent
 
 
@@ -72,7 +73,7 @@ class Dealer:
             worker = self._roomiest()
             if worker is None:
                 return
-            count = min(_CHUNK, self._window - len(worker.tasks))
+            count = min(_CHUNK if len(worker.tasks) >= 2 * _FEW else _FEW, self._window - len(worker.tasks))
             if job.at_most:  # few for all: the first worker must not get those of the others
                 count = min(count, max(1, self._share - len(worker.tasks)))
             tasks = job.next_tasks(count)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Checker", "checksum_of_parts", "confirmed", "contradiction", "read_part"]
 
 _PIECE_BYTES = 1024 * 1024
+_LARGE_BYTES = 256 * 1024  # from there on it is worth looking for a faster CRC32
 _ETAG_BYTES = 16 * 1024 * 1024  # of a transport that sends no checksums: larger bodies get an ETag that is no MD5
 _UNKNOWN, _MD5, _OTHER = range(3)
 _ENOUGH_DOUBTS = 8  # objects in a row whose ETag is not their MD5, and none before: then ETags are something else here
@@ -51,7 +52,7 @@ def _is_value(algorithm: str, text: str) -> bool:
 def _value(algorithm: str, data: Any) -> str:
     if algorithm == "sha256":
         raw = _sha256(data).digest()
-    elif algorithm == "crc32":
+    elif algorithm == "crc32" and len(data) < _LARGE_BYTES:
         raw = zlib.crc32(data).to_bytes(4, "big")
     elif algorithm == "md5":
         raw = _md5(data, usedforsecurity=False).digest()

@@ -103,7 +103,7 @@ def test_what_is_found_of_servers(
 
 
 def test_asked_once_and_only_when_worth_it(through: Through, bucket: str) -> None:
-    """A small batch is not worth it; a hundred objects are; after that other batches and engines know."""
+    """A small batch is not worth it; a hundred objects are, or 16 MiB; after that other batches and engines know."""
     heads = Heads()
     engine, proxy = through(heads)
     (report,) = engine.upload(bucket, [BytesSource(b"x", "one")])
@@ -115,6 +115,17 @@ def test_asked_once_and_only_when_worth_it(through: Through, bucket: str) -> Non
     for other in (engine, through(None, endpoint_url=proxy.endpoint_url)[0]):
         (report,) = other.upload(bucket, [BytesSource(b"x", "one")])
         assert (report.verified, heads.begun()) == ("sha256", begun)
+
+
+def test_asked_before_many_bytes_go(through: Through, bucket: str) -> None:
+    """A few objects below the threshold that are 16 MiB together are worth it too."""
+    heads = Heads()
+    engine, _ = through(heads)
+    reports = list(engine.upload(bucket, [BytesSource(bytes(6 * MIB), f"k{n}") for n in range(4)]))
+    assert heads.begun() > 0
+    assert [(report.key, report.verified) for report in sorted(reports, key=lambda report: report.key)] == [
+        ("k0", "md5"), ("k1", "md5"), ("k2", "sha256"), ("k3", "sha256"),
+    ]
 
 
 # ---- flipped bits

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import zlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,3 +51,18 @@ def test_a_text_that_is_no_checksum_is_refused(wrong: str) -> None:
 def test_a_text_is_parsed_into_what_it_was_made_of() -> None:
     """parse() is the inverse of text()."""
     assert checksums.parse(checksums.text("crc32", b"\0\1\2\3")) == ("crc32", b"\0\1\2\3")
+
+
+@given(pieces=st.lists(st.binary(max_size=3000), max_size=6))
+@pytest.mark.parametrize("fast", [True, False])
+def test_crc32_is_that_of_the_standard_library(fast: bool, pieces: list[bytes]) -> None:
+    """With zlib-ng and without: the same value, however the bytes are cut."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not fast:
+            patch.setitem(sys.modules, "zlib_ng", None)
+        checksums._crc_function.cache_clear()
+        digest = checksums.new("crc32")
+        for piece in pieces:
+            digest.update(memoryview(piece))
+    checksums._crc_function.cache_clear()
+    assert int.from_bytes(digest.digest(), "big") == zlib.crc32(b"".join(pieces))

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
+import itertools
 import socket
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 from botocore.httpchecksum import AwsChunkedWrapper, Crc32Checksum
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from s3engine import checksums, errors
-from s3engine.chunked import CHUNK_BYTES, Framing, framed, framed_bytes
+from s3engine.chunked import CHUNK_BYTES, framed, framed_bytes
 from s3engine.config import TransportSettings
 from s3engine.credentials import Credentials
+from s3engine.file_body import FileBody
 from s3engine.transport import FilePart, Timeouts
 from s3engine_transports.raw import RawTransport
 
@@ -30,17 +35,31 @@ def botocores(body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("piece_bytes", [1000, 65536, CHUNK_BYTES, 1 << 30])
-def test_same_bytes_as_botocore(size: int, piece_bytes: int) -> None:
-    """However the body is cut into pieces: the bytes of botocore's AwsChunkedWrapper, of the length told before."""
-    if piece_bytes == 1000 and size > CHUNK_BYTES + 1:
-        size = CHUNK_BYTES + 1
+def test_same_bytes_as_botocore(size: int) -> None:
+    """The bytes of botocore's AwsChunkedWrapper, of the length told before."""
     body = data(size)
-    framing = Framing(size, "crc32")
-    out = b"".join(framing.piece(body[at : at + piece_bytes]) for at in range(0, max(size, 1), piece_bytes))
+    out, checksum = framed(body, "crc32")
     assert out == botocores(body)
     assert len(out) == framed_bytes(size, "crc32")
-    assert framing.checksum == checksums.compute("crc32", body)
+    assert checksum == checksums.compute("crc32", body)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(SIZES), st.lists(st.integers(1, 3 * CHUNK_BYTES), min_size=1, max_size=9))
+def test_a_file_is_framed_like_bytes(size: int, pieces: list[int]) -> None:
+    """However a file is cut into pieces while it is sent: the same bytes and checksum as in memory."""
+    body = data(size)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"before" + body + b"behind")
+        file.flush()
+        source = FileBody()
+        source.open(FilePart(file.name, 6, size), "crc32")
+        out, checksum = b"", ""
+        wanted = itertools.chain(pieces, itertools.repeat(CHUNK_BYTES))
+        while source.framed:
+            piece, checksum = source.next_framed(next(wanted))
+            out += piece
+    assert (out, checksum) == framed(body, "crc32")
 
 
 def test_a_given_checksum_goes_as_it_is() -> None:
