@@ -56,7 +56,7 @@ def carrying(*records: bytes | Exception) -> tuple[Wire, Any, list[int]]:
             return bool(feed(data))
 
     wire = Wire(Link(Records(*records)))  # type: ignore[arg-type]  # what a wire needs of a socket
-    wire.start(Watched(), PATIENT, 100.0)  # type: ignore[arg-type]  # all but ``feed`` is the exchange's own
+    wire.start(Watched(), PATIENT, 100.0)
     return wire, exchange, fed
 
 
