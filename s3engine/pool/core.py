@@ -78,7 +78,8 @@ class Core:
 
     def add_context(self, context: Context) -> None:
         """Know a batch."""
-        self.contexts[context.id] = WorkerContext(context, self.room)
+        from_file = hasattr(self.transport, "exchanges")
+        self.contexts[context.id] = WorkerContext(context, self.room, from_file=from_file)
         self._outage_since_s = 0.0  # what an earlier batch waited in vain does not count against this one
 
     def item(self, task: Task) -> Item:

@@ -29,7 +29,7 @@ class WorkerContext:
         "source_bucket", "threshold_bytes", "verify", "wary",
     )  # fmt: skip
 
-    def __init__(self, context: Context, room: Room | None = None) -> None:
+    def __init__(self, context: Context, room: Room | None = None, *, from_file: bool = False) -> None:
         self.id = context.id
         self.bucket = context.bucket
         self.source_bucket = context.source_bucket
@@ -41,7 +41,9 @@ class WorkerContext:
         self.threshold_bytes = context.threshold_bytes
         self.fsync = context.fsync
         self.wary = False  # the target's file system has refused a file
-        self.checker = Checker(context.checking, room or Room()) if context.checking is not None else None
+        self.checker = None
+        if context.checking is not None:
+            self.checker = Checker(context.checking, room or Room(), from_file=from_file)
         self.prompt = context.prompt
         self.verify = context.verify
         self.ask: Headers = ASK if context.verify and context.ask_checksums else ()

@@ -1,8 +1,8 @@
 """How a worker sees to it that what the store has is what was in the file: checksums sent, and answers compared.
 
-Small bodies are in memory anyway. A larger one is read once: into memory, where its checksum (and the hash for its
-signature) is computed before it goes, or piece by piece while it goes, with the checksum behind it. Only a body that is
-larger than all the room for bodies, and whose hash has to go ahead, is read twice.
+Small bodies are in memory anyway. A larger one is read from the disk once: its checksum (and the hash for its
+signature) is computed before it goes, out of memory or out of the page cache, or piece by piece while it goes, with the
+checksum behind it. Only a body larger than all the room for bodies, whose hash has to go ahead, may be read twice.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Checker", "checksum_of_parts", "confirmed", "contradiction", "read_part"]
 
 _PIECE_BYTES = 1024 * 1024
+_CACHED_BYTES = 256 * 1024  # fits into the second level of caches
 _LARGE_BYTES = 256 * 1024  # from there on it is worth looking for a faster CRC32
 _ETAG_BYTES = 16 * 1024 * 1024  # of a transport that sends no checksums: larger bodies get an ETag that is no MD5
 _UNKNOWN, _MD5, _OTHER = range(3)
@@ -64,9 +65,13 @@ def _value(algorithm: str, data: Any) -> str:
 class Checker:
     """A :class:`Checking` as a worker uses it for one batch. Its methods may run in several threads at once."""
 
-    __slots__ = ("_bare", "_doubts", "_etags", "_room", "_sent", "_signed", "_trailers", "_verified", "whole")
+    __slots__ = (
+        "_bare", "_doubts", "_etags", "_from_file", "_room", "_sent", "_signed", "_trailers", "_verified", "whole",
+    )  # fmt: skip
 
-    def __init__(self, checking: Checking, room: Room) -> None:
+    def __init__(self, checking: Checking, room: Room, *, from_file: bool = False) -> None:
+        """``from_file``: the transport sends bodies out of files by itself, so they need not lie in memory."""
+        self._from_file = from_file
         self.whole = checking.whole
         """The algorithm for PutObject."""
         self._sent = checking.sent
@@ -95,7 +100,10 @@ class Checker:
         elif held:
             self._room.take(part.length)
             item.held_bytes = part.length
-            item.body = read_part(part)
+            if self._from_file:
+                item.body, item.checksum = _summed_up(part, algorithm, signed=self._signed)
+            else:
+                item.body = read_part(part)
         elif algorithm:
             item.checksum = _checksum_of_file(algorithm, part)
 
@@ -194,8 +202,47 @@ def read_part(part: FilePart) -> bytes:
     except OSError as error:
         raise source_error(part.path, error) from None
     if len(data) != part.length:
-        raise SourceChanged(f"{part.path!r} shrank while it was sent; send it again when it is at rest", path=part.path)
+        raise _shrank(part)
     return data
+
+
+def _summed_up(part: FilePart, algorithm: str, *, signed: bool) -> tuple[FilePart, str]:
+    """The part with its SHA-256 when that is ``signed``, and its checksum ("" for no algorithm).
+
+    The file is the planned one before and afterwards. It is read in pieces that stay in the processor's cache for all
+    that is computed of them; what follows sends the same bytes out of the page cache, by ``sendfile``, so that nothing
+    of their size is held in memory. Raises SourceError, SourceChanged.
+    """
+    digest = checksums.new(algorithm) if algorithm else None
+    sha256 = digest if algorithm == "sha256" else _sha256() if signed else None
+    buffer = memoryview(bytearray(min(_CACHED_BYTES, max(part.length, 1))))
+    try:
+        descriptor = os.open(part.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            check_unchanged(part, descriptor)
+            offset, end = part.offset, part.offset + part.length
+            while offset < end:
+                count = os.preadv(descriptor, (buffer[: end - offset],), offset)
+                if not count:
+                    raise _shrank(part)
+                piece = buffer[:count]
+                if digest is not None:
+                    digest.update(piece)
+                if sha256 is not None and sha256 is not digest:
+                    sha256.update(piece)
+                offset += count
+            check_unchanged(part, descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise source_error(part.path, error) from None
+    if sha256 is not None:
+        part = part._replace(sha256=sha256.digest().hex())
+    return part, checksums.text(algorithm, digest.digest()) if digest is not None else ""
+
+
+def _shrank(part: FilePart) -> SourceChanged:
+    return SourceChanged(f"{part.path!r} shrank while it was sent; send it again when it is at rest", path=part.path)
 
 
 def _checksum_of_file(algorithm: str, part: FilePart) -> str:
@@ -207,9 +254,7 @@ def _checksum_of_file(algorithm: str, part: FilePart) -> str:
             while offset < end:
                 piece = os.pread(descriptor, min(_PIECE_BYTES, end - offset), offset)
                 if not piece:
-                    raise SourceChanged(
-                        f"{part.path!r} shrank while it was sent; send it again when it is at rest", path=part.path
-                    )
+                    raise _shrank(part)
                 digest.update(piece)
                 offset += len(piece)
             check_unchanged(part, descriptor)

@@ -32,7 +32,8 @@ class FilePart(NamedTuple):
 
     The rest is what the file showed when the transfer was planned; a sender raises SourceChanged when the file does not
     agree any more (0 and -1: not known, not checked). ``inode`` and ``ctime_ns`` count together: another file that was
-    put in its place differs in both, while some network file systems number a file anew at each look.
+    put in its place differs in both, while some network file systems number a file anew at each look. ``sha256`` is
+    that of the bytes, 64 hexadecimal digits, for a signature that covers them; "": whoever signs reads them for it.
     """
 
     path: str
@@ -42,6 +43,7 @@ class FilePart(NamedTuple):
     file_bytes: int = -1
     inode: int = 0
     ctime_ns: int = 0
+    sha256: str = ""
 
 
 Body = bytes | FilePart

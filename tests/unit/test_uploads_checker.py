@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from s3engine import checksums
+from s3engine.config import TransportSettings
+from s3engine.credentials import Credentials
 from s3engine.errors import ChecksumMismatch, SourceChanged, SourceError
 from s3engine.integrity.choice import Checking
 from s3engine.pool.item import Item, WorkerContext
@@ -16,12 +18,14 @@ from s3engine.pool.messages import Context, Kind
 from s3engine.pool.room import NoRoom, Room
 from s3engine.pool.uploads import Checker, checksum_of_parts, confirmed, contradiction, read_part
 from s3engine.transport import CompletedPart, FilePart, PutResult
+from s3engine_transports.raw import RawTransport
 
 BODY = b"0123456789"
 MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
 OTHER = "f" * 32
 CRC = checksums.compute("crc32", BODY)
 ROOM = 64 * 1024 * 1024
+SIGNING = RawTransport(TransportSettings(endpoint_url="http://h:9", credentials=Credentials("A", "S"))).exchanges
 
 
 def item(own: tuple[tuple[str, str], ...] | None = None) -> Item:
@@ -152,6 +156,35 @@ def test_held_behind_or_sent_as_it_is(tmp_path: Path) -> None:
         assert (what.body == BODY) is held
         assert (what.body == planned) is not held
         assert (what.trailer, what.held_bytes) == (trailer, len(BODY) if held else 0)
+
+
+@pytest.mark.parametrize("size", [1, 256 * 1024, 600_000])
+@pytest.mark.parametrize("algorithm", ["", "crc32", "sha256", "md5"])
+def test_out_of_the_file_as_out_of_memory(tmp_path: Path, algorithm: str, size: int) -> None:
+    """A body that is sent by ``sendfile`` has the checksum, and is signed by the hash, of one that is held."""
+    path, body = tmp_path / "f", bytes(range(251)) * (size // 251 + 1)
+    path.write_bytes(b"xx" + body)
+    planned = FilePart(str(path), 2, size, path.stat().st_mtime_ns, len(body) + 2)
+    held, sent = item(), item()
+    for what, from_file in ((held, False), (sent, True)):
+        one = Checker(Checking(signed=True), Room(), from_file=from_file)
+        one.hold(what, planned, algorithm, whole=True)
+        assert what.held_bytes == size
+        headers = one.headers(what, (), algorithm)
+        exchange = SIGNING.put_object("b", "k", what.body, headers)
+        what.arg = (headers, exchange.head.partition(b"x-amz-content-sha256: ")[2][:64])
+    assert (held.body, sent.body) == (body[:size], planned._replace(sha256=hashlib.sha256(body[:size]).hexdigest()))
+    assert (held.arg, held.checksum) == (sent.arg, sent.checksum)
+
+
+def test_a_changed_file_is_not_summed_up(tmp_path: Path) -> None:
+    """Another time or size than planned, or fewer bytes than are due: SourceChanged; not there: SourceError."""
+    one = Checker(Checking(signed=True), Room(), from_file=True)
+    for changes in ({"mtime_ns": 1}, {"file_bytes": 5}, {"offset": 3}):
+        with pytest.raises(SourceChanged):
+            one.hold(item(), part(tmp_path / "f", **changes), "crc32", whole=False)
+    with pytest.raises(SourceError):
+        one.hold(item(), FilePart(str(tmp_path / "nothing"), 0, 1), "crc32", whole=False)
 
 
 def test_no_room_no_body(tmp_path: Path) -> None:

@@ -83,7 +83,9 @@ class Requests:
         for name, value in headers:
             if name == "x-amz-checksum-sha256":
                 return _hex(value)
-        return _hash_part(body) if type(body) is FilePart else sha256_hex(body)  # type: ignore[arg-type]
+        if type(body) is FilePart:
+            return body.sha256 or _hash_part(body)
+        return sha256_hex(body)  # type: ignore[arg-type]
 
     def build(
         self, operation: str, method: str, bucket: str, key: str, finish: Callable[[RawExchange[R]], R], *,
