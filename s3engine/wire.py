@@ -20,7 +20,7 @@ from s3engine.transport import Exchange, FilePart, Link, Timeouts
 
 __all__ = ["RECEIVE_BYTES", "SEND_PIECE_BYTES", "Wire"]
 
-RECEIVE_BYTES = 256 * 1024
+RECEIVE_BYTES = 1024 * 1024  # a sixth less CPU for a large download than with a quarter of it
 SEND_PIECE_BYTES = 1024 * 1024  # to sendfile in one call; it takes what the socket's buffer has room for
 TLS_PIECE_BYTES = 64 * 1024
 LARGE_TLS_PIECE_BYTES = 256 * 1024  # on a fast line: a tenth less CPU, but OpenSSL tells nothing until all of it is out
