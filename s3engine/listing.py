@@ -14,8 +14,6 @@ from s3engine.transport import ListPage, ObjectInfo
 from s3engine.uri import check_bucket
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from s3engine.batch import Batch, Progress
     from s3engine.engine import Engine
     from s3engine.existing import Existing
@@ -31,8 +29,8 @@ Call = Callable[[OpClass, str, Callable[[Any, Any], Any]], Any]
 class ObjectListing:
     """All objects of a bucket below a prefix. Each iteration lists anew, in the order the store gives.
 
-    Pages are fetched one ahead, each with the deadlines and retries of any other request; what outlives them is
-    raised by the iteration (NotFound, AccessDenied, NetworkError ...), also inside a batch made from the listing.
+    Pages are fetched one ahead, later two, each with the deadlines and retries of any other request; what outlives
+    them is raised by the iteration (NotFound, AccessDenied, NetworkError ...), also inside a batch made from it.
     """
 
     def __init__(
@@ -65,25 +63,40 @@ class ObjectListing:
 
     def _pages_from(self, token: str | None, page: ListPage) -> Iterator[tuple[str | None, ListPage]]:
         """``page`` and those that follow, each with the token that gave it."""
+        watch = PageWatch(f"listing s3://{self.bucket}/{self.prefix}")
+        self._watched(watch, page)
         if not page.next_token:
             yield token, page
             return
-        from concurrent.futures import ThreadPoolExecutor  # lazy: 5 ms that one page does not need
+        from s3engine.ahead import Ahead  # lazy: one page needs no thread
 
-        with ThreadPoolExecutor(1, thread_name_prefix="s3engine-list") as ahead:
-            watch = PageWatch(f"listing s3://{self.bucket}/{self.prefix}")
-            while page.next_token:
-                given = token
-                token = page.next_token
-                watch.page(token, [*[info.key for info in page.objects], *page.prefixes])
-                following: Future[ListPage] = ahead.submit(self._page, token)
-                try:
-                    yield given, page
-                except GeneratorExit:
-                    following.cancel()
-                    raise
-                page = following.result()
+        with Ahead(self._following(watch, page.next_token), "s3engine-list") as following:
             yield token, page
+            yield from following
+
+    def _following(self, watch: PageWatch, token: str) -> Iterator[tuple[str | None, ListPage]]:
+        while token:
+            page = self._page(token)
+            self._watched(watch, page)
+            yield token, page
+            token = page.next_token
+
+    def _watched(self, watch: PageWatch, page: ListPage) -> None:
+        """Raises ServerFault for a page that is none of this listing, or one of a listing without end."""
+        names = [info.key for info in page.objects]
+        if self.prefix:
+            self._check_prefix(names)
+        if page.next_token:
+            watch.page(page.next_token, names + page.prefixes if page.prefixes else names)
+
+    def _check_prefix(self, keys: list[str]) -> None:
+        prefix = self.prefix
+        if keys and keys[0].startswith(prefix) and keys[-1].startswith(prefix) and keys == sorted(keys):
+            return  # in order, what stands between two that begin so begins so
+        for key in keys:
+            if not key.startswith(prefix):  # a store that ignores the prefix must not cost others their objects
+                text = f"asked for what is below s3://{self.bucket}/{prefix} the store lists {key!r}"
+                raise ServerFault(text, bucket=self.bucket)
 
     def _page(self, token: str, start_after: str = "") -> ListPage:
         found: ListPage = self._call(
@@ -93,11 +106,6 @@ class ObjectListing:
                 timeouts=timeouts,
             ),
         )  # fmt: skip
-        prefix = self.prefix
-        for info in found.objects if prefix else ():
-            if not info.key.startswith(prefix):  # a store that ignores the prefix must not cost others their objects
-                text = f"asked for what is below s3://{self.bucket}/{prefix} the store lists {info.key!r}"
-                raise ServerFault(text, bucket=self.bucket)
         return found
 
     @property

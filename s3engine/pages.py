@@ -55,6 +55,12 @@ class PageWatch:
     def _is_new(self, names: Sequence[str]) -> bool:
         if not names:
             return False
+        # In order the last is the greatest. Where it is not, this asks for less than the greatest, and each page that
+        # is new by it still raises it: of names that are finite, finitely many pages are.
+        greatest = names[-1]
+        if greatest > self._greatest:
+            self._greatest = greatest
+            return True
         greatest = max(names)
         if greatest > self._greatest:
             self._greatest = greatest

@@ -26,11 +26,10 @@ def list_objects(uri: str, recursive: bool, as_json: bool, **values: Any) -> int
     found = False
     with Engine(config) as engine:
         for page in engine.list(where.bucket, where.key, delimiter="" if recursive else "/").pages():
-            lines = _json_lines(where.bucket, page, wanted, cut) if as_json else _lines(page, wanted, cut)
-            if lines:
+            text = _json_lines(where.bucket, page, wanted, cut) if as_json else _lines(page, wanted, cut)
+            if text:
                 found = True
-                lines.append("")
-                write("\n".join(lines))
+                write(text)
     if not found:
         complain(_nothing(where, filtered=wanted is not None))
     return 0
@@ -50,15 +49,22 @@ def _chosen(page: ListPage, wanted: NameFilter | None, cut: int) -> tuple[list[s
     return prefixes, [info for info in page.objects if wanted(info.key[cut:])]
 
 
-def _lines(page: ListPage, wanted: NameFilter | None, cut: int) -> list[str]:
+def _lines(page: ListPage, wanted: NameFilter | None, cut: int) -> str:
     prefixes, objects = _chosen(page, wanted, cut)
-    lines = [f"{'PRE':>34}  {one_line(prefix)}" for prefix in prefixes]
-    lines.extend([f"{info.last_modified[:19]:<19}Z{info.size_bytes:>14}  {one_line(info.key)}" for info in objects])
-    return lines
+    keys = [info.key for info in objects]
+    if not "".join(keys).isprintable():
+        keys = [one_line(key) for key in keys]
+    # One format for all of them, with their fields in a row: half the time of one for each.
+    fields: list[Any] = [""] * (3 * len(objects))
+    fields[0::3] = [info.last_modified for info in objects]
+    fields[1::3] = [info.size_bytes for info in objects]
+    fields[2::3] = keys
+    listed = "%-19.19sZ%14d  %s\n" * len(objects) % tuple(fields)
+    return "".join([f"{'PRE':>34}  {one_line(prefix)}\n" for prefix in prefixes]) + listed
 
 
-def _json_lines(bucket: str, page: ListPage, wanted: NameFilter | None, cut: int) -> list[str]:
+def _json_lines(bucket: str, page: ListPage, wanted: NameFilter | None, cut: int) -> str:
     prefixes, objects = _chosen(page, wanted, cut)
     lines = [json_line(bucket=bucket, prefix=prefix) for prefix in prefixes]
     lines.extend([json_line(bucket=bucket, **info._asdict()) for info in objects])
-    return lines
+    return "".join([f"{line}\n" for line in lines])

@@ -134,20 +134,29 @@ def completed(answer: Answered, clock: StoreClock) -> PutResult:
     return PutResult(etag, headers.get("x-amz-request-id", ""), 200, headers.get("x-amz-version-id", ""), checksum)
 
 
-def from_xml(answer: Answered, clock: StoreClock, read: Callable[[bytes], R]) -> R:
-    """A 200 with an XML body that ``read`` understands."""
+def from_xml(answer: Answered, clock: StoreClock, read: Callable[[bytes], R], *, rooted: bool = False) -> R:
+    """A 200 with an XML body that ``read`` understands.
+
+    ``rooted``: it raises BadXml for another root than its own. Then an error is looked for only in what it refuses,
+    and a list page with "Error" in its keys is read once, not twice.
+    """
     if answer.status != 200:
         raise failure(answer, clock)
     body = answer.content.lstrip()
-    # Looked for before it is parsed: a list page is read once, not twice.
-    if b"Error" in body and xml.read_error(body)[0]:
+    if not rooted and _is_error(body):
         raise failure(answer, clock)
     try:
         return read(body)
     except (xml.BadXml, KeyError, ValueError) as error:
+        if rooted and _is_error(body):
+            raise failure(answer, clock) from None
         if _is_page(body):
             raise _no_s3_answer(answer) from error
         raise _cut(answer) from error
+
+
+def _is_error(body: bytes) -> bool:
+    return b"Error" in body and bool(xml.read_error(body)[0])
 
 
 def _etag(body: bytes) -> str:

@@ -225,18 +225,18 @@ class RawExchanges:
         return answers.from_xml(exchange, self._clock, answers.upload_id)
 
     def _listed(self, exchange: RawExchange[ListPage]) -> ListPage:
-        return answers.from_xml(exchange, self._clock, xml.read_list_page)
+        return answers.from_xml(exchange, self._clock, xml.read_list_page, rooted=True)
 
     def _deleted(
         self, bucket: str, keys: list[str], exchange: RawExchange[list[DeleteFailure]]
     ) -> list[DeleteFailure]:
-        return check_asked_for(bucket, keys, answers.from_xml(exchange, self._clock, xml.read_deleted))
+        return check_asked_for(bucket, keys, answers.from_xml(exchange, self._clock, xml.read_deleted, rooted=True))
 
     def _parts(self, exchange: RawExchange[PartsPage]) -> PartsPage:
-        return answers.from_xml(exchange, self._clock, xml.read_parts)
+        return answers.from_xml(exchange, self._clock, xml.read_parts, rooted=True)
 
     def _uploads(self, exchange: RawExchange[UploadsPage]) -> UploadsPage:
-        return answers.from_xml(exchange, self._clock, xml.read_uploads)
+        return answers.from_xml(exchange, self._clock, xml.read_uploads, rooted=True)
 
     def _nothing(self, exchange: RawExchange[None]) -> None:
         answers.nothing(exchange, self._clock)

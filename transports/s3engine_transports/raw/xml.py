@@ -1,4 +1,4 @@
-"""The XML bodies of S3: read by the C parser of the standard library, written as strings.
+"""The XML bodies of S3: what the answers say, and the bodies of requests, which are written as strings.
 
 Namespaces and the order of elements differ between stores, so only local names count. What is not there is "" or 0.
 """
@@ -7,23 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-from urllib.parse import unquote_plus
 
-from s3engine.transport import CompletedPart, DeleteFailure, ListPage, ObjectInfo, PartsPage, UploadInfo, UploadsPage
+from s3engine.transport import CompletedPart, DeleteFailure, PartsPage, UploadInfo, UploadsPage
 from s3engine_transports.common import is_xml_safe
-
-if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
+from s3engine_transports.raw.list_pages import decoded, read_list_page, size_of
+from s3engine_transports.raw.tree import BadXml, Document, check_harmless, parse
 
 __all__ = [
-    "BadXml", "check_harmless", "complete_body", "delete_body", "is_xml_safe", "location_body", "parse", "read_deleted",
+    "BadXml", "check_harmless", "complete_body", "delete_body", "is_xml_safe", "location_body", "read_deleted",
     "read_error", "read_list_page", "read_parts", "read_text", "read_uploads",
 ]  # fmt: skip
 
 
-_MAX_TAGS = 2_000_000  # a page of 10 000 keys has some 160 000
-_MAX_SIZE = (1 << 63) - 1
 # A DeleteResult without any element, whole from its first byte to its last: all keys are deleted.
 _SPACE = rb"[ \t\r\n]*"
 _NOTHING_FAILED = (  # compiled by re when it is first needed: most programs delete nothing
@@ -37,45 +32,9 @@ _ETAG_END = '"</ETag></Object>'
 _SHORT_BYTES = 4096
 
 
-class BadXml(ValueError):
-    """The body is empty, cut, not XML, or XML as no store writes it."""
-
-
-def check_harmless(body: bytes) -> None:
-    """Raises BadXml for what must not come before a parser, ours or that of a client library.
-
-    That is a document type: it is where entities are declared, which expand without end or name files, and no answer of
-    S3 has one. A NUL: text in UTF-8 has none, and UTF-16 would hide a document type behind them. More elements than any
-    answer has: each takes 100 bytes of memory for 4 of the body.
-    """
-    if b"<!DOCTYPE" in body or b"\0" in body:
-        raise BadXml("it has a document type, as an html page does, or is no UTF-8 text")
-    if body.count(b"<") > _MAX_TAGS:
-        raise BadXml("it has more elements than any answer of S3")
-
-
-def parse(body: bytes) -> Element:
-    """The root element. Raises BadXml."""
-    check_harmless(body)
-    from xml.etree.ElementTree import ParseError, fromstring  # lazy: an upload of small objects reads no XML
-
-    try:
-        return fromstring(body)
-    except (ParseError, ValueError, LookupError) as error:  # the latter two: an encoding that Python cannot map
-        raise BadXml(str(error)) from None
-
-
-def _local(tag: str) -> str:
-    return tag[tag.rfind("}") + 1 :]
-
-
-def _fields(element: Element) -> dict[str, str]:
-    return {_local(child.tag): child.text or "" for child in element}
-
-
 def read_text(body: bytes, name: str) -> str:
     """The text of the first child called ``name`` of the root, or ""."""
-    return _fields(parse(body)).get(name, "")
+    return parse(body).texts().get(name, "")
 
 
 def read_error(body: bytes) -> tuple[str, str, dict[str, str]]:
@@ -84,97 +43,33 @@ def read_error(body: bytes) -> tuple[str, str, dict[str, str]]:
         root = parse(body)
     except BadXml:
         return "", "", {}
-    if _local(root.tag) != "Error":
+    if root.name == "Error":
+        fields = root.texts()
+    else:
         # A DeleteResult has Error children too: those are single keys, not the answer.
-        found = [child for child in root if _local(child.tag) == "Error"] if _local(root.tag) == "ErrorResponse" else []
+        found = [child for child in root.children if child.name == "Error"] if root.name == "ErrorResponse" else []
         if not found:
             return "", "", {}
-        root = found[0]
-    fields = _fields(root)
+        fields = found[0].fields
     return fields.get("Code", ""), fields.get("Message", ""), fields
 
 
-def _root(body: bytes, name: str) -> Element:
-    """The root, which must have this name: any page of a web server would be an empty list else."""
+def _root(body: bytes, name: str) -> Document:
+    """The document, whose root must have this name: any page of a web server would be an empty list else."""
     root = parse(body)
-    if _local(root.tag) != name:
-        raise BadXml(f"a {_local(root.tag)} where a {name} is due")
+    if root.name != name:
+        raise BadXml(f"a {root.name} where a {name} is due")
     return root
-
-
-def _decoded(text: str) -> str:
-    """Percent-encoded text. Bytes that are not UTF-8 are kept as surrogates: replaced, they would name another key."""
-    return unquote_plus(text, errors="surrogateescape")
-
-
-def read_list_page(body: bytes) -> ListPage:
-    """ListObjectsV2. KeyCount is never looked at: some stores leave it out or get it wrong. Raises BadXml."""
-    root = _root(body, "ListBucketResult")
-    # Keys are decoded only when the store says it encoded them: some ignore the wish.
-    encoded = any(_local(child.tag) == "EncodingType" and child.text == "url" for child in root)
-    objects: list[ObjectInfo] = []
-    prefixes: list[str] = []
-    truncated = ""
-    token = ""
-    for child in root:
-        name = _local(child.tag)
-        if name == "Contents":
-            key = etag = modified = storage_class = ""
-            size = 0
-            for field in child:
-                text = field.text
-                if text:
-                    tag = field.tag
-                    if tag.endswith("Key"):
-                        key = text
-                    elif tag.endswith("LastModified"):
-                        modified = text
-                    elif tag.endswith("ETag"):
-                        etag = text.strip('"')
-                    elif tag.endswith("Size"):
-                        size = _size(text)
-                    elif tag.endswith("StorageClass"):
-                        storage_class = text
-            if encoded and ("%" in key or "+" in key):
-                key = _decoded(key)
-            objects.append(ObjectInfo(key, size, etag, modified, storage_class))
-        elif name == "CommonPrefixes":
-            prefix = _fields(child).get("Prefix", "")
-            prefixes.append(_decoded(prefix) if encoded else prefix)
-        elif name == "IsTruncated":
-            truncated = (child.text or "").strip().lower()
-        elif name == "NextContinuationToken":
-            token = child.text or ""
-    if truncated == "true" and not token:
-        raise BadXml("the page says that more follows, but has no NextContinuationToken")
-    if truncated not in ("true", "false", ""):
-        # Such a page must not pass for the last one: what is missing would be taken for what is not there.
-        raise BadXml(f"the page does not say whether more follows: IsTruncated is {truncated[:24]!r}")
-    return ListPage(objects, prefixes, "" if truncated == "false" else token, bool(truncated or token))
-
-
-def _size(text: str) -> int:
-    # The length first: int() takes time by the square of it.
-    try:
-        size = int(text) if len(text) < 24 else -1
-    except ValueError:
-        size = -1
-    if not 0 <= size <= _MAX_SIZE:
-        raise BadXml(f"{text[:24]!r} is no size of an object")
-    return size
 
 
 def read_deleted(body: bytes) -> list[DeleteFailure]:
     """The failures in a DeleteResult (quiet form). Raises BadXml."""
     if len(body) < _SHORT_BYTES and re.fullmatch(_NOTHING_FAILED, body):
-        return []  # the usual answer, without a parser, which takes 10 ms to load
-    root = _root(body, "DeleteResult")
-    failures = []
-    for child in root:
-        if _local(child.tag) == "Error":
-            fields = _fields(child)
-            failures.append(DeleteFailure(fields.get("Key", ""), fields.get("Code", ""), fields.get("Message", "")))
-    return failures
+        return []  # the usual answer, without a parser
+    return [
+        DeleteFailure(fields.get("Key", ""), fields.get("Code", ""), fields.get("Message", ""))
+        for name, _, fields in _root(body, "DeleteResult").children if name == "Error"
+    ]  # fmt: skip
 
 
 def _is_truncated(fields: dict[str, str]) -> bool:
@@ -184,12 +79,11 @@ def _is_truncated(fields: dict[str, str]) -> bool:
 def read_parts(body: bytes) -> PartsPage:
     """ListParts: the parts of a page and the marker of the next one ("" on the last). Raises BadXml."""
     root = _root(body, "ListPartsResult")
-    fields = _fields(root)
+    fields = root.texts()
     parts = []
-    for child in root:
-        if _local(child.tag) == "Part":
-            part = _fields(child)
-            number, size = _size(part.get("PartNumber", "")), _size(part.get("Size") or "0")
+    for name, _, part in root.children:
+        if name == "Part":
+            number, size = size_of(part.get("PartNumber", "")), size_of(part.get("Size") or "0")
             parts.append(CompletedPart(number, part.get("ETag", "").strip('"'), size))
     if not _is_truncated(fields):
         return PartsPage(parts, "")
@@ -202,22 +96,21 @@ def read_parts(body: bytes) -> PartsPage:
 def read_uploads(body: bytes) -> UploadsPage:
     """ListMultipartUploads. Raises BadXml."""
     root = _root(body, "ListMultipartUploadsResult")
-    fields = _fields(root)
+    fields = root.texts()
     encoded = fields.get("EncodingType") == "url"
     uploads = []
-    for child in root:
-        if _local(child.tag) == "Upload":
-            upload = _fields(child)
+    for name, _, upload in root.children:
+        if name == "Upload":
             key, upload_id = upload.get("Key", ""), upload.get("UploadId", "")
             if not upload_id:
                 raise BadXml(f"the upload of {key[:80]!r} has no UploadId")
-            uploads.append(UploadInfo(_decoded(key) if encoded else key, upload_id, upload.get("Initiated", "")))
+            uploads.append(UploadInfo(decoded(key) if encoded else key, upload_id, upload.get("Initiated", "")))
     if not _is_truncated(fields):
         return UploadsPage(uploads, "", "")
     marker = fields.get("NextKeyMarker", "")
     if not marker:
         raise BadXml("the page says that more follows, but has no NextKeyMarker")
-    return UploadsPage(uploads, _decoded(marker) if encoded else marker, fields.get("NextUploadIdMarker", ""))
+    return UploadsPage(uploads, decoded(marker) if encoded else marker, fields.get("NextUploadIdMarker", ""))
 
 
 def _text(value: str) -> str:

@@ -6,13 +6,13 @@ Its readers are used where they keep all that the seam tells: for list pages and
 from __future__ import annotations
 
 from typing import Any, NamedTuple
-from xml.etree.ElementTree import ParseError
+from xml.etree.ElementTree import ParseError, fromstring
 
 from minio.datatypes import parse_list_objects
 from minio.deleteobjects import DeleteResult
 
 from s3engine.transport import DeleteFailure, ListPage, ObjectInfo
-from s3engine_transports.raw.xml import BadXml, check_harmless, parse
+from s3engine_transports.raw.xml import BadXml, check_harmless
 
 __all__ = ["read_deleted", "read_list_page"]
 
@@ -50,11 +50,12 @@ def read_list_page(body: bytes) -> ListPage:
 
 def read_deleted(body: bytes) -> list[DeleteFailure]:
     """The failures of DeleteObjects. Raises BadXml."""
+    check_harmless(body)
     try:
-        root = parse(body)
+        root = fromstring(body)
         if not root.tag.endswith("DeleteResult"):  # minio takes any page for one where all was deleted
             raise BadXml(f"a {root.tag} where a DeleteResult is due")
         result = DeleteResult.fromxml(root)
-    except (ParseError, ValueError) as error:
+    except (ParseError, ValueError, LookupError) as error:  # the last: an encoding that Python does not know
         raise BadXml(str(error)) from None
     return [DeleteFailure(one.name or "", one.code, one.message or "") for one in result.error_list]
