@@ -4,7 +4,7 @@ A checksum crosses processes, journals and the seam as one text, ``"crc32:" + ba
 end of its header (``x-amz-checksum-crc32``). Which algorithms S3 has, and which of them can describe an object that was
 uploaded in parts as a whole: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
 
-SHA-256 and MD5 come from the standard library, CRC32 too, or from ``zlib-ng`` when it is installed (extra ``fast``),
+SHA-256 and MD5 come from the standard library, CRC32 too, or from ``zlib-ng`` where that is installed,
 which takes a tenth of the time. CRC32C and CRC64NVME come from ``awscrt`` when it is installed (extra ``crt``); without
 it they are not ``available`` and never chosen.
 """
@@ -47,7 +47,7 @@ class Digest(Protocol):
 def _crc_function(algorithm: str) -> Callable[[Any, int], int] | None:
     if algorithm == "crc32":
         try:
-            from zlib_ng import zlib_ng  # lazy: an extra, and small bodies do not need it
+            from zlib_ng import zlib_ng  # lazy: small bodies do not need it, and not every machine has it
         except ImportError:
             return zlib.crc32
         fast: Callable[[Any, int], int] = zlib_ng.crc32
