@@ -65,7 +65,7 @@ def dataclass(
         names = tuple(fields)
         methods = _methods(cls, fields) | {
             "__slots__": names, "__init__": _init(cls, fields, kw_only), "__match_args__": () if kw_only else names,
-            "__dataclass_fields__": _Fields(fields, kw_only),
+            "__dataclass_fields__": (twin := _Twin(fields, kw_only)), "__dataclass_params__": _Params(twin),
         }  # fmt: skip
         if not repr or "__repr__" in namespace:
             del methods["__repr__"]
@@ -144,27 +144,42 @@ def _refuse(what: str, name: str) -> NoReturn:
     raise FrozenInstanceError(f"cannot {what} field {name!r}")
 
 
-class _Fields:
-    """``__dataclass_fields__``: made by dataclasses itself, of a class of the same fields, when somebody asks."""
+class _Twin:
+    """``__dataclass_fields__``: of a class of the same fields that dataclasses itself makes, when somebody asks."""
 
     def __init__(self, fields: dict[str, _Field], kw_only: bool) -> None:
         self._fields = fields
         self._kw_only = kw_only
-        self._made: dict[str, Any] = {}
+        self._made: Any = None
 
     def __get__(self, value: Any, owner: type[Any]) -> dict[str, Any]:
-        if not self._made:
+        found: dict[str, Any] = self.of(owner).__dataclass_fields__
+        return found
+
+    def of(self, owner: type[Any]) -> Any:
+        """The class itself; ``owner`` is the one that was made here, or inherits from it."""
+        if self._made is None:
             import dataclasses
 
-            namespace: dict[str, Any] = {"__annotations__": dict(owner.__annotations__), "__module__": owner.__module__}
-            for name, own in self._fields.items():
-                keywords: dict[str, Any] = {"repr": own.repr}
-                if own.factory is not _NONE:
-                    keywords["default_factory"] = own.factory
-                elif own.default is not _NONE:
-                    keywords["default"] = own.default
+            own = next(cls for cls in owner.__mro__ if cls.__dict__.get("__dataclass_fields__") is self)
+            namespace: dict[str, Any] = {"__annotations__": dict(own.__annotations__), "__module__": own.__module__}
+            for name, field_ in self._fields.items():
+                keywords: dict[str, Any] = {"repr": field_.repr}
+                if field_.factory is not _NONE:
+                    keywords["default_factory"] = field_.factory
+                elif field_.default is not _NONE:
+                    keywords["default"] = field_.default
                 namespace[name] = dataclasses.field(**keywords)
-            plain = type(owner.__name__, (), namespace)
-            twin: Any = dataclasses.dataclass(frozen=True, kw_only=self._kw_only)(plain)
-            self._made = twin.__dataclass_fields__
+            plain = type(own.__name__, (), namespace)
+            self._made = dataclasses.dataclass(frozen=True, kw_only=self._kw_only)(plain)
         return self._made
+
+
+class _Params:
+    """``__dataclass_params__``: what dataclasses asks a class for that another dataclass inherits from."""
+
+    def __init__(self, twin: _Twin) -> None:
+        self._twin = twin
+
+    def __get__(self, value: Any, owner: type[Any]) -> Any:
+        return self._twin.of(owner).__dataclass_params__

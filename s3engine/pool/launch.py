@@ -75,6 +75,9 @@ def _not_interrupted(method: str) -> Iterator[None]:
     if method != "spawn":
         yield
         return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # first: starting it would let Ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

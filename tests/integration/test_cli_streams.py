@@ -64,7 +64,7 @@ class Finder:
         if name == {module!r}:
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Finder())
-sys.argv = ["s3engine", "ls", "s3://b/"]
+sys.argv = ["s3engine", {verb!r}, "s3://bucket"]
 from s3engine.cli import main
 sys.exit(main())
 """
@@ -86,10 +86,13 @@ def _python(cli: Cli, text: str) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("module", ["s3engine.cli.app", "click", "s3engine.errors"])
-def test_interrupted_before_anything_is_begun(cli: Cli, module: str) -> None:
+@pytest.mark.parametrize(
+    ("verb", "module"),
+    [("mb", "s3engine.cli.app"), ("mb", "click"), ("ls", "s3engine.cli.quick"), ("ls", "s3engine.errors")],
+)
+def test_interrupted_before_anything_is_begun(cli: Cli, verb: str, module: str) -> None:
     """Ctrl-C while the command line is being imported: one line, 130, no traceback."""
-    done = _python(cli, INTERRUPTED_IN_AN_IMPORT.format(module=module))
+    done = _python(cli, INTERRUPTED_IN_AN_IMPORT.format(verb=verb, module=module))
     assert (done.code, done.err) == (130, "s3engine: interrupted\n")
 
 

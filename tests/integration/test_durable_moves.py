@@ -31,8 +31,10 @@ def recorded_fsync(fd):
     fsync(fd)
     os.write(record, f"sync {os.readlink(f'/proc/self/fd/{fd}')}\\n".encode())
 
-def recorded_replace(source, target):
-    replace(source, target)
+def recorded_replace(source, target, *, src_dir_fd=None, dst_dir_fd=None):
+    replace(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+    if dst_dir_fd is not None:
+        target = os.path.join(os.readlink(f"/proc/self/fd/{dst_dir_fd}"), target)
     os.write(record, f"name {target}\\n".encode())
 
 os.fsync, os.replace = recorded_fsync, recorded_replace

@@ -109,3 +109,17 @@ def test_frozen_and_slotted() -> None:
         more.cost = 4
     assert (more.note, more.cost) == ("own", 3)
     assert more != RetryPolicy(cost=3)
+
+
+def test_a_dataclass_may_inherit() -> None:
+    """A policy of somebody's own is made of one of ours as of any dataclass."""
+
+    @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+    class Patient(AdaptiveTimeouts):
+        patience_s: float = 5.0
+
+    made = Patient(stall_s=12.0)
+    assert (made.stall_s, made.patience_s, made.backoff) == (12.0, 5.0, AdaptiveTimeouts().backoff)
+    assert [one.name for one in dataclasses.fields(made)][-1] == "patience_s"
+    with pytest.raises(TypeError, match="non-frozen"):
+        dataclasses.dataclass(type("Loose", (AdaptiveTimeouts,), {}))

@@ -16,7 +16,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.util.ssl_ import create_urllib3_context
 
 from s3engine.config import TransportSettings
-from s3engine.errors import ConfigError
+from s3engine.errors import ConfigError, ConnectFailed
 from s3engine.transport import Timeouts
 from s3engine_transports.deadlines import calling, pool_classes
 from s3engine_transports.network import connect_error, proxy_login, socket_options
@@ -29,7 +29,7 @@ class UrllibPool:
     """urllib3's pool of one endpoint. See :class:`s3engine_transports.raw.connection.Pool`.
 
     ``where`` names the endpoint in errors; ``proxy`` is a URL or "". Raises ConfigError for a CA bundle that is not
-    there.
+    there, ConnectFailed for a name that is none.
     """
 
     def __init__(
@@ -48,7 +48,10 @@ class UrllibPool:
             else urllib3.PoolManager(**keywords)
         )  # fmt: skip
         manager.pool_classes_by_scheme = pool_classes
-        self._pool: Any = manager.connection_from_host(host, port, scheme)
+        try:
+            self._pool: Any = manager.connection_from_host(host, port, scheme)
+        except HTTPError as error:  # a name that cannot be written as one: for most of them it needs the package idna
+            raise ConnectFailed(f"cannot connect to {where}: {error}", permanent=True) from error
         self._tunnels = bool(proxy) and scheme == "https"
         self._host = host
         self._where = where
