@@ -8,8 +8,9 @@ checksums, or twice with the same other one: any other 400 may be a proxy's, or 
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -51,7 +52,7 @@ def probe(
     """Ask the store. Raises the S3EngineError that kept it from an answer (AccessDenied, NetworkError ...).
 
     Args:
-        call: Makes the requests; some fifteen, small ones.
+        call: Makes the requests, from several threads: some fifteen, small ones, four at a time.
         bucket: Where.
         key: Under which key the uploads are begun; one that may be written to, the first of a batch.
         signed: SHA-256 is worth knowing about, since bodies are hashed for their signature.
@@ -70,22 +71,27 @@ def probe(
 
 
 def _probe(asking: _Asking, *, signed: bool, trailers: bool) -> Abilities:
-    verifies = []
-    if asking.compares((), "md5"):
-        verifies.append("md5")
-    follows = full_object = False
-    for algorithm in ("crc32", "sha256") if signed else ("crc32",):
-        named = (("x-amz-checksum-algorithm", algorithm.upper()),)
-        if algorithm == "crc32":
-            # There is no SHA-256 of a whole out of those of parts: who takes that does not look.
-            none_such = (("x-amz-checksum-algorithm", "SHA256"), _FULL_OBJECT)
-            full_object = asking.takes((*named, _FULL_OBJECT)) and not any(asking.takes(none_such) for _ in range(2))
-        if asking.compares(named, algorithm):
-            verifies.append(algorithm)
-    if trailers and "crc32" in verifies:
-        follows = asking.compares_trailer((("x-amz-checksum-algorithm", "CRC32"),), "crc32")
-    full_object = full_object and "crc32" in verifies
-    return Abilities(verifies=tuple(verifies), trailers=follows, full_object=full_object)
+    crc32 = (("x-amz-checksum-algorithm", "CRC32"),)
+    sha256 = (("x-amz-checksum-algorithm", "SHA256"),)
+
+    def describes_whole() -> bool:
+        # There is no SHA-256 of a whole out of those of parts: who takes that does not look.
+        return asking.takes((*crc32, _FULL_OBJECT)) and not any(asking.takes((*sha256, _FULL_OBJECT)) for _ in range(2))
+
+    with asking.upload(()) as plain:  # alone: a store that will not be asked is asked once
+        questions = {
+            "md5": lambda: asking.compares((), "md5", plain), "crc32": lambda: asking.compares(crc32, "crc32"),
+            "whole": describes_whole,
+        }  # fmt: skip
+        if signed:
+            questions["sha256"] = lambda: asking.compares(sha256, "sha256")
+        # Each is some four requests, one after another, and items wait for the answers.
+        answers = asking.together(questions)
+    follows = trailers and answers["crc32"] and asking.compares_trailer(crc32, "crc32")
+    return Abilities(
+        verifies=tuple(name for name in ("md5", "crc32", "sha256") if answers.get(name)), trailers=follows,
+        full_object=answers["whole"] and answers["crc32"],
+    )  # fmt: skip
 
 
 def _nothing(code: str) -> None:
@@ -99,15 +105,35 @@ class _Asking:
         self._bucket = bucket
         self._key = key
         self._ids: set[str] = set()
-        self._lost = 0  # requests for an upload whose answer never came
+        self._lost: list[S3EngineError] = []  # of requests for an upload whose answer never came
+        self._failed: list[BaseException] = []  # of questions that are asked together
         self._began = time.monotonic()
+
+    def together(self, questions: Mapping[str, Callable[[], bool]]) -> dict[str, bool]:
+        """The answers, each asked in a thread of its own. The first failure ends the others, and is raised."""
+        answers: dict[str, bool] = {}
+
+        def find(name: str, ask: Callable[[], bool]) -> None:
+            try:
+                answers[name] = ask()
+            except BaseException as error:  # noqa: BLE001  (raised below, in the thread that asked)
+                self._failed.append(error)
+
+        threads = [threading.Thread(target=find, args=one, daemon=True) for one in questions.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._failed:
+            raise self._failed[0]
+        return answers
 
     def clean_up(self) -> S3EngineError | None:
         """Uploads whose ids never came are looked for and aborted; returns what kept it from that, nobody's failure."""
         if self._lost:
             try:
                 abort_lost(
-                    self._call, self._bucket, self._key, self._ids, self._lost, time.monotonic() - self._began
+                    self._call, self._bucket, self._key, self._ids, len(self._lost), time.monotonic() - self._began
                 )
             except S3EngineError as error:
                 return error
@@ -117,7 +143,8 @@ class _Asking:
         try:
             upload_id: str = api.create_multipart_upload(self._bucket, self._key, headers, timeouts=timeouts)
         except (NetworkError, ServerFault) as error:
-            self._lost += not isinstance(error, (ConnectFailed, ConnectTimeout))
+            if not isinstance(error, (ConnectFailed, ConnectTimeout)):
+                self._lost.append(error)
             if isinstance(error, ServerFault) and error.status == 200 and not error.code:
                 # Not worth the waits of retries: the uploads that follow would wait with it.
                 raise NotS3(f"{error.message}; whether checksums are compared is not known", **error._context) from None
@@ -132,7 +159,7 @@ class _Asking:
         """
 
         def ask(api: Any, timeouts: Any) -> Any:
-            if self._stopped():
+            if self._stopped() or self._failed:
                 raise Cancelled("the store is not asked any further")
             try:
                 return function(api, timeouts)
@@ -187,18 +214,24 @@ class _Asking:
         answer = self._part(upload_id, number, headers, trailer, refused=str)
         return answer if isinstance(answer, str) else ""
 
-    def _refuses(self, named: Headers, ask: Callable[[str], str]) -> bool:
-        """Whether a wrong checksum is refused for what it is. ``ask(upload id)`` tells the code of the refusal."""
+    def _refuses(self, named: Headers, ask: Callable[[str], str], begun: str | None = None) -> bool:
+        """Whether a wrong checksum is refused for what it is. ``ask(upload id)`` tells the code of the refusal.
+
+        ``begun``: an upload for the first look; "" for one that was refused.
+        """
 
         def code() -> str:
             with self.upload(named) as upload_id:
                 return ask(upload_id) if upload_id else ""
 
-        first = code()
+        first = code() if begun is None else ask(begun) if begun else ""
         return bool(first) and (first in _REFUSED_FOR_A_CHECKSUM or code() == first)
 
-    def compares(self, named: Headers, algorithm: str) -> bool:
-        """Whether, in uploads begun with ``named``, the right value in the header is taken and a wrong one refused."""
+    def compares(self, named: Headers, algorithm: str, begun: str | None = None) -> bool:
+        """Whether, in uploads begun with ``named``, the right value in the header is taken and a wrong one refused.
+
+        ``begun`` is such an upload, if there is one already.
+        """
         name = checksums.header_name(algorithm)
         right, wrong = (checksums.compute(algorithm, data).partition(":")[2] for data in (_BODY, _WRONG))
 
@@ -208,7 +241,7 @@ class _Asking:
             # Last, since one bad part costs the whole upload at some stores.
             return self._refusal(upload_id, 1, ((name, wrong),))
 
-        return self._refuses(named, ask)
+        return self._refuses(named, ask, begun)
 
     def compares_trailer(self, named: Headers, algorithm: str) -> bool:
         """The same behind the body. The part must be the body alone: some stores keep the framing with it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,7 @@ class Store:
         self.denied = denied
         self.uploads: dict[str, Headers] = {}
         self.began = self.requests = 0
+        self._lock = threading.Lock()
 
     def call(self, op: object, bucket: str, function: Callable[[Any, Any], Any]) -> Any:
         self.requests += 1
@@ -45,9 +47,11 @@ class Store:
             raise InvalidRequest("what is that", status=400)
         if self.full_object and TYPE in given and given["x-amz-checksum-algorithm"] == "SHA256":
             raise InvalidRequest("no such pair", status=400)
-        self.began += 1
-        self.uploads[f"u{self.began}"] = headers
-        return f"u{self.began}"
+        with self._lock:
+            self.began += 1
+            upload_id = f"u{self.began}"
+        self.uploads[upload_id] = headers
+        return upload_id
 
     def upload_part(
         self, bucket: str, key: str, upload_id: str, number: int, body: bytes, *, headers: Headers, trailer: str,
@@ -162,3 +166,19 @@ def test_an_answer_that_says_nothing_is_not_asked_for_again() -> None:
 
     with pytest.raises(NotS3, match="not known"):
         probe(Empty(ALL).call, "b", "k", signed=True, trailers=True)
+
+
+def test_questions_go_together() -> None:
+    """The store is far away, mostly: the requests of one question do not wait for those of another."""
+    store = Store(ALL)
+    waiting = threading.Barrier(3, timeout=10)
+    sent: set[str] = set()
+
+    def call(op: object, bucket: str, function: Callable[[Any, Any], Any]) -> Any:
+        name = threading.current_thread().name
+        if name != threading.main_thread().name and name not in sent and len(sent) < 3:
+            sent.add(name)
+            waiting.wait()  # until three questions have each sent a request
+        return store.call(op, bucket, function)
+
+    assert probe(call, "b", "k", signed=True, trailers=False).verifies == ALL
