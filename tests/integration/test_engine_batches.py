@@ -105,7 +105,14 @@ def test_cancel_of_a_download_leaves_nothing_half(engine: Engine, bucket: str, t
 def test_cancel_of_large_uploads_leaves_no_parts(engine: Engine, bucket: str, probe: S3Probe, tmp_path: Path) -> None:
     """A cancelled multipart upload is aborted."""
     (tmp_path / "f").write_bytes(LARGE * 2)
-    batch = engine.upload(bucket, [(str(tmp_path / "f"), f"k{n}") for n in range(6)])
+    taken = threading.Event()
+
+    def sources() -> Iterator[tuple[str, str]]:
+        yield from [(str(tmp_path / "f"), f"k{n}") for n in range(6)]
+        taken.set()  # the uploads by which the store is asked what it compares are over as well
+
+    batch = engine.upload(bucket, sources())
+    assert taken.wait(30)
     eventually(lambda: b"<Upload>" in probe.request("GET", f"/{bucket}", "uploads=").body or batch.over)
     batch.cancel()
     reports = list(batch)
