@@ -25,7 +25,7 @@ __all__ = ["main"]
 
 _JOB = Path(__file__).parent / "growth" / "job.py"
 _SETTLED_S = 1.5  # after which workers are started and connected
-_PER_S = 60_000  # objects, more than any run does: the job must not end while it is sampled
+_OBJECTS_PER_S = 60_000  # objects, more than any run does: the job must not end while it is sampled
 
 
 def _children(pid: int) -> list[int]:
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("bench: py-spy is not installed; install it with: pip install '.[bench]'", file=sys.stderr)
         return 2
     options.into.mkdir(parents=True, exist_ok=True)
-    point = Point(series="", work="upload", x=0, count=_PER_S * (options.seconds + 4))
+    point = Point(series="", work="upload", x=0, count=_OBJECTS_PER_S * (options.seconds + 4))
     with contextlib.ExitStack() as stack:
         try:
             sink = stack.enter_context(Sink())
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             [sys.executable, str(_JOB), str(given)], env=client_environment(), stdout=subprocess.DEVNULL
         )
         try:
-            time.sleep(_SETTLED_S)
+            time.sleep(_SETTLED_S)  # by the clock: how far it is can be asked of nobody without disturbing it
             seen = {
                 "parent": _record(spy, job.pid, options.into / "flames-parent.svg", "parent", options.seconds),
                 "worker": _record(
