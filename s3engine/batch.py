@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from s3engine.report import BatchSummary, RequestReport, SummaryBuilder
+from s3engine.report import AlikeReports, BatchSummary, RequestReport, SummaryBuilder
 
 __all__ = ["Batch", "Progress"]
 
@@ -38,6 +38,7 @@ class Batch:
         self._emit_all = self._fresh.extend
         self._changed = threading.Condition()
         self._discard = False
+        self._failures_only = False
         self._over = False
         self._failure: BaseException | None = None
         self._builder = SummaryBuilder(time.monotonic)
@@ -54,11 +55,19 @@ class Batch:
             with self._changed:
                 self._changed.notify_all()
 
+    def _emit_alike(self, alike: AlikeReports) -> None:
+        if self._progress is None and (self._discard or self._failures_only):
+            self._builder.add_alike(alike)
+        else:
+            self._fresh.extend(alike.reports())
+
     def _take_fresh(self) -> None:
         fresh = self._fresh[:]
         del self._fresh[: len(fresh)]
         self._builder.add_all(fresh)
-        if not self._discard:
+        if self._failures_only:
+            self._reports.extend([report for report in fresh if report.error is not None])
+        elif not self._discard:
             self._reports.extend(fresh)
         if self._progress is not None:
             for report in fresh:
@@ -116,6 +125,10 @@ class Batch:
         if was_full:
             self._wake()
         return taken
+
+    def _keep_failures_only(self) -> None:
+        """From now on nobody wants to see what went well."""
+        self._failures_only = True
 
     def _rest(self, most_s: float) -> None:
         """Sleep so long, or until the batch is over."""

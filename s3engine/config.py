@@ -146,8 +146,9 @@ class Config(_Shown):
     """A name of ``s3engine.pool.load.BUILT_IN`` or of an entry point in the group ``s3engine.transports``."""
     workers: int = field(default_factory=usable_cores)
     """Worker processes, 1 to 256. Default: the cores this process may use."""
-    concurrency: int = 256
-    """Requests in flight over all workers, 1 to 1024 (s5cmd's default is 256 too)."""
+    concurrency: int = 512
+    """Requests in flight over all workers, 1 to 1024, at most: a worker has 32 where answers come within 5 ms, 128 where
+    they do not, and more than that while they come no later for it. With transports that block, 128 in a worker."""
     max_parts_in_flight: int = 16
     """Of those, at most so many that move a part of a large object, 1 to 1024."""
     lane: str = "auto"

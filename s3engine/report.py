@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from s3engine.errors import S3EngineError
 from s3engine.plain import number_of
 
-__all__ = ["LENGTH_ONLY", "BatchSummary", "RequestReport", "SummaryBuilder", "perf_header", "perf_row"]
+__all__ = ["LENGTH_ONLY", "AlikeReports", "BatchSummary", "RequestReport", "SummaryBuilder", "perf_header", "perf_row"]
 
 LENGTH_ONLY = "length only"
 """``RequestReport.verified`` of an object of which nothing but the length could be compared."""
@@ -69,6 +70,23 @@ class RequestReport(NamedTuple):
         values["error"] = type(error).__name__ if error is not None else None
         values["message"] = str(error) if error is not None else None
         return values
+
+
+class AlikeReports(NamedTuple):
+    """Reports of objects that were done by one request: made when somebody wants to see them, else only counted."""
+
+    common: RequestReport
+    """Of an object that was done, with what is the same in all; its ``seq``, ``key`` and ``size_bytes`` say nothing."""
+    objects: Sequence[tuple[int, str, int]]
+    """``seq``, ``key`` and ``size_bytes`` of each."""
+
+    def reports(self) -> list[RequestReport]:
+        """One by one."""
+        _, operation, bucket, _, _, *rest = self.common
+        seqs, keys, sizes = zip(*self.objects, strict=True)
+        rows = zip(seqs, repeat(operation), repeat(bucket), keys, sizes, *map(repeat, rest), strict=False)
+        new = tuple.__new__  # the NamedTuple's own is Python, and takes more than twice the time
+        return [new(RequestReport, row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +181,17 @@ class SummaryBuilder:
         self.objects += objects
         self.size_bytes += size_bytes
         self.length_only += length_only
+
+    def add_alike(self, alike: AlikeReports) -> None:
+        """Count reports as ``add_all`` would count each of them."""
+        counted = SummaryBuilder(self._clock)
+        counted.add(alike.common)
+        count = len(alike.objects)
+        self.objects += count
+        self.size_bytes += sum([size for _, _, size in alike.objects])
+        self.retries += counted.retries * count
+        self.length_only += counted.length_only * count
+        self._histogram = [old + new * count for old, new in zip(self._histogram, counted._histogram, strict=True)]
 
     def stop(self) -> None:
         """Stop the clock of ``elapsed_s``; later calls change nothing."""

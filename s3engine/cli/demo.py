@@ -42,7 +42,7 @@ _OTHERS = (
 @click.argument("path", required=False)
 @click.option("--transport", metavar="NAME", help="raw, boto3, minio, obstore, or module:Class (raw).")
 @click.option("--workers", type=int, metavar="N", help="Worker processes, 1 to 256 (one per usable core).")
-@click.option("-n", "--concurrency", type=int, metavar="N", help="Requests in flight, 1 to 1024 (256).")
+@click.option("-n", "--concurrency", type=int, metavar="N", help="Requests in flight at most, 1 to 1024 (512).")
 def demo_command(path: str | None, **values: Any) -> int:
     """Show everything once, on a private server that is gone afterwards.
 
@@ -121,7 +121,7 @@ class _Tour:
         from s3engine.report import perf_header, perf_row
 
         show = Show(Output(False, False), "upload", perf_row, lambda report: f"upload {report.target}", table=True)
-        batch = self._engine.upload(BUCKET, self._sources, progress=show.count)
+        batch = self._engine.upload(BUCKET, self._sources)
         write(f"upload: {number_of(len(self._sources), 'file')} -> s3://{BUCKET}/demo/\n{perf_header()}\n")
         return show.follow(batch) == 0
 

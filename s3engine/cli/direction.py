@@ -63,7 +63,7 @@ class Direction:
     def check(self) -> None:
         """Raises S3EngineError for what is wrong already."""
 
-    def begin(self, engine: Engine, progress: Callable[[RequestReport], object]) -> Batch:
+    def begin(self, engine: Engine) -> Batch:
         """Start."""
         raise NotImplementedError
 

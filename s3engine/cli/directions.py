@@ -41,9 +41,9 @@ class Upload(Direction):
     def check(self) -> None:
         self._sources()
 
-    def begin(self, engine: Engine, progress: Callable[[RequestReport], object]) -> Batch:
+    def begin(self, engine: Engine) -> Batch:
         return engine.upload(
-            self.way.bucket, self._sources(), template=self.headers, progress=progress, remove_sources=self.move,
+            self.way.bucket, self._sources(), template=self.headers, remove_sources=self.move,
             journal=self.journal, existing=self.limits.existing,
         )  # fmt: skip
 
@@ -85,11 +85,11 @@ class Download(Direction):
         # The object "p/" itself stands for the folder that is downloaded to; it has no name in it.
         return super().objects(engine).filter(lambda info: info.key != self.way.source)
 
-    def begin(self, engine: Engine, progress: Callable[[RequestReport], object]) -> Batch:
+    def begin(self, engine: Engine) -> Batch:
         way = self.way
         objects: Iterable[Any] = self.items or (self.keys() if way.only else self.objects(engine))
         return engine.download(
-            way.source_bucket, objects, way.target or ".", path=self.relative, progress=progress,
+            way.source_bucket, objects, way.target or ".", path=self.relative,
             remove_objects=self.move, journal=self.journal, **self.limits.of(deletes=self.move),
         )  # fmt: skip
 
@@ -123,17 +123,17 @@ class Download(Direction):
 class Copy(Direction):
     """Objects to objects, inside the store."""
 
-    def begin(self, engine: Engine, progress: Callable[[RequestReport], object]) -> Batch:
+    def begin(self, engine: Engine) -> Batch:
         way = self.way
         if way.only or self.items is not None:
             return engine.copy(
                 way.source_bucket, self.items or self.keys(), way.bucket, key=self._key, template=self.headers,
-                progress=progress, move=self.move, journal=self.journal, **self.limits.of(deletes=self.move),
+                move=self.move, journal=self.journal, **self.limits.of(deletes=self.move),
             )  # fmt: skip
         listing = self.objects(engine)
         act = listing.move if self.move else listing.copy
         return act(
-            way.bucket, key=self._key, template=self.headers, progress=progress, journal=self.journal,
+            way.bucket, key=self._key, template=self.headers, journal=self.journal,
             **self.limits.of(deletes=self.move),
         )
 

@@ -41,7 +41,7 @@ _store_options = _stack(
 )
 _pool_options = _stack(
     click.option("--workers", type=int, metavar="N", help="Worker processes, 1 to 256 (one per usable core)."),
-    click.option("-n", "--concurrency", type=int, metavar="N", help="Requests in flight, 1 to 1024 (256)."),
+    click.option("-n", "--concurrency", type=int, metavar="N", help="Requests in flight at most, 1 to 1024 (512)."),
     click.option("--config", "config_file", metavar="FILE", help="TOML file with settings, named as in S3ENGINE_*."),
 )
 engine_options = _stack(

@@ -67,7 +67,7 @@ def perf_command(src: str, bucket: str, prefix: str, **values: Any) -> int:
 
     show = Show(output, "upload", perf_row, lambda report: f"upload {report.target or report.key}", table=True)
     with Engine(config) as engine:
-        batch = engine.upload(bucket, sources, template=headers, progress=show.count)
+        batch = engine.upload(bucket, sources, template=headers)
         if not output.as_json:
             write(perf_header() + "\n")
         again = upload_sources(src, prefix, only, wanted) if show.wants_bar else ()

@@ -102,7 +102,7 @@ def rm_command(uri: str, recursive: bool, **values: Any) -> int:
             if stands and not quiet:
                 complain(stands)
             return code
-        batch = engine.delete(where.bucket, objects, progress=show.count, journal=journal, **limits.of(deletes=True))
+        batch = engine.delete(where.bucket, objects, journal=journal, **limits.of(deletes=True))
         if not quiet:
             show.tell_standing(stands, at_once=not named or is_retry(journal))
         known = show.wants_bar and journal is None

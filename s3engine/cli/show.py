@@ -31,6 +31,7 @@ __all__ = ["Failures", "Show"]
 _ALIKE = 20  # failures of one kind that get a line each
 _KINDS = 1000  # kinds of failures told apart
 _PAUSE_S = 0.05
+_AT_ONCE = 10_000  # reports
 _MARGIN_S = 0.5  # beyond the grace after Ctrl-C: then somebody may wonder
 
 Describe = Callable[["RequestReport"], str]
@@ -81,7 +82,7 @@ def _line(report: RequestReport, describe: Describe) -> str:
 
 
 class Show:
-    """Shows one batch: give ``count`` to it as its progress callback, then call ``follow``.
+    """Shows one batch, by ``follow``.
 
     ``describe`` gives the line of a finished object, ``name`` what a failed one is called. ``table`` lines are the
     verb's result, so they and the summary below them stand on stdout. ``nothing`` is told when there was no object at
@@ -100,13 +101,8 @@ class Show:
         self._nothing = nothing
         """Told when there was no object at all; "" for a job that goes on, which may have done all before."""
         self._standing = ""
-        self._emitted = 0
         self._taken = 0
         self._failures = Failures(single=single)
-
-    def count(self, report: RequestReport) -> None:
-        """For the engine's thread: a report is there."""
-        self._emitted += 1
 
     def tell_standing(self, text: str, *, at_once: bool) -> None:
         """Where a job stands that goes on. Not ``at_once``: its input has to be compared first, and may be refused.
@@ -152,26 +148,29 @@ class Show:
         summary = batch.summary()
         summary = dataclasses.replace(summary, failed=summary.failed - self._failures.cancelled)
         self._sum_up(summary)
+        any_done = bool(self._taken or summary.objects or summary.skipped)
         if failure is not None:
             complain(explain(failure))
             unusable = isinstance(failure, (ConfigError, JournalError))
-            return 2 if unusable and not self._taken else 1  # 2 says that nothing was done
-        if not self._taken and self._nothing and not self._output.quiet and not interrupts.number:
+            return 2 if unusable and not any_done else 1  # 2 says that nothing was done
+        if not any_done and self._nothing and not self._output.quiet and not interrupts.number:
             complain(self._nothing)
         return 0 if summary.ok else 1
 
     def _watch(self, batch: Batch, bar: Bar | None) -> None:
+        output = self._output
+        if output.quiet and not output.as_json and not self._table:
+            batch._keep_failures_only()
         pause_s = 0.001  # a small batch is over soon
         done = size_bytes = 0
         patient_until_s = 0.0
         while True:
             over = batch.over  # asked first: whatever it emitted before is then counted
-            count = self._emitted - self._taken
-            if count:
+            block = batch._take(_AT_ONCE)
+            if block:
                 self._tell_standing(bar)
-                block = batch._take(count)
-                self._taken += count
-                done += count
+                self._taken += len(block)
+                done += len(block)
                 size_bytes += sum(report.size_bytes for report in block if report.error is None)
                 self._print(block, bar)
             elif over:
@@ -183,7 +182,7 @@ class Show:
                 if time.monotonic() > patient_until_s:
                     patient_until_s = math.inf
                     complain("interrupted; waiting some seconds for what is under way (Ctrl-C again: leave at once)")
-            if not over:
+            if not over and len(block) < _AT_ONCE:
                 batch._rest(pause_s)  # not time.sleep: the end of the batch ends it
                 pause_s = min(pause_s * 1.5, _PAUSE_S)
         for _ in batch:  # none is left: raises what ended the batch before its time

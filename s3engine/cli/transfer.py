@@ -131,7 +131,7 @@ def _transfer(src: str, dst: str, values: dict[str, Any], *, move: bool) -> int:
 
     with Engine(config) as engine:
         transfer.open(engine)
-        batch = transfer.begin(engine, show.count)
+        batch = transfer.begin(engine)
         if not values["quiet"]:
             show.tell_standing(stands, at_once=not named or is_retry(transfer.journal))
         # A job that goes on does not read its input again, not even to know how much there is.

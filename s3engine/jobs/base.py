@@ -16,7 +16,7 @@ from s3engine.jobs.composites import Composite, Composites
 from s3engine.jobs.ledger import Ledger
 from s3engine.jobs.reader import InputReader
 from s3engine.pool.messages import Context, Kind, Task
-from s3engine.report import RequestReport
+from s3engine.report import AlikeReports, RequestReport
 from s3engine.sources import Rejected
 
 __all__ = ["Handler", "Job", "next_task_id"]
@@ -48,6 +48,8 @@ class Job:
         self.emit = emit
         self.emit_all: Callable[[list[RequestReport]], None] = self._emit_each
         """Takes many reports; ``emit`` takes them one by one unless something else is set."""
+        self.emit_alike: Callable[[AlikeReports], None] = self._emit_alike
+        """Takes the reports of one request; the same as ``emit_all`` with them unless something else is set."""
         self.failure: BaseException | None = None
         """What the input iterator or a callback raised: the batch ends with it."""
         self.cancelled = False
@@ -289,6 +291,9 @@ class Job:
     def _emit_each(self, reports: list[RequestReport]) -> None:
         for report in reports:
             self.emit(report)
+
+    def _emit_alike(self, alike: AlikeReports) -> None:
+        self.emit_all(alike.reports())
 
     def report(
         self, seq: int, key: str, outcome: tuple[Any, ...], target: str = "", error: S3EngineError | None = None,

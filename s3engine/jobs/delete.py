@@ -9,7 +9,6 @@ of these keys: they stay.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import repeat
 from typing import Any
 
 from s3engine.errors import (
@@ -24,7 +23,7 @@ from s3engine.errors import (
 from s3engine.jobs.base import Handler, Job
 from s3engine.pool.actions.bodiless import not_in_xml
 from s3engine.pool.messages import Kind, Task
-from s3engine.report import RequestReport
+from s3engine.report import AlikeReports, RequestReport
 from s3engine.sources import Rejected
 from s3engine.transport import ObjectInfo
 
@@ -313,13 +312,11 @@ class DeleteJob(Job):
 
     def _all_deleted(self, states: Sequence[tuple[int, str, int]], outcome: tuple[Any, ...]) -> None:
         """The reports of a request of which no key failed: as ``_deleted`` would make them, in a fifth of the time."""
-        seqs, keys, sizes = zip(*states, strict=True)
         _, attempts, success_s, total_s, estimate, timeout_s, status, request_id, size, etag = outcome[:10]
-        if min(sizes) < 0:
-            sizes = tuple([size if one < 0 else one for one in sizes])
-        rows = zip(
-            seqs, repeat(self.operation), repeat(self.context.bucket), keys, sizes, repeat(attempts), repeat(success_s),
-            repeat(total_s), repeat(estimate), repeat(timeout_s), repeat(status), repeat(request_id), repeat(etag),
-            repeat(outcome[11]), repeat(""), repeat(""), repeat(""), strict=False,
+        if min([own for _, _, own in states]) < 0:
+            states = [(seq, key, size if own < 0 else own) for seq, key, own in states]
+        common = RequestReport(
+            0, self.operation, self.context.bucket, "", 0, attempts, success_s, total_s, estimate, timeout_s, status,
+            request_id, etag, outcome[11],
         )  # fmt: skip
-        self.emit_all([tuple.__new__(RequestReport, row) for row in rows])
+        self.emit_alike(AlikeReports(common, states))

@@ -10,11 +10,13 @@ import random
 import select
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s3engine.errors import RequestError, S3EngineError
 from s3engine.wire import Wire
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["BEGUN", "CONNECTORS", "IN", "OUT", "Connections"]
 
@@ -105,6 +107,8 @@ class Connections:
     def open(self, endpoint: Any, timeout_s: float) -> None:
         """Have a thread open one more."""
         if self._executor is None:
+            from concurrent.futures import ThreadPoolExecutor  # lazy: 5 ms that plain HTTP to an address does not pay
+
             self._executor = ThreadPoolExecutor(CONNECTORS, thread_name_prefix="s3engine-connect")
         self.opening += 1
         self._executor.submit(self._open, endpoint, timeout_s)

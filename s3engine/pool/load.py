@@ -71,13 +71,14 @@ def load_transport(name: str) -> Callable[[TransportSettings], Any]:
     return factory
 
 
-def worker_modules(name: str) -> list[str]:
-    """The modules that a worker's transport needs: its own, and those that its class names as ``worker_modules``.
+def worker_modules(name: str, settings: TransportSettings) -> list[str]:
+    """The modules that a worker's transport needs: its own, and those that its class tells by ``worker_modules``.
 
-    Imported once before workers are forked, they need not be imported in each. Raises ConfigError.
+    That is a function of the ``settings``, or a sequence. Imported once before workers are forked, they need not be
+    imported in each. Raises ConfigError.
     """
-    factory = load_transport(name)
-    return [dotted_name(name).partition(":")[0], *getattr(factory, "worker_modules", ())]
+    told: Any = getattr(load_transport(name), "worker_modules", ())
+    return [dotted_name(name).partition(":")[0], *(told(settings) if callable(told) else told)]
 
 
 def capabilities_of(name: str) -> Capabilities:

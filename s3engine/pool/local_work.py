@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s3engine.errors import S3EngineError, TransferError
 from s3engine.pool.actions import ACTIONS
 from s3engine.pool.core import Core
 from s3engine.pool.item import Item
 from s3engine.transport import Timeouts
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 __all__ = ["LocalWork"]
 
@@ -36,6 +38,8 @@ class LocalWork:
     def start(self, item: Item) -> None:
         """Take an item."""
         if self._executor is None:
+            from concurrent.futures import ThreadPoolExecutor  # lazy: few batches need it
+
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="s3engine-local")
         item.first_at = item.started_at = self._core.clock()
         future = self._executor.submit(ACTIONS[item.kind].begin, item, None, _TIMEOUTS)
@@ -53,10 +57,11 @@ class LocalWork:
             item, future = self._done.popleft()
             del self._items[item]
             now = self._core.clock()
+            if future.cancelled():
+                self._core.cancelled(item, now)
+                continue
             try:
                 ended = ACTIONS[item.kind].end(item, future.result())
-            except CancelledError:
-                self._core.cancelled(item, now)
             except S3EngineError as error:
                 self._core.local_failed(item, error, now)
             except Exception as error:  # noqa: BLE001  (whatever it is, it concerns this object alone)

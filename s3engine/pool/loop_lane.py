@@ -10,6 +10,7 @@ import contextlib
 import os
 from typing import Any
 
+from s3engine.control.breadth import Breadth
 from s3engine.control.retry import Verdict
 from s3engine.errors import ConnectionLost, S3EngineError, TransferError
 from s3engine.pool.actions import ACTIONS
@@ -32,12 +33,12 @@ _TRANSFER_BYTES = 64 * 1024  # smaller bodies say nothing about bandwidth; the e
 
 
 class LoopLane:
-    """See the module. ``limit`` is how many requests may be in flight."""
+    """See the module. ``limit`` is how many requests may be in flight, if :class:`Breadth` has them."""
 
     def __init__(self, core: Core, limit: int, poller: Any) -> None:
         self._core = core
         self._transport = core.transport
-        self._limit = limit
+        self._breadth = Breadth(limit)
         self._poller = poller
         self._timeouts_of = core.deadlines.timeouts
         self._bytes_per_s = core.deadlines.bytes_per_s
@@ -185,7 +186,8 @@ class LoopLane:
         line = waiting.line
         idle = self._idle
         pauses = self._core.pauses
-        while line and self._in_flight < self._limit:
+        allowed = self._breadth.allowed
+        while line and self._in_flight < allowed:
             item = line[0]
             if pauses.active:
                 wait_s = pauses.wait_s(item.context.bucket, now)
@@ -261,7 +263,7 @@ class LoopLane:
         """Open what is missing: connections that are there at once are idle then, others come as events."""
         line = self._waiting.line
         connections = self._connections
-        wanted = min(len(line), self._limit - self._in_flight)
+        wanted = min(len(line), self._breadth.allowed - self._in_flight)
         missing = wanted - connections.opening
         if self._in_flight + connections.opening >= _ENOUGH_WHEN_FAST:
             # Where answers come at once more connections only cost: each about as much as eight small requests.
@@ -315,6 +317,9 @@ class LoopLane:
         self._connections.drop_late(now)
         self._waiting.look_for_credentials(now)
         self._core.tick(now)
+        if self._waiting.line:
+            op = ACTIONS[self._waiting.line[0].kind].op
+            self._breadth.look(op, self._core.estimator.estimate(op), self._in_flight)
 
     def wake_delayed(self, now: float) -> None:
         """Put items whose wait is over back in line."""

@@ -53,7 +53,7 @@ class Supervisor:
         method = choose_start_method(start_method)
         if method == "fork":
             # Once here instead of once in each worker: forked children have what is imported.
-            for module in worker_modules(settings.transport):
+            for module in worker_modules(settings.transport, settings.transport_settings):
                 importlib.import_module(module)
         self._calls: deque[Callable[[], None]] = deque()
         self._failing = threading.Lock()

@@ -22,6 +22,8 @@ from s3engine.pool.room import NoRoom
 
 __all__ = ["ThreadLane"]
 
+MOST_THREADS = 128
+"""Of one worker: more only hand the interpreter's lock around."""
 _CREDENTIALS_WAIT_S = 10.0
 _ROOM_EVERY_S = 0.02
 
@@ -31,7 +33,7 @@ class ThreadLane:
 
     def __init__(self, core: Core, limit: int, poller: Any) -> None:
         self._core = core
-        self._limit = limit
+        self._limit = min(limit, MOST_THREADS)
         self._lock = threading.Lock()
         self._queue: queue.SimpleQueue[tuple[Item, int] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []

@@ -115,6 +115,14 @@ def test_start_method(bucket: str, probe: S3Probe, method: str) -> None:
     assert len(probe.list_keys(bucket)) == 40
 
 
+def test_a_batch_over_plain_http_imports_little(script: Any) -> None:
+    """Upload, list and delete at an IP address without TLS need neither urllib3 nor ssl, in parent or workers."""
+    job = UPLOAD.replace("print", "    assert engine.list(bucket).delete().wait().objects == 40\nprint")
+    process = script(job + 'print({"urllib3", "ssl", "concurrent.futures"} & set(sys.modules))', "fork")
+    out, err = process.communicate(timeout=60)
+    assert out.split("\n") == ["started", "40 0", "set()", ""], err
+
+
 @pytest.mark.parametrize("method", ["fork", "auto", "forkserver", "spawn"])
 def test_script_without_a_guard(script: Any, method: str) -> None:
     """A script without an `if __name__` guard works under every start method and runs once."""

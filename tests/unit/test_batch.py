@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 
@@ -9,7 +10,7 @@ import pytest
 
 from s3engine.batch import Batch, Progress
 from s3engine.errors import NotFound
-from s3engine.report import RequestReport
+from s3engine.report import AlikeReports, RequestReport
 from tests.helpers import eventually
 
 
@@ -176,3 +177,55 @@ def test_over_tells_the_end() -> None:
     assert not harness.batch.over
     harness.batch._end(None)
     eventually(lambda: harness.batch.over)
+
+
+def alike(*seqs: int) -> AlikeReports:
+    """What was done by one request."""
+    return AlikeReports(report(0), [(seq, f"k{seq}", 10) for seq in seqs])
+
+
+def test_what_one_request_did_is_shown_one_by_one() -> None:
+    """A reader gets a report for each object of a request, the same as if each had come alone."""
+    harness = Harness()
+    harness.batch._emit_alike(alike(3, 4, 5))
+    harness.batch._turned()
+    harness.batch._end(None)
+    assert list(harness.batch) == [report(3), report(4), report(5)]
+
+
+def test_progress_is_told_of_each_object_of_a_request() -> None:
+    """The callback gets every report, also where nobody iterates."""
+    told: list[RequestReport] = []
+    harness = Harness(told.append)
+    harness.batch._discard = True
+    harness.batch._emit_alike(alike(3, 4))
+    harness.batch._turned()
+    assert told == [report(3), report(4)]
+
+
+def test_what_nobody_looks_at_is_counted() -> None:
+    """A batch that is waited for has the same totals as one that is iterated."""
+    seen, waited = Harness(), Harness()
+    waited.batch._discard = True
+    for harness in (seen, waited):
+        harness.batch._emit_alike(alike(3, 4, 5))
+        harness.batch._turned()
+        harness.batch._end(None)
+    assert not waited.batch._reports
+    totals = [one.batch.summary() for one in (seen, waited)]
+    assert totals[0].objects == 3
+    assert dataclasses.replace(totals[0], elapsed_s=0.0) == dataclasses.replace(totals[1], elapsed_s=0.0)
+
+
+def test_failures_may_be_all_that_is_kept() -> None:
+    """Where only failures are wanted what went well is counted, and takes no room."""
+    harness = Harness(max_buffered=5)
+    harness.batch._keep_failures_only()
+    harness.emit(*range(100))
+    harness.batch._emit(report(100, ok=False))
+    harness.batch._emit_alike(alike(101, 102))
+    harness.batch._turned()
+    harness.batch._end(None)
+    assert not harness.batch._full
+    assert [one.seq for one in harness.batch] == [100]
+    assert (harness.batch.summary().objects, harness.batch.summary().failed) == (102, 1)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import Any
 
 import pytest
 
 from s3engine.config import TransportSettings
 from s3engine.errors import ConfigError
-from s3engine.pool.load import open_transport
+from s3engine.pool.load import open_transport, worker_modules
 from s3engine.testing import FaultyTransport
 
 
@@ -42,3 +43,21 @@ def test_no_memory_is_no_error_of_configuration() -> None:
     for name in ("_NoMemory", "_NoMemoryOfTheSystem", "_NoMemoryForAnException"):
         with pytest.raises(MemoryError):
             open_transport(f"{__name__}:{name}", settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy", "late"),
+    [
+        ("http://127.0.0.1:9000", "", False), ("http://[::1]:9000", "", False), ("http://localhost:9000", "", True),
+        ("https://127.0.0.1:9000", "", True), ("", "", True), ("http://127.0.0.1:9000", "http://proxy:3128", True),
+        ("http://user:word@127.0.0.1", "", False),
+    ],
+)  # fmt: skip
+def test_workers_import_what_they_will_need(url: str, proxy: str, late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """urllib3's part of the raw transport is named for TLS, a proxy and host names, not for plain HTTP to an address."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    if proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+    found = worker_modules("raw", TransportSettings(endpoint_url=url, region="us-east-1"))
+    assert found == ["s3engine_transports.raw", *(["s3engine_transports.raw.pooled"] if late else [])]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s3engine.errors import NotFound
-from s3engine.report import RequestReport, SummaryBuilder, perf_header, perf_row
+from s3engine.report import LENGTH_ONLY, AlikeReports, RequestReport, SummaryBuilder, perf_header, perf_row
 
 
 def _report(**changes: Any) -> RequestReport:
@@ -138,3 +138,21 @@ def test_a_report_becomes_json() -> None:
 def test_retries_are_attempts_beyond_the_first() -> None:
     """An object without any attempt has no retries."""
     assert [_report(attempts=attempts).retries for attempts in (0, 1, 4)] == [0, 0, 3]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1 << 40), st.text(), st.integers(0, 1 << 50)), min_size=1),
+    st.integers(0, 9), st.floats(0, 1e4), st.sampled_from(["", "sha256", LENGTH_ONLY]),
+)
+def test_alike_reports_count_as_each_of_them(
+    objects: list[tuple[int, str, int]], attempts: int, total_s: float, verified: str
+) -> None:
+    """Counting what one request did gives the totals that its reports give one by one."""
+    clock = Clock()
+    alike = AlikeReports(_report(attempts=attempts, total_s=total_s, verified=verified), objects)
+    at_once, one_by_one = SummaryBuilder(clock), SummaryBuilder(clock)
+    at_once.add_alike(alike)
+    for report in alike.reports():
+        one_by_one.add(report)
+    assert at_once.summary() == one_by_one.summary()
+    assert [(report.seq, report.key, report.size_bytes) for report in alike.reports()] == objects

@@ -17,7 +17,7 @@ from s3engine.errors import ConnectFailed, ConnectTimeout, RequestError
 from s3engine.plain import brief
 
 __all__ = [
-    "MAX_AGE_S", "MAX_IDLE_S", "amazon_host", "connect_error", "connect_to_one", "is_dns_name", "is_readable",
+    "MAX_AGE_S", "MAX_IDLE_S", "address_family", "amazon_host", "connect_error", "connect_to_one", "is_dns_name", "is_readable",
     "proxy_for", "proxy_login", "socket_options",
 ]  # fmt: skip
 
@@ -36,6 +36,17 @@ def amazon_host(region: str) -> str:
     """The host of Amazon S3 in a region."""
     suffix = next((suffix for start, suffix in _SUFFIXES.items() if region.startswith(start)), "amazonaws.com")
     return f"s3.{region}.{suffix}"
+
+
+def address_family(host: str) -> socket.AddressFamily | None:
+    """Of a host that is an IP address, which needs no look-up; None for a name."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except OSError:
+            continue
+        return family
+    return None
 
 
 def is_dns_name(bucket: str) -> bool:

@@ -10,7 +10,7 @@ import errno
 import socket
 
 from s3engine.errors import ConnectTimeout
-from s3engine_transports.network import connect_error, socket_options
+from s3engine_transports.network import address_family, connect_error, socket_options
 
 __all__ = ["BegunLink", "begin"]
 
@@ -49,13 +49,8 @@ class BegunLink:
 
 def begin(host: str, port: int, where: str) -> BegunLink | None:
     """Begin to connect; None when ``host`` is no IP address, or it failed at once. ``where`` is for errors."""
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, host)
-        except OSError:
-            continue
-        break
-    else:
+    family = address_family(host)
+    if family is None:
         return None
     sock = None
     try:

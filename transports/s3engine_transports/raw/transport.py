@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from s3engine.config import TransportSettings
 from s3engine.credentials import Credentials
@@ -25,6 +26,7 @@ from s3engine.transport import (
     Timeouts,
     UploadsPage,
 )
+from s3engine_transports.network import address_family, proxy_for
 from s3engine_transports.raw.connection import Connections, RawLink
 from s3engine_transports.raw.exchange import RawExchange
 from s3engine_transports.raw.exchanges import RawExchanges
@@ -42,8 +44,14 @@ class RawTransport:
     """See :class:`s3engine.transport.Transport`. Opened in the process that uses it; safe for several threads."""
 
     capabilities = Capabilities(interruptible=True, multiplexable=True, trailers=True)
-    worker_modules = ("s3engine_transports.raw.pooled",)
-    """Imported late: single calls may do without."""
+
+    @staticmethod
+    def worker_modules(settings: TransportSettings) -> Sequence[str]:
+        """What is imported late, and yet needed by every worker: none where the loop itself begins all connections."""
+        parts = urlsplit(settings.endpoint_url)
+        netloc = parts.netloc.rpartition("@")[2]
+        known = parts.scheme == "http" and address_family(parts.hostname or "") is not None
+        return () if known and not proxy_for("http", netloc) else ("s3engine_transports.raw.pooled",)
 
     def __init__(self, settings: TransportSettings, *, wall_clock: Callable[[], float] = time.time) -> None:
         self._connections = Connections(settings)
