@@ -147,8 +147,8 @@ class Config(_Shown):
     workers: int = field(default_factory=usable_cores)
     """Worker processes, 1 to 256. Default: the cores this process may use."""
     concurrency: int = 512
-    """Requests in flight over all workers, 1 to 1024, at most: a worker has 32 where answers come within 5 ms, 128 where
-    they do not, and more than that while they come no later for it. With transports that block, 128 in a worker."""
+    """Requests in flight over all workers, 1 to 1024, at most: a worker has 32 where answers come within 5 ms, 128
+    where they do not, and more than that while they come no later for it. With transports that block, 128."""
     max_parts_in_flight: int = 16
     """Of those, at most so many that move a part of a large object, 1 to 1024."""
     lane: str = "auto"

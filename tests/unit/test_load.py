@@ -54,7 +54,7 @@ def test_no_memory_is_no_error_of_configuration() -> None:
     ],
 )  # fmt: skip
 def test_workers_import_what_they_will_need(url: str, proxy: str, late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """urllib3's part of the raw transport is named for TLS, a proxy and host names, not for plain HTTP to an address."""
+    """urllib3's part of the raw transport is named for TLS, proxies and host names, not for HTTP to an address."""
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     if proxy:

@@ -17,8 +17,8 @@ from s3engine.errors import ConnectFailed, ConnectTimeout, RequestError
 from s3engine.plain import brief
 
 __all__ = [
-    "MAX_AGE_S", "MAX_IDLE_S", "address_family", "amazon_host", "connect_error", "connect_to_one", "is_dns_name", "is_readable",
-    "proxy_for", "proxy_login", "socket_options",
+    "MAX_AGE_S", "MAX_IDLE_S", "address_family", "amazon_host", "connect_error", "connect_to_one", "is_dns_name",
+    "is_readable", "proxy_for", "proxy_login", "socket_options",
 ]  # fmt: skip
 
 # A store may close an idle connection after 5 s (AWS, as the CRT notes) to 75 s (nginx); older ones are not handed out.
