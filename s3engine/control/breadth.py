@@ -32,11 +32,11 @@ class Breadth:
         self.allowed = min(limit, AT_FIRST)
         """So many may be in flight now."""
 
-    def look(self, op: int, known: Estimate, in_flight: int) -> None:
-        """Go by what is known of the latency of ``op``, the class of what waits to be sent; ten times a second.
+    def look(self, op: int, known: Estimate) -> None:
+        """Go by what is known of the latency of ``op``, the class of what waits to be sent: all that may be is in flight.
 
-        Doubles what is allowed while all of it is in flight and answers are late, but no later than with few in flight;
-        back to ``AT_FIRST`` when they are.
+        Doubles what is allowed while answers are late, but no later than with few in flight; back to ``AT_FIRST`` when
+        they are. Call it some ten times a second.
         """
         if self._limit <= AT_FIRST or known.latency_n < _KNOWN:
             return
@@ -46,5 +46,5 @@ class Breadth:
             self._calm_s[op] = calm_s = mean_s
         if mean_s < _LATE_S or mean_s > _LATER * calm_s:
             self.allowed = AT_FIRST
-        elif in_flight >= self.allowed:
+        else:
             self.allowed = min(self._limit, 2 * self.allowed)

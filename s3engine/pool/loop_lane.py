@@ -29,6 +29,7 @@ __all__ = ["LoopLane"]
 
 _ENOUGH_WHEN_FAST = 32
 _FAST_S = 0.005
+_LOOK_S = 0.025  # at least, between looks at whether more may be in flight
 _TRANSFER_BYTES = 64 * 1024  # smaller bodies say nothing about bandwidth; the estimator has its own, larger minimum
 
 
@@ -39,6 +40,7 @@ class LoopLane:
         self._core = core
         self._transport = core.transport
         self._breadth = Breadth(limit)
+        self._look_at = 0.0
         self._poller = poller
         self._timeouts_of = core.deadlines.timeouts
         self._bytes_per_s = core.deadlines.bytes_per_s
@@ -203,6 +205,12 @@ class LoopLane:
             line.popleft()
             if not self._launch(item, now):
                 return
+        if line:
+            if now >= self._look_at:
+                op = ACTIONS[line[0].kind].op
+                known = self._core.estimator.estimate(op)
+                self._breadth.look(op, known)
+                self._look_at = now + max(_LOOK_S, known.latency_mean_s)  # what it did must be seen before
 
     def _launch(self, item: Item, now: float) -> bool:
         """Start one item; False when it has to wait for a connection."""
@@ -317,9 +325,6 @@ class LoopLane:
         self._connections.drop_late(now)
         self._waiting.look_for_credentials(now)
         self._core.tick(now)
-        if self._waiting.line:
-            op = ACTIONS[self._waiting.line[0].kind].op
-            self._breadth.look(op, self._core.estimator.estimate(op), self._in_flight)
 
     def wake_delayed(self, now: float) -> None:
         """Put items whose wait is over back in line."""

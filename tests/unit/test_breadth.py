@@ -16,10 +16,10 @@ def known(latency_s: float, answers: int = 100) -> Estimate:
 
 
 def looked(breadth: Breadth, *latencies_s: float, op: int = PUT) -> list[int]:
-    """What is allowed after each of these means, with all of it in flight."""
+    """What is allowed after each of these means."""
     found = []
     for latency_s in latencies_s:
-        breadth.look(op, known(latency_s), breadth.allowed)
+        breadth.look(op, known(latency_s))
         found.append(breadth.allowed)
     return found
 
@@ -47,17 +47,10 @@ def test_calm_is_known_by_class() -> None:
     assert looked(breadth, 0.1, op=GET) == [AT_FIRST]
 
 
-def test_what_is_not_used_is_not_doubled() -> None:
-    """While fewer are in flight than may be, nothing grows."""
-    breadth = Breadth(600)
-    breadth.look(PUT, known(0.02), AT_FIRST - 1)
-    assert breadth.allowed == AT_FIRST
-
-
 def test_a_few_answers_say_nothing() -> None:
     """Before 32 answers are known nothing changes."""
     breadth = Breadth(600)
-    breadth.look(PUT, known(0.02, 31), AT_FIRST)
+    breadth.look(PUT, known(0.02, 31))
     assert breadth.allowed == AT_FIRST
 
 
