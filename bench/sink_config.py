@@ -68,6 +68,9 @@ http {{
     log_format sink '$request_method $status $http_content_length $http_x_amz_content_sha256 $body_bytes_sent '
         '$connection $ssl_protocol $request_length $request_uri';
     ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_prefer_server_ciphers on;
+    ssl_ciphers ECDHE+AES128+AESGCM:ECDHE+AES256+AESGCM;
+    ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384;
     access_log access.log sink buffer=4m;
     client_body_temp_path body;
     proxy_temp_path proxy;
