@@ -17,9 +17,9 @@ __all__ = ["chosen", "run_work"]
 
 NEAR = 1.1
 """Of a peer's variants, those within so much of its best in the first two rounds run in the others."""
-FAR = 2.0
+FAR = 1.6
 """What took so many times as long as the best one in the first round is not run again."""
-_TIMEOUT_S = 60.0  # of a run; who takes so long is out of the contest, and half an hour is for all of it
+_TIMEOUT_S = 40.0  # of a run; who takes so long is out of the contest, and half an hour is for all of it
 
 
 def run_once(work: Work, place: Place, contender: Contender, *, listen: bool) -> dict[str, Any]:

@@ -42,8 +42,7 @@ class KeyGuard:
         recent[place] = mark
         self._count += 1
         if self._count >= self._GENERATION:
-            self._older = recent
-            self._recent = _marks()
+            self._older, self._recent = recent, _marks() if older is None else _emptied(older)
             self._count = 0
         return False
 
@@ -53,6 +52,15 @@ _LAST_MARK = 2 * KeyGuard._GENERATION - 1  # half of the places stay free
 
 def _marks() -> array[int]:
     return array("Q", bytes(8)) * (_LAST_MARK + 1)
+
+
+def _emptied(marks: array[int]) -> array[int]:
+    """The same memory again: a new one beside the two would be a third, which the heap does not give back."""
+    zeros = bytes(65_536)
+    with memoryview(marks) as whole, whole.cast("B") as view:
+        for at in range(0, len(view), len(zeros)):
+            view[at : at + len(zeros)] = zeros
+    return marks
 
 
 def duplicate(key: str, what: str) -> DuplicateKey:
