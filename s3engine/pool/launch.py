@@ -101,7 +101,7 @@ class WorkerHandle:
         self.solo = False  # works on one suspect task alone
 
 
-def _preload(context: Any, transport: str) -> None:
+def _preload(context: Any, settings: WorkerSettings) -> None:
     """Have the fork server import what a worker needs once, instead of every worker: 10 ms to start one, not 250.
 
     Takes effect when the server is started; a list that the application has set for itself is left alone.
@@ -110,7 +110,8 @@ def _preload(context: Any, transport: str) -> None:
 
     server = getattr(forkserver, "_forkserver", None)
     if getattr(server, "_preload_modules", None) == ["__main__"]:
-        context.set_forkserver_preload(["__main__", "s3engine.pool.worker", *worker_modules(transport)])
+        modules = worker_modules(settings.transport, settings.transport_settings)
+        context.set_forkserver_preload(["__main__", "s3engine.pool.worker", *modules])
 
 
 def launch(settings: WorkerSettings, method: str, block_fd: int) -> WorkerHandle:
@@ -125,7 +126,7 @@ def launch(settings: WorkerSettings, method: str, block_fd: int) -> WorkerHandle
 
     context: Any = multiprocessing.get_context(method)  # its type does not know Process
     if method == "forkserver":
-        _preload(context, settings.transport)
+        _preload(context, settings)
     process = context.Process(
         target=run, args=(settings, theirs, descriptor(block_fd)), name=f"s3engine-worker-{settings.index}", daemon=True
     )
