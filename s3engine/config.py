@@ -217,12 +217,12 @@ class Config(_Shown):
 
     def replace(self, **changes: Any) -> Config:
         """A copy with some settings changed. Raises ConfigError."""
-        return Config.from_mapping({**_explicit(self), **changes}, "argument")
+        return type(self).from_mapping({**_explicit(self), **changes}, "argument")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], origin: str) -> Config:
         """A Config out of names and values; ``origin`` says in errors where they came from."""
-        known = cls.__slots__
+        known = _settings(cls)
         for name in values:
             if name not in known:
                 close = [other for other in sorted(known) if other.startswith(name[:4])] or sorted(known)
@@ -253,7 +253,7 @@ class Config(_Shown):
         """Settings in ``S3ENGINE_NAME`` variables, converted to the type of the setting. Raises ConfigError."""
         env = os.environ if environ is None else environ
         found: dict[str, Any] = {}
-        for name, kind in cls.__annotations__.items():
+        for name, kind in _settings(cls).items():
             text = env.get("S3ENGINE_" + name.upper())
             if text is None or name == "timeout_policy":
                 continue
@@ -276,5 +276,13 @@ def _convert(kind: str, text: str) -> Any:
     return text
 
 
+def _settings(cls: type[Config]) -> dict[str, str]:
+    """The types of all settings by name, also of a class that inherits."""
+    found: dict[str, str] = {}
+    for one in reversed(cls.__mro__):
+        found.update(vars(one).get("__annotations__", {}))
+    return found
+
+
 def _explicit(config: Config) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in config.__slots__}
+    return {name: getattr(config, name) for name in _settings(type(config))}

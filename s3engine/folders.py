@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable
 
 from s3engine.disk import sink_error
+from s3engine.errors import UnsafeKey
 from s3engine.paths import FolderGuard, unsafe
 
 __all__ = ["CAN_KEEP_FOLDERS", "Folder", "OpenFolders"]
@@ -93,17 +94,19 @@ class OpenFolders:
     def _look(self, found: Folder | None, place: str, relative: str) -> Folder:
         if found is None:
             found = self._enter_or_make_room(place, relative)
-        if not self._is_there(found, place):
+        if not self._is_there(found, place, relative):
             # Moved away, removed or replaced; what is above and below it may have been, too.
             self._open.clear()
             self._guard.forget()
             found = self._enter_or_make_room(place, relative)
         return found
 
-    def _is_there(self, folder: Folder, place: str) -> bool:
+    def _is_there(self, folder: Folder, place: str, relative: str) -> bool:
+        path = self.prefix + place
         try:
-            status = os.stat(self.prefix + place)
-        except OSError:
+            status = os.stat(path)
+            self._guard.check(path, relative)  # it may have been moved out, and a link to it left behind
+        except (OSError, UnsafeKey):
             return False
         folder.looked_at = self._clock()
         return (status.st_dev, status.st_ino) == folder.identity
@@ -148,10 +151,9 @@ class OpenFolders:
         path = self.prefix + place
         if not stat.S_ISLNK(os.lstat(path).st_mode):
             raise error
-        self._guard.check(path, relative)
+        real = self._guard.check(path, relative)
         if links:  # realpath leaves none: somebody is exchanging folders at this moment
             raise unsafe(relative, f"{path!r} became a link while it was looked at")
-        real = os.path.realpath(path)
         if not os.path.isdir(real):  # leads to nothing, or to a file
             raise error
         return self._enter(real[len(self._guard.real_root) :].strip("/"), relative, links + 1)

@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = ["dataclass", "field", "replace"]
 
-_NONE = object()  # no default
+
+class _None:
+    """No default; in a signature, one that is made anew each time."""
+
+    def __repr__(self) -> str:
+        return "<factory>"
+
+
+_NONE = _None()
 
 
 class _Field:
@@ -109,8 +117,18 @@ def _methods(cls: type[Any], fields: dict[str, _Field]) -> dict[str, Any]:
     def values(self: Any) -> list[Any]:
         return [getattr(self, name) for name in names]
 
-    def restore(self: Any, state: list[Any]) -> None:
-        for name, value in zip(names, state, strict=True):
+    def state(self: Any) -> Any:
+        own = values(self)
+        if type(self).__dict__.get("__slots__") == names:
+            return own
+        # Of a class that inherits: what it has besides, in slots or without.
+        slots = [name for one in type(self).__mro__ for name in one.__dict__.get("__slots__", ())]
+        more = {name: getattr(self, name) for name in slots if name not in fields and hasattr(self, name)}
+        return own, {**getattr(self, "__dict__", {}), **more}
+
+    def restore(self: Any, state: Any) -> None:
+        own, more = (state, {}) if type(state) is list else state
+        for name, value in (*zip(names, own, strict=True), *more.items()):
             object.__setattr__(self, name, value)
 
     def equal(self: Any, other: Any) -> Any:
@@ -133,7 +151,7 @@ def _methods(cls: type[Any], fields: dict[str, _Field]) -> dict[str, Any]:
         object.__delattr__(self, name)
 
     return {
-        "__getstate__": values, "__setstate__": restore, "__eq__": equal, "__hash__": digest, "__repr__": text,
+        "__getstate__": state, "__setstate__": restore, "__eq__": equal, "__hash__": digest, "__repr__": text,
         "__setattr__": refuse_set, "__delattr__": refuse_delete,
     }  # fmt: skip
 

@@ -58,7 +58,7 @@ def within(objects: Iterable[Any], limit: DeleteLimit) -> Within:
 
     Raises ConfigError for a percentage of what is no listing.
     """
-    if limit.count is None and not isinstance(objects, ObjectListing):
+    if limit.count is None and type(objects) is not ObjectListing:
         raise ConfigError(f"a limit of {limit.text} is a part of a listing; for other input give a number of objects")
     return Within(objects, limit)
 
@@ -126,7 +126,7 @@ def _closing(spool: Spool) -> Iterator[Any]:
 
 def counted(objects: Iterable[Any]) -> tuple[Spool, int, int]:
     """All of ``objects``, how many there are before filters (-1: not known), how many failed before they were any."""
-    if isinstance(objects, ObjectListing):
+    if type(objects) is ObjectListing:  # what inherits from it may leave some out when it is iterated
         return (*complete(objects), 0)
     spool = Spool()
     rejected = 0

@@ -109,11 +109,12 @@ class FolderGuard:
         self._synced.clear()
         self._root_made = False
 
-    def check(self, existing: str, relative: str) -> None:
-        """Raise UnsafeKey when ``existing``, a path at or below the root or above it, is really somewhere else."""
+    def check(self, existing: str, relative: str) -> str:
+        """Where ``existing``, a path at or below the root or above it, is really. Raises UnsafeKey for elsewhere."""
         real = os.path.realpath(existing)
         if real != self.real_root and not real.startswith(self.real_root.rstrip("/") + "/"):
             raise unsafe(relative, f"{existing!r} is a link that leads out of it")
+        return real
 
     def _make(self, folder: str, relative: str) -> None:
         try:

@@ -37,6 +37,7 @@ _FILE_ERRNOS = (errno.EISDIR, errno.EINVAL, errno.EIO, errno.ESTALE, errno.EOVER
 _EXPECT = b"expect: 100-continue\r\n\r\n"
 _NOTHING = memoryview(b"")
 _WOULD_BLOCK: tuple[type[OSError], ...] = (BlockingIOError,)  # and what TLS has for it, with the first such socket
+_WANTS_TO_WRITE: tuple[type[OSError], ...] = ()
 
 
 class Wire(Timed):
@@ -100,15 +101,22 @@ class Wire(Timed):
         total = len(head) + len(body)
         try:
             if total < _JOINED_BYTES:  # cheaper to copy than to have two pieces gathered
-                count = self.sock.send(head + body)
+                piece = head + body
+                count = self.sock.send(piece)
             elif self._tls:
-                count = self.sock.send(head + body[:TLS_PIECE_BYTES] if body else head)
+                piece = head + body[:TLS_PIECE_BYTES] if body else head
+                count = self.sock.send(piece)
             elif body:
                 count = self.sock.sendmsg((head, body))
             else:
                 count = self.sock.send(head)
         except _WOULD_BLOCK:
             count = 0
+            if self._tls:  # OpenSSL wants the same bytes again, and not less of them
+                self._out = memoryview(piece)
+                self._later = memoryview(body)[len(piece) - len(head) :]
+                self.wants_write = True
+                return
         except OSError as error:
             raise self._lost(error) from None
         if count == total:
@@ -170,8 +178,10 @@ class Wire(Timed):
                     count = os.sendfile(self._fd, file.fd, file.offset, size)
                 file.sent(count)
                 self._moved(count, now)
-        except _WOULD_BLOCK:
-            if self._tls:  # a piece goes out record by record, and the socket took some since it was last full
+        except _WOULD_BLOCK as full:
+            # A piece goes out record by record, and the socket took some since it was last full. Not when OpenSSL wants
+            # to read first: a peer that begins a handshake anew and falls silent must not push its own deadline on.
+            if isinstance(full, _WANTS_TO_WRITE):
                 self.moved_at = now
             self.wants_write = True
             return
@@ -304,8 +314,9 @@ def _nothing() -> int:
 
 
 def _know_tls() -> None:
-    global _WOULD_BLOCK
+    global _WANTS_TO_WRITE, _WOULD_BLOCK
     if len(_WOULD_BLOCK) == 1:
         import ssl  # lazy: 4 ms that plain HTTP does not pay
 
+        _WANTS_TO_WRITE = (ssl.SSLWantWriteError,)
         _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)

@@ -148,7 +148,8 @@ def _rclone(job: Job) -> list[Contender]:
     ends = [job.path, remote] if job.verb == "upload" else [remote, job.path]
     # Nothing is looked up before or after, no times are kept, and the sink's ETags are no MD5s to compare with.
     options = [
-        "copy", *ends, "--fast-list", "--s3-list-version", "2", "--no-traverse", "--no-check-dest", "--s3-no-check-bucket", "--s3-no-head",
+        "copy", *ends, "--fast-list", "--s3-list-version", "2", "--no-traverse", "--no-check-dest",
+        "--s3-no-check-bucket", "--s3-no-head",
         "--s3-no-head-object", "--ignore-checksum", "--s3-disable-checksum",
         "--no-update-modtime", "--buffer-size", "0", "--log-level", "ERROR", "--use-server-modtime",
     ]  # fmt: skip

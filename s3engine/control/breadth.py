@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from s3engine.control.estimator import Estimate
 
-__all__ = ["AT_FIRST", "Breadth"]
+__all__ = ["AT_FIRST", "Breadth", "by_descriptors"]
 
 AT_FIRST = 128
 """In flight in one worker, whatever answers take: with two workers the 256 of s5cmd."""
@@ -19,6 +19,17 @@ _KNOWN = 32
 _LATE_S = 0.005
 _LATER = 1.5
 """So many times the latency of calmer times is a queue, and not the way to the store."""
+
+
+_FOR_ALL_ELSE = 128  # the interpreter, the channel, shared memory, libraries
+
+
+def by_descriptors(soft_limit: int) -> int:
+    """How many requests a process may have in flight with so many descriptors: each may hold a socket and a file.
+
+    An eighth is left for open folders (s3engine/folders.py).
+    """
+    return max(1, (soft_limit - soft_limit // 8 - _FOR_ALL_ELSE) // 2)
 
 
 class Breadth:
@@ -33,7 +44,7 @@ class Breadth:
         """So many may be in flight now."""
 
     def look(self, op: int, known: Estimate) -> None:
-        """Go by what is known of the latency of ``op``, the class of what waits to be sent: all that may be is in flight.
+        """Go by what is known of the latency of ``op``, the class of what waits: all that may be is in flight.
 
         Doubles what is allowed while answers are late, but no later than with few in flight; back to ``AT_FIRST`` when
         they are. Call it some ten times a second.

@@ -21,6 +21,7 @@ from s3engine.errors import (
     S3EngineError,
 )
 from s3engine.jobs.base import Handler, Job
+from s3engine.jobs.reader import chunks_of
 from s3engine.pool.actions.bodiless import not_in_xml
 from s3engine.pool.messages import Kind, Task
 from s3engine.report import AlikeReports, RequestReport
@@ -232,7 +233,7 @@ class DeleteJob(Job):
         self, items: Iterable[Any], bucket: str, emit: Callable[[RequestReport], None], *,
         conditions: DeleteConditions | None = None,
     ) -> None:  # fmt: skip
-        chunks = getattr(items, "chunks", None)
+        chunks = chunks_of(items)
         # A chunk is one item, from the reader's queue to the request that deletes its keys.
         super().__init__(items if chunks is None else chunks(), {"bucket": bucket}, emit)
         self.destroys = True

@@ -10,6 +10,7 @@ from s3engine.decided import Decided
 from s3engine.errors import ConfigError
 from s3engine.integrity.choice import Checking
 from s3engine.jobs.asking import Asking
+from s3engine.jobs.reader import chunks_of
 from s3engine.sources import BytesSource
 from s3engine.uri import check_key
 
@@ -27,9 +28,9 @@ def asked_in_time(
     """``items``, for the reader's thread; ``found`` is called once with what the store's answer means.
 
     Items that follow the question wait for the answer; what came before them does not. When the batch was cancelled
-    meanwhile they end there. Has ``chunks`` if ``items`` has.
+    meanwhile they end there. Has ``chunks`` if the class of ``items`` has.
     """
-    kind = _InChunks if hasattr(items, "chunks") else _OneByOne
+    kind = _OneByOne if chunks_of(items) is None else _InChunks
     return kind(items, asking, threshold_bytes, found)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from s3engine.sources import FileSource
@@ -17,11 +17,20 @@ from s3engine.sources import FileSource
 if TYPE_CHECKING:
     from s3engine.jobs.base import Job
 
-__all__ = ["InputReader"]
+__all__ = ["InputReader", "chunks_of"]
 
 _QUEUED_ITEMS = 2000
 _HELD_BYTES = 64 * 1024 * 1024
 _FILES = {FileSource}
+
+
+def chunks_of(items: Any) -> Callable[[], Iterator[list[Any]]] | None:
+    """Its ``chunks``, if its class has them itself.
+
+    What inherits them, or passes them on from what it wraps, may leave some out when it is iterated, or give others:
+    such an input is taken at its word, item by item.
+    """
+    return items.chunks if "chunks" in vars(type(items)) else None
 
 
 class InputReader:
@@ -51,7 +60,7 @@ class InputReader:
     def read(self, job: Job) -> None:
         """Pull it to its end, or until the reader is closed. The thread's own."""
         try:
-            chunks = getattr(self._items, "chunks", None)
+            chunks = chunks_of(self._items)
             if chunks is None:
                 self._read_items(job, self._items)
             else:

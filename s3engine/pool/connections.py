@@ -51,11 +51,12 @@ class Connections:
         self._opened: deque[tuple[Any, Any]] = deque()
         self._executor: ThreadPoolExecutor | None = None
         self._begin: Callable[[Any], Any] | None = getattr(transport, "begin_link", None)
+        self._refused: set[Any] = set()  # endpoints to which the last connection that was begun failed
         self._begun: dict[int, tuple[Wire, Any, float, float]] = {}  # by descriptor: endpoint, since, timeout
 
     def begin(self, endpoint: Any, timeout_s: float, now: float) -> bool:
         """Begin to open one without a thread; False where that cannot be done."""
-        if self._begin is None:
+        if self._begin is None or endpoint in self._refused:
             return False
         try:
             link = self._begin(endpoint)
@@ -84,6 +85,7 @@ class Connections:
         self.opening -= 1
         link: Any = wire.link
         if link.failed():
+            self._refused.add(endpoint)
             self._poller.unregister(fd)
             wire.close()
             if self.opening < CONNECTORS:  # says what is wrong; the others need not say it as well
@@ -132,6 +134,7 @@ class Connections:
             if isinstance(result, S3EngineError):
                 yield endpoint, result
                 continue
+            self._refused.discard(endpoint)
             wire = Wire(result)
             wire.used = result.used
             wire.expires_at = now + _MAX_AGE_S * (1.0 + self._random())  # not all of them at once

@@ -73,6 +73,7 @@ class Fleet:
         # A fork from here would copy the locks of other threads; the other methods start from a clean process.
         method = "forkserver" if self._method == "fork" else self._method
         position = self.workers.index(worker)
+        worker.process.close()
         self.workers[position] = self._start(worker.index, method)
 
     def send(self, worker: WorkerHandle, message: Any) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 from typing import Any
 
-from s3engine.control.breadth import Breadth
+from s3engine.control.breadth import Breadth, by_descriptors
 from s3engine.control.retry import Verdict
 from s3engine.errors import ConnectionLost, S3EngineError, TransferError
 from s3engine.pool.actions import ACTIONS
@@ -39,7 +40,8 @@ class LoopLane:
     def __init__(self, core: Core, limit: int, poller: Any) -> None:
         self._core = core
         self._transport = core.transport
-        self._breadth = Breadth(limit)
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._breadth = Breadth(limit if soft == resource.RLIM_INFINITY else min(limit, by_descriptors(soft)))
         self._look_at = 0.0
         self._poller = poller
         self._timeouts_of = core.deadlines.timeouts
@@ -205,12 +207,11 @@ class LoopLane:
             line.popleft()
             if not self._launch(item, now):
                 return
-        if line:
-            if now >= self._look_at:
-                op = ACTIONS[line[0].kind].op
-                known = self._core.estimator.estimate(op)
-                self._breadth.look(op, known)
-                self._look_at = now + max(_LOOK_S, known.latency_mean_s)  # what it did must be seen before
+        if line and now >= self._look_at:
+            op = ACTIONS[line[0].kind].op
+            known = self._core.estimator.estimate(op)
+            self._breadth.look(op, known)
+            self._look_at = now + max(_LOOK_S, known.latency_mean_s)  # what it did must be seen before
 
     def _launch(self, item: Item, now: float) -> bool:
         """Start one item; False when it has to wait for a connection."""
@@ -285,8 +286,8 @@ class LoopLane:
                 return  # the first answers will tell
         else:
             missing = min(missing, _ENOUGH_WHEN_FAST - self._in_flight - connections.opening)
-        timeouts = line[0].timeouts
-        timeout_s = timeouts.connect_s if timeouts is not None else 3.1
+        first = line[0]
+        timeout_s = self._timeouts_of(ACTIONS[first.kind].op, max(first.size_bytes, 0), first.failed).connect_s
         for _ in range(min(missing, BEGUN - connections.opening)):
             if not connections.begin(endpoint, timeout_s, now):
                 break

@@ -40,6 +40,30 @@ with engine:
     summary = engine.upload(bucket, [BytesSource(b"x", f"k{n}") for n in range(40)]).wait()
 print(summary.objects, summary.failed)
 """
+# Kills a worker; tells whether what came before and after it was done, and what is left of the dead one's pipe.
+REPLACED = """
+import fcntl, signal, time
+with engine:
+    before = engine.upload(bucket, [BytesSource(b"x", "before")]).wait().ok
+    fleet = engine._runtime.supervisor._fleet
+    dead = fleet.workers[0]
+    pipe = os.fstat(dead.process.sentinel)
+    os.kill(dead.process.pid, signal.SIGKILL)
+    until = time.monotonic() + 20
+    while fleet.workers[0] is dead and time.monotonic() < until:
+        time.sleep(0.01)
+    after = engine.upload(bucket, [BytesSource(b"x", "after")]).wait().ok
+print(before, after)
+left = []
+for name in os.listdir("/proc/self/fd"):
+    try:
+        held, flags = os.fstat(int(name)), fcntl.fcntl(int(name), fcntl.F_GETFL)
+    except OSError:
+        continue
+    if (held.st_dev, held.st_ino, flags & os.O_ACCMODE) == (pipe.st_dev, pipe.st_ino, os.O_RDONLY):
+        left.append(name)
+print(left)
+"""
 # Runs until it is killed; tells its workers, then the count of reports when it was interrupted.
 FOR_EVER = """
 def sources():
@@ -164,6 +188,13 @@ def test_killed_workers_lose_nothing(bucket: str, probe: S3Probe) -> None:
     assert [report.error for report in reports if not report.ok] == []
     assert kills >= 1
     assert sorted(probe.list_keys(bucket)) == sorted(keys)
+
+
+def test_killed_workers_leave_no_descriptor(script: Any) -> None:
+    """What the parent held of a forked worker that died is closed when another takes its place."""
+    process = script(REPLACED, "fork")
+    out, err = process.communicate(timeout=60)
+    assert out.split("\n") == ["started", "True True", "[]", ""], err
 
 
 def test_killed_workers_leave_no_temporary_file(bucket: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from s3engine import AdaptiveTimeouts, BytesSource, Engine
 from s3engine.embedded import EmbeddedServer
 from s3engine.errors import ConfigError, ConnectFailed, ConnectTimeout
 from s3engine.transport import FilePart
@@ -211,6 +212,23 @@ with Engine(endpoint_url=url, workers=1, concurrency=1, start_method="fork", che
     (report,) = engine.upload(bucket, [BytesSource(b"there", "k")])
     print(report.error, report.attempts)
 """
+
+
+def test_connecting_goes_by_the_policy() -> None:
+    """A store that takes no connection is given up after the policy's own time, and the error names that time."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as stack:
+        for _ in range(3):  # what the queue takes, and more
+            caller = stack.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(full.getsockname())
+        policy = AdaptiveTimeouts(connect_s=(0.2, 0.2))
+        with Engine(
+            endpoint_url=f"http://127.0.0.1:{full.getsockname()[1]}", anonymous=True, workers=1, checksum="none",
+            max_attempts=2, timeout_policy=policy,
+        ) as engine:  # fmt: skip
+            (report,) = engine.upload("bucket", [BytesSource(b"x", "k")])
+    assert isinstance(report.error, ConnectTimeout)
+    assert "within 0.2 s" in str(report.error)
 
 
 def test_look_up_that_fails_once(seaweed: EmbeddedServer, bucket: str, probe: S3Probe) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from s3engine.control.breadth import AT_FIRST, Breadth
+from s3engine.control.breadth import AT_FIRST, Breadth, by_descriptors
 from s3engine.control.estimator import Estimate, OpClass
 
 PUT, GET = int(OpClass.PUT), int(OpClass.GET)
@@ -59,3 +59,14 @@ def test_a_small_limit_is_the_limit(limit: int) -> None:
     """A limit below the first number is what is allowed, from the start."""
     assert Breadth(limit).allowed == limit
     assert looked(Breadth(limit), 0.02, 0.02) == [limit, limit]
+
+
+@pytest.mark.parametrize("soft_limit", [300, 1024, 4096, 65_536])
+def test_descriptors_are_enough(soft_limit: int) -> None:
+    """A socket and a file for each request, an eighth for folders and a hundred for all else fit into the limit."""
+    assert 2 * by_descriptors(soft_limit) + soft_limit // 8 + 100 <= soft_limit
+
+
+def test_few_descriptors_are_enough_for_one() -> None:
+    """However low the limit is, one request may be in flight."""
+    assert by_descriptors(64) == 1

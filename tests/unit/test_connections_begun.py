@@ -113,6 +113,20 @@ def test_failure_is_told_by_a_thread(lane: Lane) -> None:
     assert lane.asked == [2.0]
 
 
+def test_refused_ones_are_not_begun_again(lane: Lane) -> None:
+    """A store that went down gets no stream of connections: only threads try, until one of them gets through."""
+    link = lane.begin(False)
+    link.broken = True
+    lane.connections.on_begun(link.sock.fileno(), 100.1)
+    lane.link = Begun(True)
+    assert not lane.connections.begin(THERE, 2.0, 100.2)
+    lane.connections.opening += 1
+    lane.connections._opened.append((THERE, Begun(True)))
+    assert list(lane.connections.take_opened(100.3)) == []
+    assert lane.connections.begin(THERE, 2.0, 100.4)
+    assert lane.idle == 2
+
+
 def test_late_ones_are_given_up(lane: Lane) -> None:
     """After its time an error takes the connection's place, once."""
     link = lane.begin(False)

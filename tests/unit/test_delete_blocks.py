@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -159,3 +160,33 @@ def test_reports_of_a_block_come_together() -> None:
     assert not any(run(job, store, reports).values())
     assert [len(many) for many in handed] == [1000]
     assert [report.seq for report in reports] == list(range(1000))
+
+
+class Sparing(Paged):
+    """Of a class that has blocks, but leaves objects out when it is iterated."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return (info for info in super().__iter__() if not info.key.endswith("keep"))
+
+
+class Around:
+    """Passes on what it is around, but for some objects."""
+
+    def __init__(self, items: Any) -> None:
+        self._items = items
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._items, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (info for info in self._items if not info.key.endswith("keep"))
+
+
+@pytest.mark.parametrize("kind", [Sparing, lambda blocks: Around(Paged(blocks))])
+def test_what_an_input_leaves_out_is_kept(kind: Callable[[list[list[Any]]], Any]) -> None:
+    """Blocks are taken of a class that has them itself; others are taken at their word, object by object."""
+    objects = [ObjectInfo(key, 1, "tag") for key in ("a", "b-keep", "c")]
+    store = Store({info.key: "tag" for info in objects})
+    reports, _ = _done(kind([objects]), store)
+    assert [report.key for report in reports] == ["a", "c"]
+    assert set(store.held) == {"b-keep"}

@@ -115,6 +115,19 @@ def test_a_folder_that_becomes_a_link(tmp_path: Path, at: str) -> None:
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 
+def test_a_folder_that_was_moved_out_and_linked_to(tmp_path: Path) -> None:
+    """A link to the very folder, which stands elsewhere now, gets nothing more after the next look."""
+    clock = Clock()
+    folders = _folders(tmp_path / "root", clock=clock)
+    _put(folders, "a/one")
+    (tmp_path / "root" / "a").rename(tmp_path / "moved")
+    (tmp_path / "root" / "a").symlink_to(tmp_path / "moved")
+    clock.now += 1
+    with pytest.raises(UnsafeKey, match="leads out"):
+        _put(folders, "a/two")
+    assert [path.name for path in (tmp_path / "moved").iterdir()] == ["one"]
+
+
 def test_a_large_body_whose_folder_becomes_a_link(tmp_path: Path) -> None:
     """What is written already is not renamed through the link, and nothing of it stays where the link leads."""
     clock = Clock()

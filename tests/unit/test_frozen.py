@@ -123,3 +123,37 @@ def test_a_dataclass_may_inherit() -> None:
     assert [one.name for one in dataclasses.fields(made)][-1] == "patience_s"
     with pytest.raises(TypeError, match="non-frozen"):
         dataclasses.dataclass(type("Loose", (AdaptiveTimeouts,), {}))
+
+
+@dataclasses.dataclass(frozen=True)
+class Mine(Config):
+    """A configuration with a setting more, as an application may have."""
+
+    extra: int = 0
+
+
+class Plain(Config):
+    """One that is no dataclass of its own."""
+
+
+def test_what_inherits_keeps_its_values() -> None:
+    """Copies, pickles and changed copies of a class that inherits have its own fields too."""
+    mine = Mine(workers=3, extra=7)
+    for copied in (copy.copy(mine), copy.deepcopy(mine), pickle.loads(pickle.dumps(mine))):
+        assert copied == mine
+        assert (copied.workers, copied.extra) == (3, 7)
+    assert mine.replace(workers=4).workers == 4
+    plain = Plain(workers=3)
+    object.__setattr__(plain, "note", "x")
+    assert vars(pickle.loads(pickle.dumps(plain))) == {"note": "x"}
+
+
+def test_settings_of_what_inherits() -> None:
+    """A class that inherits takes its own settings and those it inherits, by name and from the environment."""
+    assert Mine.from_mapping({"workers": 2, "extra": 5}, "here") == Mine(workers=2, extra=5)
+    assert Mine.from_environment({"S3ENGINE_WORKERS": "2", "S3ENGINE_EXTRA": "5"}) == {"workers": 2, "extra": 5}
+
+
+def test_a_default_that_is_made_shows_as_one() -> None:
+    """A signature shows a default that a function makes as dataclasses show it."""
+    assert repr(inspect.signature(Config).parameters["workers"].default) == "<factory>"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s3engine.transport import ListPage
-from s3engine_transports.raw import list_pages
+from s3engine_transports.raw import list_pages, tree
 from s3engine_transports.raw.list_pages import read_list_page
 from s3engine_transports.raw.tree import BadXml, parse
 
@@ -180,3 +180,13 @@ def test_documents_are_read_as_elementtree_reads_them(inner: str, declared: bool
 
     expected = [(name(one), one.text or "", {name(field): field.text or "" for field in one}) for one in root]
     assert parse(body) == ("r", expected)
+
+
+def test_too_many_elements_are_refused_in_any_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound on elements holds for pages of the usual shape too."""
+    body = page(*[SHAPES["plain"].format(key=key) for key in "abc"])
+    assert len(read_list_page(body).objects) == 3
+    monkeypatch.setattr(list_pages, "MAX_TAGS", 20)
+    monkeypatch.setattr(tree, "MAX_TAGS", 20)
+    with pytest.raises(BadXml, match="more elements"):
+        read_list_page(body)

@@ -13,7 +13,7 @@ from operator import itemgetter
 from urllib.parse import unquote_plus
 
 from s3engine.transport import ListPage, ObjectInfo
-from s3engine_transports.raw.tree import BadXml, Document, parse
+from s3engine_transports.raw.tree import MAX_TAGS, BadXml, Document, parse
 
 __all__ = ["decoded", "read_list_page", "size_of"]
 
@@ -113,6 +113,8 @@ def _object(fields: dict[str, str], encoded: bool) -> ObjectInfo:
 
 def _read_usual(body: bytes) -> ListPage | None:
     """The page; None when it is not sure, for whatever reason, that the parser would read the same."""
+    if len(body) > MAX_TAGS and body.count(b"<") > MAX_TAGS:
+        return None
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
