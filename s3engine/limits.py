@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from s3engine.errors import ConfigError, DeleteLimitExceeded
 from s3engine.listing import ObjectListing
@@ -58,7 +58,7 @@ def within(objects: Iterable[Any], limit: DeleteLimit) -> Within:
 
     Raises ConfigError for a percentage of what is no listing.
     """
-    if limit.count is None and type(objects) is not ObjectListing:
+    if limit.count is None and not _is_listing(objects):
         raise ConfigError(f"a limit of {limit.text} is a part of a listing; for other input give a number of objects")
     return Within(objects, limit)
 
@@ -124,9 +124,14 @@ def _closing(spool: Spool) -> Iterator[Any]:
         yield from map(item_of, spool)
 
 
+def _is_listing(objects: object) -> TypeGuard[ObjectListing]:
+    """Not what inherits from one and iterates in a way of its own: it may leave some out."""
+    return isinstance(objects, ObjectListing) and type(objects).__iter__ is ObjectListing.__iter__
+
+
 def counted(objects: Iterable[Any]) -> tuple[Spool, int, int]:
     """All of ``objects``, how many there are before filters (-1: not known), how many failed before they were any."""
-    if type(objects) is ObjectListing:  # what inherits from it may leave some out when it is iterated
+    if _is_listing(objects):
         return (*complete(objects), 0)
     spool = Spool()
     rejected = 0
