@@ -50,15 +50,15 @@ async def lanes(todo: Iterator[Any], work: Callable[[Any], Awaitable[Any]]) -> N
 
 
 async def upload(store: S3Store) -> None:
-    """Bodies are read by Python, or by obstore: with "path" large ones in its parts of 5 MiB, with "whole" in none."""
+    """Bodies are read by Python, with "whole" never sent in parts; or, with "path", by obstore."""
 
     async def put(item: tuple[str, str]) -> None:
-        if how in ("path", "whole"):
-            await store.put_async(item[1], Path(item[0]), use_multipart=False if how == "whole" else None)
+        if how == "path":
+            await store.put_async(item[1], Path(item[0]))
             return
         with open(item[0], "rb") as file:
             body = file.read()
-        await store.put_async(item[1], body)
+        await store.put_async(item[1], body, use_multipart=False if how == "whole" else None)
 
     await lanes(files(), put)
 
