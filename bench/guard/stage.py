@@ -145,6 +145,8 @@ class Stage:
         for outcome in lane.take_outcomes():
             if outcome[11] is not None:
                 raise RuntimeError(f"a task failed: {outcome[11]}")
+            if type(outcome[10]) is list and outcome[10]:  # of a DELETE alone: keys and their errors
+                raise RuntimeError(f"{len(outcome[10])} deletes failed: {outcome[10][0]}")
 
     def _close(self) -> None:
         self.lane.close()

@@ -1,1 +1,1 @@
-"""Every work against every peer: ``python -m bench.peers``. See README.md beside this."""
+"""Each work against the peers that are best at it: ``python -m bench.peers``. See README.md beside this."""

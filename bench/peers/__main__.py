@@ -1,4 +1,4 @@
-"""Every work against every peer, interleaved, and the table of it: ``python -m bench.peers``."""
+"""Each work against the peers that are best at it, interleaved, and the table of it: ``python -m bench.peers``."""
 
 from __future__ import annotations
 

@@ -11,11 +11,14 @@ from typing import NamedTuple
 
 from bench.harness import find_s5cmd
 
-__all__ = ["OURS", "Contender", "Job", "contenders", "ours", "starters", "with_options"]
+__all__ = ["NOBODY", "OURS", "Contender", "Job", "contenders", "ours", "starters", "with_options"]
 
 OURS = "s3engine"
+NOBODY = "python -c pass"
+"""What asks for nothing."""
 _OBSTORE_LATE = ((256, ""), (512, ""), (256, "path"), (512, "path"))
 _OBSTORE_SMALL = ((32, ""), (64, ""), (256, ""), (64, "path"), (256, "path"))
+_OBSTORE_FILES = ((4, "whole"), (8, "whole"), (8, "path"))
 _PROGRAMS = Path(__file__).with_name("programs")
 
 
@@ -110,7 +113,7 @@ def _s5cmd(job: Job) -> list[Contender]:
 def _obstore(job: Job) -> list[Contender]:
     trust = {"SSL_CERT_FILE": job.ca_file} if job.ca_file else {}
     forms: Sequence[tuple[int, str]] = {
-        "upload": ((4, "path"), (8, "path")) if job.large else _OBSTORE_LATE if job.late else _OBSTORE_SMALL,
+        "upload": _OBSTORE_FILES if job.large else _OBSTORE_LATE if job.late else _OBSTORE_SMALL,
         "download": ((4, ""), (16, "")) if job.large else ((32, ""), (64, ""), (256, "")),
         "put": ((12, "8"), (12, "16"), (4, "32")), "get": ((4, ""), (12, ""), (1, "stream")),
         "list": ((1, ""), (1, "arrow")), "delete": ((4, ""), (20, "")),
@@ -149,8 +152,7 @@ def _rclone(job: Job) -> list[Contender]:
     # Nothing is looked up before or after, no times are kept, and the sink's ETags are no MD5s to compare with.
     options = [
         "copy", *ends, "--fast-list", "--s3-list-version", "2", "--no-traverse", "--no-check-dest",
-        "--s3-no-check-bucket", "--s3-no-head",
-        "--s3-no-head-object", "--ignore-checksum", "--s3-disable-checksum",
+        "--s3-no-check-bucket", "--s3-no-head", "--s3-no-head-object", "--ignore-checksum", "--s3-disable-checksum",
         "--no-update-modtime", "--buffer-size", "0", "--log-level", "ERROR", "--use-server-modtime",
     ]  # fmt: skip
     if job.ca_file:
@@ -163,14 +165,11 @@ def _rclone(job: Job) -> list[Contender]:
     ]
 
 
-def _threads(name: str, job: Job) -> list[Contender]:
+def _threads(name: str, job: Job, *forms: tuple[str, ...]) -> list[Contender]:
     """boto3 and minio-py: for large objects only, where the interpreter is not all of their time."""
     if not job.large:
         return []
     trust = {"AWS_CA_BUNDLE": job.ca_file} if job.ca_file else {}
-    forms: list[tuple[str, ...]] = [("4", "16"), ("10", "8")]
-    if name == "boto3" and _installed("awscrt"):
-        forms.append(("8", "8", "crt"))
     return [
         Contender(f"{name}@{' '.join(form)}", name, _program(name, job, *form), trust)
         for form in forms
@@ -178,11 +177,15 @@ def _threads(name: str, job: Job) -> list[Contender]:
 
 
 def _boto3(job: Job) -> list[Contender]:
-    return _threads("boto3", job)
+    # Files of 16 MiB as one PUT each; of AWS's C runtime, which is faster by far, in parts too.
+    forms: list[tuple[str, ...]] = [("4", "16", "whole") if job.verb == "upload" else ("10", "8")]
+    if _installed("awscrt"):
+        forms += [("8", "8", "crt"), *([("8", "32", "crt")] if job.verb == "upload" else [])]
+    return _threads("boto3", job, *forms)
 
 
 def _minio(job: Job) -> list[Contender]:
-    return _threads("minio", job)
+    return _threads("minio", job, ("4", "16"), ("10", "8"))
 
 
 def _installed(package: str) -> bool:
@@ -208,7 +211,7 @@ def starters(job: Job, place: object = None) -> list[Contender]:
         found.append(Contender(
             "aws", "aws", [*command, "s3", "ls", uri, "--endpoint-url", job.url], codes=(0, 1)
         ))  # fmt: skip
-    found.append(Contender("python -c pass", "python -c pass", [sys.executable, "-c", "pass"]))
+    found.append(Contender(NOBODY, NOBODY, [sys.executable, "-c", "pass"]))
     return found
 
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -15,9 +15,11 @@ from bench.harness import body, make_files
 from bench.sink import Request, Sink, memory_folder
 from bench.sink_data import Listed
 
-__all__ = ["BLOCK_BYTES", "Place", "Seen", "Server", "Sizes", "make_large", "nginx_place"]
+__all__ = ["BEGIN_BYTES", "BLOCK_BYTES", "Place", "Seen", "Server", "Sizes", "make_large", "nginx_place"]
 
 BLOCK_BYTES = 1024 * 1024
+BEGIN_BYTES = 4096
+"""Of each block: enough to say which it is."""
 
 
 class Sizes(NamedTuple):
@@ -43,6 +45,10 @@ class Seen(NamedTuple):
     printed: str
     stored: dict[str, int] | None = None
     """Sizes by key of the bucket that was written to or deleted from, where the server has no log."""
+    read: Callable[[str, int, int], bytes] = lambda key, start, size_bytes: b""
+    """Of an object in that bucket so many bytes from there on, where the server has no log."""
+    contender: str = ""
+    """Whose run it is."""
 
 
 class Server(Protocol):
@@ -151,7 +157,7 @@ def same_bytes(mine: Path, others: Path) -> str:
             one.seek(start)
             two.seek(start)
             # Whole, every sixteenth: parts end where MiB do, so what a part gets wrong shows in its first bytes.
-            size = BLOCK_BYTES if start // BLOCK_BYTES % 16 == 0 else 4096
+            size = BLOCK_BYTES if start // BLOCK_BYTES % 16 == 0 else BEGIN_BYTES
             if one.read(size) != two.read(size):
                 return f"{mine.name} differs at {start}"
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import sys
 from collections.abc import Collection, Sequence
@@ -18,7 +19,9 @@ __all__ = ["chosen", "run_work"]
 NEAR = 1.1
 """Of a peer's variants, those within so much of its best in the first two rounds run in the others."""
 FAR = 1.6
-"""What took so many times as long as the best one in the first round is not run again."""
+"""A peer whose best of the first two rounds took so many times as long as the best of all is in no other."""
+FAR_COLD = 2.0
+"""What took more than so many times as long as the best in the very first round is not in the second."""
 _TIMEOUT_S = 40.0  # of a run; who takes so long is out of the contest, and half an hour is for all of it
 
 
@@ -42,8 +45,9 @@ def run_once(work: Work, place: Place, contender: Contender, *, listen: bool) ->
     )  # fmt: skip
     server_cpu_s = place.sink.cpu_s() - server_cpu_s
     target = job.path.partition("/")[0] if job.verb == "copy" else job.bucket
-    stored = place.sink.stored(target) if isinstance(place.sink, Weed) else None
-    seen = Seen(place.sink.requests(), place.sink.deleted(), out, usage.stdout, stored)
+    seen = Seen(place.sink.requests(), place.sink.deleted(), out, usage.stdout, contender=contender.name)
+    if isinstance(place.sink, Weed):
+        seen = seen._replace(stored=place.sink.stored(target), read=functools.partial(place.sink.read, target))
     return {
         "work": work.name, "contender": contender.name, "peer": contender.peer, "wall_s": round(usage.wall_s, 4),
         "cpu_s": round(usage.cpu_s, 4), "server_cpu_s": round(server_cpu_s, 4), "requests": len(seen.requests),
@@ -97,7 +101,8 @@ def run_work(work: Work, place: Place, rounds: int) -> list[dict[str, Any]]:
         if not number:
             peers = [row for row in rows if not row["peer"].startswith("s3engine")]
             peers = [row for row in peers if row["contender"] not in {one.name for one in costs}]
-            keep = {row["contender"] for row in peers} if work.who else chosen(peers, NEAR if turn else FAR, FAR, named)
+            near, far = (NEAR, FAR) if turn else (FAR_COLD, FAR_COLD)
+            keep = {row["contender"] for row in peers} if work.who else chosen(peers, near, far, named)
             own = {one.name for one in everybody if one.peer.startswith("s3engine") or one in costs}
             everybody = [one for one in everybody if one.name in keep | own]
     fresh(place)
@@ -113,7 +118,3 @@ def _tell(row: dict[str, Any]) -> None:
         f"{row['requests']} requests{wrong}",
         file=sys.stderr, flush=True,
     )  # fmt: skip
-
-
-
-

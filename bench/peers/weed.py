@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bench.harness import CREDENTIALS, client_environment, make_files, run_process
 from bench.peers.place import BLOCK_BYTES, Place, Sizes, make_large
@@ -65,17 +67,26 @@ class Weed:
         for bucket in {"upload": ("bench", "large"), "put": ("large",), "copy": ("copies",)}.get(verb, ()):
             self.run("rm", "-r", f"s3://{bucket}/", "--quiet")
 
-    def stored(self, bucket: str) -> dict[str, int]:
-        """Sizes by key, as boto3 lists them."""
+    @functools.cached_property
+    def _client(self) -> Any:
         import boto3
         from botocore.config import Config
 
-        client = boto3.client(
+        return boto3.client(
             "s3", endpoint_url=self.endpoint_url, region_name="us-east-1", aws_access_key_id=CREDENTIALS[0],
             aws_secret_access_key=CREDENTIALS[1], config=Config(s3={"addressing_style": "path"}),
         )  # fmt: skip
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+
+    def stored(self, bucket: str) -> dict[str, int]:
+        """Sizes by key, as boto3 lists them."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
         return {one["Key"]: one["Size"] for page in pages for one in page.get("Contents", ())}
+
+    def read(self, bucket: str, key: str, start: int, size_bytes: int) -> bytes:
+        """So many bytes of an object from there on, as boto3 gets them."""
+        asked = f"bytes={start}-{start + size_bytes - 1}"
+        said: bytes = self._client.get_object(Bucket=bucket, Key=key, Range=asked)["Body"].read()
+        return said
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
-"""One job with boto3's transfer manager: with_boto3.py JOB URL BUCKET KEY PATH IN_FLIGHT [PART_MIB] [crt].
+"""One job with boto3's transfer manager: with_boto3.py JOB URL BUCKET KEY PATH IN_FLIGHT [PART_MIB] [crt | whole].
 
 Jobs: put, get (one file), upload, download (a flat folder of large files; threads over files share one client). With
-"crt" the same through AWS's C runtime, as the AWS CLI uses it; boto3's own switch to it ignores the endpoint.
+"crt" the same through AWS's C runtime, as the AWS CLI uses it; boto3's own switch to it ignores the endpoint. Files
+larger than a part go in parts; without "crt" those as large as one too, or with "whole" as one PUT.
 """
 
 import os
@@ -65,7 +66,10 @@ client: Any = boto3.client(
     "s3", endpoint_url=endpoint_url, region_name="us-east-1",
     config=Config(max_pool_connections=in_flight * FILES_AT_ONCE, s3={"addressing_style": "path"}),
 )  # fmt: skip
-config = TransferConfig(max_concurrency=in_flight, multipart_chunksize=part_bytes, multipart_threshold=part_bytes)
+config = TransferConfig(
+    max_concurrency=in_flight, multipart_chunksize=part_bytes,
+    multipart_threshold=part_bytes * (2 if "whole" in rest else 1),
+)  # fmt: skip
 
 
 def transfer(one: tuple[str, str]) -> None:
