@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,12 @@ def _record(spy: str, pid: int, into: Path, title: str, seconds: int) -> subproc
          "--output", str(into), "--gil" if title == "parent" else "--idle"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
+
+
+def _without_title(path: Path) -> None:
+    """py-spy's title is its own command line, with the paths of this machine."""
+    drawn = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(r'(<text id="title"[^>]*>)[^<]*', r"\1", drawn), encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if process.returncode:
                     print(f"bench: py-spy on the {name}: {said.strip()[-500:]}", file=sys.stderr)
                     return 2
+                _without_title(options.into / f"flames-{name}.svg")
         finally:
             job.terminate()
             job.wait(20)

@@ -72,6 +72,15 @@ class Place:
             )
         return self._sinks[delay_ms]
 
+    def touch(self, size_bytes: int) -> None:
+        """Have the machine give out the memory for what is downloaded next: a virtual one may take seconds for it."""
+        path = self.folder / "touched"
+        piece = bytes(1024 * 1024)
+        with open(path, "wb") as file:
+            for _ in range(size_bytes // len(piece)):
+                file.write(piece)
+        path.unlink()
+
     def job(self, point: Point) -> dict[str, Any]:
         """What ``job.py`` is told."""
         sink = self.sink(point.delay_ms)
@@ -92,6 +101,8 @@ def measure(place: Place, point: Point, round_number: int) -> dict[str, Any]:
     job = place.job(point)
     given = place.folder / "job.json"
     given.write_text(json.dumps(job))
+    if point.work == "download":
+        place.touch(point.count * point.size_bytes)
     usage = run_process([sys.executable, str(_JOB), str(given)], client_environment())
     shutil.rmtree(place.folder / "down", ignore_errors=True)
     place.sink(point.delay_ms).requests()  # so that the log does not grow over the whole run
