@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
 
 from bench.guard.__main__ import BOUNDS, MARGIN, judge
 from bench.guard.paths import PATHS, once
+from bench.guard.stage import Stage, answer
+from s3engine.pool.messages import Context, Kind
 
 NAMES = [name for name in PATHS if name != "yardstick"]
 
@@ -16,6 +19,18 @@ NAMES = [name for name in PATHS if name != "yardstick"]
 def test_paths_run(name: str) -> None:
     """Each path does what it says, or raises: a path that came to nothing would be the cheapest of all."""
     once(name, PATHS[name].least)
+
+
+def test_refused_deletes_are_no_cheap_ones() -> None:
+    """A delete whose keys are refused stops the count, as any failed task does."""
+    said = (
+        b'<?xml version="1.0" encoding="UTF-8"?>\n<DeleteResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        b"<Error><Key>k</Key><Code>AccessDenied</Code><Message>no</Message></Error></DeleteResult>"
+    )
+    with contextlib.ExitStack() as stack:
+        stage = Stage(stack, Context(id=1, bucket="bucket"), answer(said, ("Content-Type", "application/xml")))
+        with pytest.raises(RuntimeError, match="1 deletes failed"):
+            stage.run([(1, 1, Kind.DELETE, "", 0, [("k", "tag")])])
 
 
 def test_dearer_path_fails() -> None:
