@@ -30,8 +30,13 @@ FIGURES: Mapping[str, tuple[Callable[[Place, int], list[dict[str, Any]]], Callab
 }
 
 
-def run_server(server: str, wanted: Sequence[str], rounds: int) -> tuple[str, list[dict[str, Any]]]:
-    """The tables and the rows of one server. Raises RunFailed, SinkUnavailable, SinkDataError, ConfigError."""
+def run_server(
+    server: str, wanted: Sequence[str], rounds: int, before: Sequence[dict[str, Any]] = ()
+) -> tuple[str, list[dict[str, Any]]]:
+    """The tables and the rows of one server. Raises RunFailed, SinkUnavailable, SinkDataError, ConfigError.
+
+    ``before``: the rows of another one, whose choice of variants holds here too.
+    """
     weed = server == "seaweedfs"
     sizes = WEED_SIZES if weed else Sizes()
     works = [
@@ -46,7 +51,8 @@ def run_server(server: str, wanted: Sequence[str], rounds: int) -> tuple[str, li
         if some or (figures and not large):
             with weed_place() if weed else nginx_place(sizes, large=large, tls=large) as place:
                 for work in some:
-                    rows += run_work(work, place, rounds)
+                    known = {row["contender"] for row in before if row["work"] == work.name and row.get("round")}
+                    rows += run_work(work, place, rounds, known)
                 for name in figures if not large else ():
                     rows += FIGURES[name][0](place, rounds)
     parts = [f"## Against {'SeaweedFS' if weed else 'the nginx that answers at once'}"]
@@ -78,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for server in ("nginx", "seaweedfs") if options.server == "both" else (options.server,):
             rounds = min(options.rounds, 3) if options.server == "both" and server == "seaweedfs" else options.rounds
-            text, more = run_server(server, wanted, rounds)
+            text, more = run_server(server, wanted, rounds, rows)
             rows += more
             texts.append(text)
             print(text, "", sep="\n", flush=True)

@@ -180,7 +180,7 @@ def _boto3(job: Job) -> list[Contender]:
     # Files of 16 MiB as one PUT each; of AWS's C runtime, which is faster by far, in parts too.
     forms: list[tuple[str, ...]] = [("4", "16", "whole") if job.verb == "upload" else ("10", "8")]
     if _installed("awscrt"):
-        forms += [("8", "8", "crt"), *([("8", "32", "crt")] if job.verb == "upload" else [])]
+        forms.append(("8", "8", "crt"))
     return _threads("boto3", job, *forms)
 
 

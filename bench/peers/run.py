@@ -76,8 +76,11 @@ def chosen(
     return names
 
 
-def run_work(work: Work, place: Place, rounds: int) -> list[dict[str, Any]]:
-    """All rows of a work; ``round`` 0 is the first two, which do not count but for those that run in no other."""
+def run_work(work: Work, place: Place, rounds: int, known: Collection[str] = ()) -> list[dict[str, Any]]:
+    """All rows of a work; ``round`` 0 is the first two, which do not count but for those that run in no other.
+
+    ``known``: who was chosen elsewhere. Then one cold round goes before, and nobody else takes part.
+    """
     job = work.job(place)
     takes_part = list(work.who(job)) if work.who else contenders(job, work.peers)
     costs = list(work.costs(job, place))
@@ -85,8 +88,11 @@ def run_work(work: Work, place: Place, rounds: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     peers: list[dict[str, Any]] = []
     named = {goal.against for goal in work.goals}
-    for turn in range(rounds + 2):
-        number = max(0, turn - 1)
+    if known:
+        everybody = [one for one in everybody if one.name in known or one.peer.startswith("s3engine") or one in costs]
+    first = 1 if known else 2
+    for turn in range(rounds + first):
+        number = max(0, turn - first + 1)
         for contender in random.Random(turn).sample(everybody, len(everybody)) * (work.repeat if number else 1):
             try:
                 row = run_once(work, place, contender, listen=not number)
@@ -98,7 +104,7 @@ def run_work(work: Work, place: Place, rounds: int) -> list[dict[str, Any]]:
                 }  # fmt: skip
             rows.append({"round": number, **row})
             _tell(rows[-1])
-        if not number:
+        if not number and not known:
             peers = [row for row in rows if not row["peer"].startswith("s3engine")]
             peers = [row for row in peers if row["contender"] not in {one.name for one in costs}]
             near, far = (NEAR, FAR) if turn else (FAR_COLD, FAR_COLD)
