@@ -107,6 +107,7 @@ class _Asking:
         self._ids: set[str] = set()
         self._lost: list[S3EngineError] = []  # of requests for an upload whose answer never came
         self._failed: list[BaseException] = []  # of questions that are asked together
+        self._ending = threading.Lock()
         self._began = time.monotonic()
 
     def together(self, questions: Mapping[str, Callable[[], bool]]) -> dict[str, bool]:
@@ -184,7 +185,8 @@ class _Asking:
             yield upload_id or ""
         finally:
             if upload_id:
-                with suppress(NotFound):  # some drop the whole upload for one bad part
+                # One after another: of two at a time SeaweedFS keeps one waiting for a second.
+                with self._ending, suppress(NotFound):  # some drop the whole upload for one bad part
                     self._call(
                         OpClass.DELETE, self._bucket,
                         lambda api, timeouts: api.abort_multipart_upload(

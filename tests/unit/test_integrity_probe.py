@@ -182,3 +182,26 @@ def test_questions_go_together() -> None:
         return store.call(op, bucket, function)
 
     assert probe(call, "b", "k", signed=True, trailers=False).verifies == ALL
+
+
+class Waits(Store):
+    """Notes how many aborts it has at a time."""
+
+    most = now = 0
+
+    def abort_multipart_upload(self, bucket: str, key: str, upload_id: str, *, timeouts: Any) -> None:
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        threading.Event().wait(0.02)  # so that others come meanwhile, if they come at all
+        with self._lock:
+            self.now -= 1
+        super().abort_multipart_upload(bucket, key, upload_id, timeouts=timeouts)
+
+
+def test_aborts_go_one_after_another() -> None:
+    """Of two aborts of one key at a time a store may keep one waiting: there is never more than one."""
+    store = Waits(ALL, full_object=True)
+    probe(store.call, "b", "k", signed=True, trailers=False)
+    assert store.most == 1
+    assert not store.uploads
