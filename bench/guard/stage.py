@@ -105,7 +105,7 @@ class Stage:
         self._core.add_context(context)
         self.lane = LoopLane(self._core, _CONNECTIONS, self._poller)
         # How long threads take to connect differs from run to run, and so would the turns that wait for them.
-        self.lane._connections._executor = _AtOnce()  # type: ignore[assignment]  # all that is called of it
+        self.lane._connections._executor = _AtOnce()  # type: ignore[assignment]  # has all that is called of an executor
 
     def warm(self, tasks: list[Task]) -> None:
         """Do some tasks, answered only when each connection has one: what follows opens none. Raises RuntimeError."""

@@ -47,7 +47,7 @@ class Breadth:
         """Go by what is known of the latency of ``op``, the class of what waits: all that may be is in flight.
 
         Doubles what is allowed while answers are late, but no later than with few in flight; back to ``AT_FIRST`` when
-        they are. Call it some ten times a second.
+        they are. Call it again when a round trip has shown what the last call did.
         """
         if self._limit <= AT_FIRST or known.latency_n < _KNOWN:
             return

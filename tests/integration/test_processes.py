@@ -51,7 +51,7 @@ with engine:
     os.kill(dead.process.pid, signal.SIGKILL)
     until = time.monotonic() + 20
     while fleet.workers[0] is dead and time.monotonic() < until:
-        time.sleep(0.01)
+        time.sleep(0.01)  # nobody tells a script when a worker was replaced; the loop has an end
     after = engine.upload(bucket, [BytesSource(b"x", "after")]).wait().ok
 print(before, after)
 left = []

@@ -151,7 +151,7 @@ class Renegotiating(Reluctant):
 
 def test_a_silent_handshake_is_no_progress() -> None:
     """While OpenSSL wants to read before it may write, nothing moves, and the stall timer goes on."""
-    wire = Wire(Link(Renegotiating(0)))  # type: ignore[arg-type]
+    wire = Wire(Link(Renegotiating(0)))  # type: ignore[arg-type]  # what a wire needs of a socket
     wire.start(put(bytes(100_000)), PATIENT, 100.0)
     wire.on_writable(104.0)
     assert wire.moved_at == 100.0
