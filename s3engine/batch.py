@@ -35,7 +35,6 @@ class Batch:
         self._fresh: list[RequestReport] = []  # not counted yet, nor shown to anybody: the engine's side alone
         self._emit = self._fresh.append
         """Takes a report, in the supervisor's thread; ``_turned`` does the rest for many at a time."""
-        self._emit_all = self._fresh.extend
         self._changed = threading.Condition()
         self._discard = False
         self._failures_only = False

@@ -166,7 +166,6 @@ class Runtime:
                 job.paused = lambda: batch._full
                 job.turned = batch._turned
                 if run is None:
-                    job.emit_all = batch._emit_all
                     job.emit_alike = batch._emit_alike
                 else:
                     run.attach(job, batch._turned, self._config.concurrency)

@@ -46,10 +46,8 @@ class Job:
         """The context that new tasks name."""
         self.clock = clock
         self.emit = emit
-        self.emit_all: Callable[[list[RequestReport]], None] = self._emit_each
-        """Takes many reports; ``emit`` takes them one by one unless something else is set."""
         self.emit_alike: Callable[[AlikeReports], None] = self._emit_alike
-        """Takes the reports of one request; the same as ``emit_all`` with them unless something else is set."""
+        """Takes the reports of one request; ``emit`` takes them one by one unless something else is set."""
         self.failure: BaseException | None = None
         """What the input iterator or a callback raised: the batch ends with it."""
         self.cancelled = False
@@ -288,12 +286,9 @@ class Job:
         """Its last word is said."""
         self._large.over()
 
-    def _emit_each(self, reports: list[RequestReport]) -> None:
-        for report in reports:
-            self.emit(report)
-
     def _emit_alike(self, alike: AlikeReports) -> None:
-        self.emit_all(alike.reports())
+        for report in alike.reports():
+            self.emit(report)
 
     def report(
         self, seq: int, key: str, outcome: tuple[Any, ...], target: str = "", error: S3EngineError | None = None,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from s3engine.errors import Cancelled, ConfigError, S3EngineError
 from s3engine.jobs.delete import MAX_KEYS, DeleteConditions, DeleteJob
-from s3engine.report import RequestReport
+from s3engine.report import AlikeReports, RequestReport
 from s3engine.sources import Rejected
 from s3engine.transport import ObjectInfo
 from tests.destroying import Store, run
@@ -152,11 +152,11 @@ def test_reports_of_a_block_come_together() -> None:
     reports: list[RequestReport] = []
     job = DeleteJob(Paged([objects]), "b", reports.append, conditions=DeleteConditions())
 
-    def take(many: list[RequestReport]) -> None:
-        handed.append(many)
-        reports.extend(many)
+    def take(alike: AlikeReports) -> None:
+        handed.append(alike.reports())
+        reports.extend(handed[-1])
 
-    job.emit_all = take
+    job.emit_alike = take
     assert not any(run(job, store, reports).values())
     assert [len(many) for many in handed] == [1000]
     assert [report.seq for report in reports] == list(range(1000))
