@@ -13,7 +13,7 @@ from bench.harness import RunFailed, command_line, keep_run
 from bench.peers.contenders import OURS
 from bench.peers.figures import memory, memory_table, per_put, per_put_table, workers, workers_table
 from bench.peers.place import Place, Sizes, nginx_place
-from bench.peers.run import run_work
+from bench.peers.run import best_variants, run_work
 from bench.peers.table import details, goals
 from bench.peers.weed import SIZES as WEED_SIZES
 from bench.peers.weed import WITHOUT, weed_place
@@ -51,7 +51,7 @@ def run_server(
         if some or (figures and not large):
             with weed_place() if weed else nginx_place(sizes, large=large, tls=large) as place:
                 for work in some:
-                    known = {row["contender"] for row in before if row["work"] == work.name and row.get("round")}
+                    known = best_variants([row for row in before if row["work"] == work.name and not row.get("cost")])
                     rows += run_work(work, place, rounds, known)
                 for name in figures if not large else ():
                     rows += FIGURES[name][0](place, rounds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+import statistics
 import sys
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -14,14 +15,17 @@ from bench.peers.place import Place, Seen, fresh
 from bench.peers.weed import Weed
 from bench.peers.works import Work
 
-__all__ = ["chosen", "run_work"]
+__all__ = ["best_variants", "chosen", "run_work"]
 
 NEAR = 1.1
-"""Of a peer's variants, those within so much of its best in the first two rounds run in the others."""
+"""Of a peer's variants, those within so much of its best in the first two rounds run in the others, two at most."""
 FAR = 1.6
 """A peer whose best of the first two rounds took so many times as long as the best of all is in no other."""
+MOST = 2
+NEAR_COLD = 1.5
+"""A variant that took so many times as long as its peer's best in the very first round is not in the second."""
 FAR_COLD = 2.0
-"""What took more than so many times as long as the best in the very first round is not in the second."""
+"""Nor is a peer whose best took so many times as long as the best of all."""
 _TIMEOUT_S = 40.0  # of a run; who takes so long is out of the contest, and half an hour is for all of it
 
 
@@ -56,12 +60,13 @@ def run_once(work: Work, place: Place, contender: Contender, *, listen: bool) ->
 
 
 def chosen(
-    rows: Sequence[dict[str, Any]], near: float = NEAR, far: float = FAR, always: Collection[str] = ()
-) -> set[str]:
+    rows: Sequence[dict[str, Any]], near: float = NEAR, far: float = FAR, always: Collection[str] = (),
+    most: int = MOST,
+) -> set[str]:  # fmt: skip
     """Names of the contenders that go on, by the better run of each so far.
 
-    Of each peer the variants within ``near`` of its best (of those that were right), unless even that took ``far``
-    times as long as the best one of all. The peers ``always`` go on however long they took.
+    Of each peer the variants within ``near`` of its best (of those that were right), ``most`` of them, unless even the
+    best took ``far`` times as long as the best one of all. The peers ``always`` go on however long they took.
     """
     right = [row for row in rows if not row["wrong"]]
     if not right:
@@ -69,30 +74,49 @@ def chosen(
     best_s = min(row["wall_s"] for row in right)
     names = set()
     for peer in {row["peer"] for row in right}:
-        mine = [row for row in right if row["peer"] == peer]
-        own_best_s = min(row["wall_s"] for row in mine)
+        mine: dict[str, float] = {}
+        for row in sorted(right, key=lambda row: row["wall_s"]):
+            if row["peer"] == peer:
+                mine.setdefault(row["contender"], row["wall_s"])
+        own_best_s = min(mine.values())
         if own_best_s <= far * best_s or peer in always:
-            names |= {row["contender"] for row in mine if row["wall_s"] <= near * own_best_s}
+            names |= set([name for name, wall_s in mine.items() if wall_s <= near * own_best_s][:most])
     return names
+
+
+def best_variants(rows: Sequence[dict[str, Any]]) -> set[str]:
+    """Of each peer the contender with the least median wall time, of the runs that count and were right."""
+    times: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        if row.get("round") and not row["wrong"]:
+            times.setdefault((row["peer"], row["contender"]), []).append(row["wall_s"])
+    best: dict[str, tuple[float, str]] = {}
+    for (peer, name), walls in times.items():
+        found = statistics.median(walls), name
+        best[peer] = min(best.get(peer, found), found)
+    return {name for _, name in best.values()}
 
 
 def run_work(work: Work, place: Place, rounds: int, known: Collection[str] = ()) -> list[dict[str, Any]]:
     """All rows of a work; ``round`` 0 is the first two, which do not count but for those that run in no other.
 
-    ``known``: who was chosen elsewhere. Then one cold round goes before, and nobody else takes part.
+    What a safety costs is run in those that count. ``known``: who was chosen elsewhere; then one cold round goes
+    before, and nobody else takes part, nor is it looked at what a safety costs.
     """
     job = work.job(place)
     takes_part = list(work.who(job)) if work.who else contenders(job, work.peers)
-    costs = list(work.costs(job, place))
-    everybody = [*takes_part, *costs]
+    costs = [] if known else list(work.costs(job, place))
+    everybody = list(takes_part)
     rows: list[dict[str, Any]] = []
     peers: list[dict[str, Any]] = []
     named = {goal.against for goal in work.goals}
     if known:
-        everybody = [one for one in everybody if one.name in known or one.peer.startswith("s3engine") or one in costs]
+        everybody = [one for one in everybody if one.name in known or one.peer.startswith("s3engine")]
     first = 1 if known else 2
     for turn in range(rounds + first):
         number = max(0, turn - first + 1)
+        if number == 1:
+            everybody += costs
         for contender in random.Random(turn).sample(everybody, len(everybody)) * (work.repeat if number else 1):
             try:
                 row = run_once(work, place, contender, listen=not number)
@@ -106,10 +130,9 @@ def run_work(work: Work, place: Place, rounds: int, known: Collection[str] = ())
             _tell(rows[-1])
         if not number and not known:
             peers = [row for row in rows if not row["peer"].startswith("s3engine")]
-            peers = [row for row in peers if row["contender"] not in {one.name for one in costs}]
-            near, far = (NEAR, FAR) if turn else (FAR_COLD, FAR_COLD)
-            keep = {row["contender"] for row in peers} if work.who else chosen(peers, near, far, named)
-            own = {one.name for one in everybody if one.peer.startswith("s3engine") or one in costs}
+            near, far, most = (NEAR, FAR, MOST) if turn else (NEAR_COLD, FAR_COLD, len(peers))
+            keep = {row["contender"] for row in peers} if work.who else chosen(peers, near, far, named, most)
+            own = {one.name for one in everybody if one.peer.startswith("s3engine")}
             everybody = [one for one in everybody if one.name in keep | own]
     fresh(place)
     for row in rows:

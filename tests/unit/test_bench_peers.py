@@ -15,7 +15,7 @@ from bench.peers import run
 from bench.peers.contenders import NOBODY, Contender, Job
 from bench.peers.figures import per_put_table
 from bench.peers.place import Place, Seen, Sizes, make_large
-from bench.peers.run import chosen
+from bench.peers.run import best_variants, chosen
 from bench.peers.table import best_of, details, goals
 from bench.peers.works import WORKS
 from bench.sink import Request, parse
@@ -120,6 +120,17 @@ def test_who_runs_again() -> None:
     ]  # fmt: skip
     assert chosen(rows, near=1.15, far=2.5) == {"obstore@64", "obstore@256", "s5cmd@64"}
     assert chosen(rows, near=1.15, far=1.5, always={"fast-s3"}) == {"obstore@64", "obstore@256", "fast-s3@64"}
+    assert chosen(rows, near=1.5, far=2.5, most=1) == {"obstore@64", "s5cmd@64"}
+
+
+def test_who_runs_against_the_other_server() -> None:
+    """Of each peer the variant with the least median of the runs that count and were right."""
+    rows = [
+        row("obstore@64", 0.1, round_number=0), row("obstore@64", 1.0), row("obstore@64", 1.0), row("obstore@64", 3.0),
+        row("obstore@256", 1.5), row("obstore@256", 1.5), row("obstore@256", 0.2), row("s5cmd@64", 0.1, wrong="no"),
+        row("s5cmd@256", 9.0),
+    ]  # fmt: skip
+    assert best_variants(rows) == {"obstore@64", "s5cmd@256"}
 
 
 def test_first_round_of_ours_is_judged() -> None:
