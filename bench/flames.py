@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.growth.points import Point
-from bench.harness import client_environment
+from bench.harness import client_environment, run_program
 from bench.sink import Sink, SinkUnavailable
 
 __all__ = ["main"]
@@ -107,4 +107,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

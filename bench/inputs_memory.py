@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.harness import client_environment, command_line, keep_run, table
+from bench.harness import client_environment, command_line, folder_to_write, keep_run, run_program, table
 from bench.sink import Sink, SinkUnavailable
 from bench.sink_config import DELETES_BUCKET
 
@@ -203,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--read", type=int, default=10_000_000, help="names that are read alone; 0: none (10000000)")
     parser.add_argument("--jobs", default="rm,twice,cp", help="of rm, twice, cp (all)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes (2)")
-    parser.add_argument("--keep", metavar="DIR", help="write the run below DIR, e.g. bench/runs")
+    parser.add_argument("--keep", metavar="DIR", type=folder_to_write, help="write the run below DIR, e.g. bench/runs")
     options = parser.parse_args(arguments)
     try:
         sizes = [int(text) for text in options.names.split(",") if text]
@@ -222,4 +222,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

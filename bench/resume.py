@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from bench.harness import run_program
 from s3engine.embedded import EmbeddedServer, free_ports
 from tests.helpers import S3Probe, eventually
 
@@ -196,4 +197,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

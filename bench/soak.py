@@ -32,6 +32,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from bench.harness import run_program
 from bench.putcount import PutCounter
 from bench.resent import PARENT, SERVER, WORKER, Stroke, blame, on_record
 from s3engine.embedded import EmbeddedServer, free_ports
@@ -291,4 +292,4 @@ def judge_sent_again(given: argparse.Namespace, job: Job, relay: PutCounter) -> 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

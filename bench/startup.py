@@ -19,9 +19,11 @@ from bench.harness import (
     client_environment,
     command_line,
     find_s5cmd,
+    folder_to_write,
     keep_run,
     median_and_range,
     run_process,
+    run_program,
     table,
 )
 from bench.sink import Sink, SinkUnavailable
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.startup", description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=20, help="runs of each command (20)")
     parser.add_argument("--aws", metavar="PATH", help="the AWS CLI's program, to measure it too")
-    parser.add_argument("--keep", metavar="DIR", help="write the run below DIR, e.g. bench/runs")
+    parser.add_argument("--keep", metavar="DIR", type=folder_to_write, help="write the run below DIR, e.g. bench/runs")
     options = parser.parse_args(arguments)
     if options.rounds < 1:
         parser.error("--rounds must be 1 or more")
@@ -105,4 +107,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

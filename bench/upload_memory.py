@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.harness import RunFailed, command_line, find_s5cmd, keep_run, table
+from bench.harness import RunFailed, command_line, find_s5cmd, folder_to_write, keep_run, run_program, table
 from bench.inputs_memory import measure
 from bench.sink import Sink, SinkUnavailable, memory_folder
 
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--objects", default="10000,100000,1000000", help="numbers of objects, with commas")
     parser.add_argument("--contenders", default="s3engine,s3engine-bytes,s5cmd", help="which, with commas (all)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes of s3engine (2)")
-    parser.add_argument("--keep", metavar="DIR", help="write the run below DIR, e.g. bench/runs")
+    parser.add_argument("--keep", metavar="DIR", type=folder_to_write, help="write the run below DIR, e.g. bench/runs")
     options = parser.parse_args(arguments)
     try:
         sizes = [int(text) for text in options.objects.split(",")]
@@ -130,4 +130,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import random
@@ -19,7 +20,17 @@ from statistics import median
 from typing import Any
 
 from bench.growth.points import BLOB_BYTES, Point, points
-from bench.harness import RunFailed, body, client_environment, command_line, keep_run, run_process, table
+from bench.harness import (
+    RunFailed,
+    body,
+    client_environment,
+    command_line,
+    folder_to_write,
+    keep_run,
+    run_process,
+    run_program,
+    table,
+)
 from bench.sink import Listed, Sink, SinkUnavailable, memory_folder
 
 __all__ = ["main", "summarise"]
@@ -142,9 +153,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="leave out what takes long, one round")
     parser.add_argument("--only", default=",".join(_SERIES), help=f"of {', '.join(_SERIES)} (all)")
-    parser.add_argument("--keep", metavar="DIR", help="write the run below DIR, e.g. bench/runs")
-    parser.add_argument("--plots", metavar="DIR", help="draw an SVG per series into DIR; needs matplotlib")
+    parser.add_argument("--keep", metavar="DIR", type=folder_to_write, help="write the run below DIR, e.g. bench/runs")
+    parser.add_argument(
+        "--plots", metavar="DIR", type=folder_to_write, help="draw an SVG per series into DIR; needs matplotlib"
+    )
     options = parser.parse_args(arguments)
+    if options.plots and importlib.util.find_spec("matplotlib") is None:
+        parser.error("--plots needs matplotlib; install it with: pip install '.[bench]'")
     only = options.only.split(",")
     if unknown := [name for name in only if name not in _SERIES]:
         parser.error(f"--only: there is no series {unknown[0]!r}")
@@ -176,4 +191,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.guard.counting import Uncounted, count, version
 from bench.guard.paths import PATHS
-from bench.harness import table
+from bench.harness import run_program, table
 
 __all__ = ["judge", "main"]
 
@@ -83,4 +83,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

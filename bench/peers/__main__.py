@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bench.harness import RunFailed, command_line, keep_run
+from bench.harness import RunFailed, command_line, folder_to_write, keep_run, run_program
 from bench.peers.contenders import OURS
 from bench.peers.figures import memory, memory_table, per_put, per_put_table, workers, workers_table
 from bench.peers.place import Place, Sizes, nginx_place
@@ -17,7 +16,7 @@ from bench.peers.run import best_variants, run_work
 from bench.peers.table import details, goals
 from bench.peers.weed import SIZES as WEED_SIZES
 from bench.peers.weed import WITHOUT, weed_place
-from bench.peers.works import WORKS
+from bench.peers.works import WORKS, Work
 from bench.sink import SinkUnavailable
 from bench.sink_data import SinkDataError
 from s3engine.errors import ConfigError
@@ -29,14 +28,17 @@ FIGURES: Mapping[str, tuple[Callable[[Place, int], list[dict[str, Any]]], Callab
     "workers": (workers, workers_table),
 }
 
+_FAILURES = (RunFailed, SinkUnavailable, SinkDataError, ConfigError)
+
 
 def run_server(
-    server: str, wanted: Sequence[str], rounds: int, before: Sequence[dict[str, Any]] = ()
-) -> tuple[str, list[dict[str, Any]]]:
-    """The tables and the rows of one server. Raises RunFailed, SinkUnavailable, SinkDataError, ConfigError.
+    server: str, wanted: Sequence[str], rounds: int, kept: list[dict[str, Any]]
+) -> tuple[str, Exception | None]:
+    """The tables of one server, and what ended it before its time, if anything did. Its rows are added to ``kept``.
 
-    ``before``: the rows of another one, whose choice of variants holds here too.
+    If that has the rows of another one, their choice of variants holds here too.
     """
+    before = list(kept)
     weed = server == "seaweedfs"
     sizes = WEED_SIZES if weed else Sizes()
     works = [
@@ -46,6 +48,27 @@ def run_server(
     figures = [name for name in FIGURES if name in wanted and not weed]
     rows: list[dict[str, Any]] = []
     started = time.monotonic()
+    failure: Exception | None = None
+    try:
+        _measure(weed, sizes, works, figures, rounds, before, rows)
+    except _FAILURES as error:
+        failure = error
+    kept += [{"server": server, **row} for row in rows]
+    done = {row["work"] for row in rows}
+    works = [work for work in works if work.name in done]
+    figures = [name for name in figures if name in done]
+    parts = [f"## Against {'SeaweedFS' if weed else 'the nginx that answers at once'}"]
+    parts += [goals(works, rows)] if works else []
+    parts += [FIGURES[name][1](rows) for name in figures]
+    parts += [details(work, rows) for work in works]
+    parts.append(f"{rounds} rounds, {time.monotonic() - started:.0f} s in all.")
+    return "\n\n".join(parts), failure
+
+
+def _measure(
+    weed: bool, sizes: Sizes, works: Sequence[Work], figures: Sequence[str], rounds: int,
+    before: Sequence[dict[str, Any]], rows: list[dict[str, Any]],
+) -> None:  # fmt: skip
     for large in (False,) if weed else (False, True):
         some = [work for work in works if weed or work.large is large]
         if some or (figures and not large):
@@ -55,12 +78,6 @@ def run_server(
                     rows += run_work(work, place, rounds, known)
                 for name in figures if not large else ():
                     rows += FIGURES[name][0](place, rounds)
-    parts = [f"## Against {'SeaweedFS' if weed else 'the nginx that answers at once'}"]
-    parts += [goals(works, rows)] if works else []
-    parts += [FIGURES[name][1](rows) for name in figures]
-    parts += [details(work, rows) for work in works]
-    parts.append(f"{rounds} rounds, {time.monotonic() - started:.0f} s in all.")
-    return "\n\n".join(parts), [{"server": server, **row} for row in rows]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,29 +90,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--server", choices=("nginx", "seaweedfs", "both"), default="nginx",
         help="against which (nginx); of both, SeaweedFS gets three rounds at most",
     )  # fmt: skip
-    parser.add_argument("--keep", metavar="DIR", help="write the run below DIR, e.g. bench/runs")
+    parser.add_argument("--keep", metavar="DIR", type=folder_to_write, help="write the run below DIR, e.g. bench/runs")
     options = parser.parse_args(arguments)
     wanted = options.only.split(",")
-    if options.rounds < 1 or not set(wanted) <= set(names):
-        parser.error("--rounds must be 1 or more, --only names of works")
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # takes what it started along
+    if options.rounds < 1:
+        parser.error(f"--rounds must be 1 or more, not {options.rounds}")
+    for name in wanted:
+        if name not in names:
+            parser.error(f"--only takes works, with commas, of {', '.join(names)}; not {name!r}")
     rows: list[dict[str, Any]] = []
     texts = []
+    code = 0
     try:
         for server in ("nginx", "seaweedfs") if options.server == "both" else (options.server,):
             rounds = min(options.rounds, 3) if options.server == "both" and server == "seaweedfs" else options.rounds
-            text, more = run_server(server, wanted, rounds, rows)
-            rows += more
+            text, failure = run_server(server, wanted, rounds, rows)
             texts.append(text)
             print(text, "", sep="\n", flush=True)
-    except (RunFailed, SinkUnavailable, SinkDataError, ConfigError) as error:
+            if failure is not None:
+                raise failure
+    except _FAILURES as error:  # what was measured before it is kept all the same
         print(f"bench: {error}", file=sys.stderr)
-        return 2
-    if options.keep:
+        code = 2
+    if options.keep and rows:
         given = command_line("bench.peers", sys.argv[1:] if arguments is None else arguments)
         print(f"kept in {keep_run(options.keep, 'peers', given, chr(10).join(texts), rows)}")
-    return int(any(row.get("wrong") and row["peer"].startswith(OURS) for row in rows))
+    return code or int(any(row.get("wrong") and row["peer"].startswith(OURS) for row in rows))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

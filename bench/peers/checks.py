@@ -54,8 +54,10 @@ def check_list(place: Place, seen: Seen, job: Job) -> str:
     n_pages = -(-place.sizes.listed // 1000)
     if seen.stored is None and len(asked) < n_pages:
         return f"{len(asked)} pages of {n_pages}"
-    if not seen.printed.strip():
+    if not seen.listened:
         return ""  # timed without its output; the first run had it
+    if not seen.printed.strip():
+        return "it printed nothing"
     lines = seen.printed.strip().splitlines()
     told = re.search(r'"objects": (\d+)', lines[-1]) or re.fullmatch(r"(\d+)", lines[-1])
     count = int(told.group(1)) if told else len({line.rpartition("/")[2] for line in lines})

@@ -49,6 +49,8 @@ class Seen(NamedTuple):
     """Of an object in that bucket so many bytes from there on, where the server has no log."""
     contender: str = ""
     """Whose run it is."""
+    listened: bool = False
+    """What it printed was kept."""
 
 
 class Server(Protocol):

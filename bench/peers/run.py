@@ -49,7 +49,9 @@ def run_once(work: Work, place: Place, contender: Contender, *, listen: bool) ->
     )  # fmt: skip
     server_cpu_s = place.sink.cpu_s() - server_cpu_s
     target = job.path.partition("/")[0] if job.verb == "copy" else job.bucket
-    seen = Seen(place.sink.requests(), place.sink.deleted(), out, usage.stdout, contender=contender.name)
+    seen = Seen(
+        place.sink.requests(), place.sink.deleted(), out, usage.stdout, contender=contender.name, listened=listen,
+    )  # fmt: skip
     if isinstance(place.sink, Weed):
         seen = seen._replace(stored=place.sink.stored(target), read=functools.partial(place.sink.read, target))
     return {

@@ -6,12 +6,14 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bench import harness
+from bench import harness, upload_small
 from bench.peers import run
+from bench.peers.checks import check_list
 from bench.peers.contenders import NOBODY, Contender, Job
 from bench.peers.figures import per_put_table
 from bench.peers.place import Place, Seen, Sizes, make_large
@@ -243,3 +245,27 @@ def test_kept_rows_are_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert "Infinity" not in text
     (kept,) = json.loads(text)
     assert (kept["wall_s"], kept["cpu_s"]) == (None, 1.5)
+
+
+def _asked(method: str, path: str, size_bytes: int = 0) -> Request:
+    return Request(method, 200, size_bytes, "", 0, 1, "-", 0, path)
+
+
+def test_question_to_the_store_is_no_upload() -> None:
+    """Parts by which a store is asked what it compares are none of the files: a run with them is whole."""
+    requests = [_asked("PUT", "/bench/p/a", 3), _asked("PUT", "/bench/p/b?partNumber=1&uploadId=u", 1)]
+    start = f"/{upload_small.BUCKET}/{upload_small.PREFIX}"
+    requests[0] = requests[0]._replace(path=f"{start}a")
+    seen = upload_small.check(requests, {"a": ""}, 3)
+    assert (seen["whole"], seen["puts"], seen["other_requests"]) == (True, 1, 1)
+    assert not upload_small.check([*requests, requests[0]], {"a": ""}, 3)["whole"]
+
+
+def test_listing_that_prints_nothing_is_wrong() -> None:
+    """Where its output is kept a listing must have some; where it is not, the pages must do."""
+    place: Any = SimpleNamespace(sizes=SimpleNamespace(listed=1000))
+    seen = Seen([_asked("GET", "/b?list-type=2")], [], Path("out"), "", listened=True)
+    job: Any = None
+    assert "nothing" in check_list(place, seen, job)
+    assert check_list(place, seen._replace(listened=False), job) == ""
+    assert check_list(place, seen._replace(printed="1000"), job) == ""
