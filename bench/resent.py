@@ -90,5 +90,6 @@ def _explains(stroke: Stroke, earlier: Put, later: Put) -> bool:
     if stroke.kind == WORKER:
         if good:
             return stroke.at_s <= earlier.answered_s + TURN_S
-        return earlier.cut_by == "client" and earlier.begun_s <= stroke.at_s + LATE_S
+        # A server that is stopped answers 500 for a while: what got that had an answer, and is the restart's.
+        return not earlier.status and earlier.cut_by == "client" and earlier.begun_s <= stroke.at_s + LATE_S
     return stroke.kind == SERVER and not good and earlier.begun_s <= stroke.over_s + LATE_S

@@ -28,6 +28,7 @@ AGAIN = _put(20.0, 200)
         (Stroke(WORKER, 0, 10.0, 1), _put(9.0, 200, answered_s=9.5), AGAIN, False),
         (Stroke(WORKER, 0, 30.0, 1), _put(9.9, cut_by="client"), AGAIN, False),
         (Stroke(WORKER, 1, 10.0, 1), _put(9.9, cut_by="client"), AGAIN, False),
+        (Stroke(WORKER, 0, 10.0, 1), _put(9.9, 500, cut_by="client"), AGAIN, False),
         (Stroke(SERVER, 0, 10.0, 1, over_s=12.0), _put(11.0, cut_by="server"), AGAIN, True),
         (Stroke(SERVER, 0, 10.0, 1, over_s=12.0), _put(11.0, 503), AGAIN, True),
         (Stroke(SERVER, 0, 10.0, 1, over_s=12.0), _put(11.0, 200), AGAIN, False),
