@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from s3engine.engine import Engine as Engine
     from s3engine.errors import S3EngineError as S3EngineError
     from s3engine.existing import Existing as Existing
+    from s3engine.functions.fetched import FetchedObject as FetchedObject
     from s3engine.journal import Journal as Journal
     from s3engine.listing import ObjectListing as ObjectListing
+    from s3engine.mapped import MappedBatch as MappedBatch
     from s3engine.operations import ObjectHeaders as ObjectHeaders
     from s3engine.pool.load import capabilities_of as capabilities_of
     from s3engine.pool.load import open_transport as open_transport
@@ -39,8 +41,10 @@ _HOMES = {
     "Config": "s3engine.config",
     "Engine": "s3engine.engine",
     "Existing": "s3engine.existing",
+    "FetchedObject": "s3engine.functions.fetched",
     "FileSource": "s3engine.sources",
     "Journal": "s3engine.journal",
+    "MappedBatch": "s3engine.mapped",
     "ObjectHeaders": "s3engine.operations",
     "ObjectInfo": "s3engine.transport",
     "ObjectListing": "s3engine.listing",
@@ -54,9 +58,10 @@ _HOMES = {
 }
 
 __all__ = [
-    "AdaptiveTimeouts", "Batch", "BatchSummary", "BytesSource", "Config", "Engine", "Existing", "FileSource", "Journal",
-    "ObjectHeaders", "ObjectInfo", "ObjectListing", "RequestReport", "S3EngineError", "SeedTimeouts",
-    "TransportSettings", "__version__", "capabilities_of", "errors", "files_recursive", "open_transport",
+    "AdaptiveTimeouts", "Batch", "BatchSummary", "BytesSource", "Config", "Engine", "Existing", "FetchedObject",
+    "FileSource", "Journal", "MappedBatch", "ObjectHeaders", "ObjectInfo", "ObjectListing", "RequestReport",
+    "S3EngineError", "SeedTimeouts", "TransportSettings", "__version__", "capabilities_of", "errors", "files_recursive",
+    "open_transport",
 ]  # fmt: skip
 
 

@@ -184,6 +184,12 @@ class Config(_Shown):
     max_buffered_reports: int = 10_000
     """Reports kept for somebody who iterates a batch; beyond that the batch waits."""
 
+    function_buffer_bytes: int = 64 * MIB
+    """Memory of each worker for bodies on their way to a function, 8 MiB to 64 GiB. Larger bodies than an eighth of it
+    come in chunks of that size."""
+    function_memory_bytes: int = 0
+    """What a function process may have of its own, 64 MiB to 64 TiB; 0: what the machine has. See docs/functions.md."""
+
     def __post_init__(self) -> None:
         _number("workers", self.workers, 1, 256, whole=True)
         _number("concurrency", self.concurrency, 1, 1024, whole=True)
@@ -198,6 +204,9 @@ class Config(_Shown):
         _number("give_up_after_s", self.give_up_after_s, 1, 86_400, whole=False)
         _number("shutdown_grace_s", self.shutdown_grace_s, 0, 600, whole=False)
         _number("max_buffered_reports", self.max_buffered_reports, 1, 10_000_000, whole=True)
+        _number("function_buffer_bytes", self.function_buffer_bytes, 8 * MIB, 64 * GIB, whole=True)
+        if self.function_memory_bytes != 0:
+            _number("function_memory_bytes", self.function_memory_bytes, 64 * MIB, 64 * 1024 * GIB, whole=True)
         _choice("addressing_style", self.addressing_style, ("", *_ADDRESSING))
         _choice("payload_signing", self.payload_signing, _SIGNING)
         _choice("fsync", self.fsync, _FSYNC)

@@ -24,7 +24,9 @@ from s3engine.uri import check_bucket, check_key
 if TYPE_CHECKING:
     from s3engine.batch import Batch, Progress
     from s3engine.existing import Existing
+    from s3engine.functions.fetched import FetchedObject
     from s3engine.jobs.delete import DeleteConditions
+    from s3engine.mapped import MappedBatch
     from s3engine.operations import Template
     from s3engine.sources import Rejected, Source
 
@@ -207,6 +209,43 @@ class Engine:
         return self._runtime.begin(
             lambda emit, items: DeleteJob(items, bucket, emit, conditions=conditions), progress,
             _limited(given, max_delete), journal, operation="delete", bucket=bucket, input=objects,
+        )  # fmt: skip
+
+    def map(
+        self, function: Callable[[FetchedObject], Any], objects: Iterable[str | ObjectInfo | Rejected], *,
+        bucket: str = "", ordered: bool = False, initializer: Callable[[], Any] | None = None,
+        finalizer: Callable[[Any], object] | None = None, timeout_s: float | None = None,
+        progress: Progress | None = None,
+    ) -> MappedBatch:  # fmt: skip
+        """Call ``function`` on each object, in processes that stand beside the workers; see docs/functions.md.
+
+        The batch iterates over pairs of a report and what the function returned, or the error: as they come, or with
+        ``ordered`` in the order of the input. ``bucket`` may be left out where the objects tell it: a listing, or URLs
+        (``s3://bucket/key``). The function gets a :class:`s3engine.FetchedObject`; it may be anything that pickle or
+        cloudpickle takes. ``initializer`` is called once in each process, before the first object; what it returns is
+        ``state`` of the objects, and goes to ``finalizer`` at the end.
+
+        A function that raises, ends its process or takes longer than ``timeout_s`` for an object costs that object: see
+        :class:`s3engine.FunctionError`. ConfigError for a function that cannot travel or is async; when it cannot be
+        had in the other process, iterating and ``wait()`` raise FunctionUnusable.
+        """
+        from s3engine.functions.calls import packed_call
+        from s3engine.jobs.map import MapJob
+        from s3engine.places import with_bucket
+
+        flag("ordered", ordered)
+        if timeout_s is not None and seconds("timeout_s", timeout_s) == 0:
+            raise ConfigError("timeout_s must be more than 0; None: no limit")
+        call = packed_call(function, initializer=initializer, finalizer=finalizer, timeout_s=timeout_s)
+        bucket, objects = with_bucket(bucket, objects)
+        check_bucket(bucket)
+        given = sound_objects(objects)
+        return self._runtime.begin_map(
+            lambda batch: MapJob(
+                given, bucket, call, batch._emit, batch._keep, verify=self.config.verify_downloads,
+                ask_checksums=self.capabilities.checksums,
+            ),
+            progress, ordered=ordered,
         )  # fmt: skip
 
     def _conditions(self, bucket: str, unconditional: bool) -> DeleteConditions | None:

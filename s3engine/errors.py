@@ -24,6 +24,11 @@ __all__ = [
     "DuplicateKey",
     "EngineClosed",
     "FirstByteTimeout",
+    "FunctionDied",
+    "FunctionError",
+    "FunctionRaised",
+    "FunctionTimedOut",
+    "FunctionUnusable",
     "InvalidRequest",
     "JournalError",
     "JournalInUse",
@@ -166,6 +171,42 @@ class Cancelled(TransferError):
 
 class WorkerCrashed(TransferError):
     """The task killed every worker process that tried it."""
+
+
+class FunctionError(TransferError):
+    """A function of the caller's failed on one object. The object itself came; the function is not tried again."""
+
+
+class FunctionRaised(FunctionError):
+    """It raised, or returned what cannot travel.
+
+    ``exception`` is the class of what it raised ("builtins.ValueError"), ``traceback`` the whole of it as text.
+    """
+
+    exception: str = ""
+    traceback: str = ""
+
+
+class FunctionTimedOut(FunctionError):
+    """It took longer than ``timeout_s``, without the time in which it waited for the network, and was ended."""
+
+    timeout_s: float = 0.0
+
+
+class FunctionDied(FunctionError):
+    """The process it ran in ended: a crash in C code, ``os._exit``, or killed, for want of memory mostly.
+
+    ``exitcode`` as subprocess has it: below 0 it is a signal; None when it is not known.
+    """
+
+    exitcode: int | None = None
+
+
+class FunctionUnusable(S3EngineError):
+    """A function cannot be had in another process: an import fails there, or its initializer does. Ends the batch."""
+
+    exception: str = ""
+    traceback: str = ""
 
 
 class RequestError(S3EngineError):

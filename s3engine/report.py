@@ -29,7 +29,7 @@ class RequestReport(NamedTuple):
     seq: int
     """Number of the object in its batch, from 0, in the order the input gave them."""
     operation: str
-    """upload, download, copy, move or delete."""
+    """upload, download, copy, move, delete or map."""
     bucket: str
     key: str
     size_bytes: int
@@ -52,6 +52,10 @@ class RequestReport(NamedTuple):
     copies of which nothing could be compared."""
     skipped: str = ""
     """Why nothing was written, as was asked for: "exists", "same size" or "not newer"; "" when it was not skipped."""
+    function_s: float = 0.0
+    """What a function of the caller's took on this object, without waiting for the network."""
+    cpu_s: float = 0.0
+    """Processor time of that, of all threads of its process."""
 
     @property
     def ok(self) -> bool:
@@ -164,7 +168,7 @@ class SummaryBuilder:
         # By position, in one loop: attributes and a call for each would cost as much again as all the rest.
         histogram, log2 = self._histogram, math.log2
         objects = size_bytes = length_only = 0
-        for _, _, _, _, size, attempts, _, total_s, _, _, _, _, _, error, _, verified, skipped in reports:
+        for _, _, _, _, size, attempts, _, total_s, _, _, _, _, _, error, _, verified, skipped, _, _ in reports:
             if attempts > 1:
                 self.retries += attempts - 1
             if error is not None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from s3engine.journal import Journal
     from s3engine.journal.run import JournalRun
     from s3engine.listing import JournalPath
+    from s3engine.mapped import MappedBatch
     from s3engine.pool.supervisor import Supervisor
     from s3engine.report import RequestReport
 
@@ -115,7 +116,7 @@ class Runtime:
                 self._caller.transport.close()
             self._block.close()
 
-    def _started(self) -> Supervisor:
+    def _started(self, functions: bool = False) -> Supervisor:
         if self.closed:
             raise EngineClosed("this engine was closed; make a new one")
         if self.supervisor is None:
@@ -127,13 +128,14 @@ class Runtime:
                 index=0, n_slots=config.workers + 1, limit=1, transport=self._transport_name,
                 transport_settings=self._transport_settings, lane=config.lane,
                 timeout_policy=self._timeout_policy, retry_policy=self._retry_policy,
-                give_up_after_s=config.give_up_after_s,
+                give_up_after_s=config.give_up_after_s, function_buffer_bytes=config.function_buffer_bytes,
+                function_memory_bytes=config.function_memory_bytes,
             )  # fmt: skip
             self.supervisor = Supervisor(
                 settings, min(config.workers, config.concurrency), concurrency=config.concurrency,
                 start_method=self._start_method(),
                 block=self._block, credentials=self._credentials, max_parts_in_flight=config.max_parts_in_flight,
-                grace_s=config.shutdown_grace_s,
+                grace_s=config.shutdown_grace_s, functions=functions,
             )  # fmt: skip
         return self.supervisor
 
@@ -176,6 +178,29 @@ class Runtime:
                 if run is not None:
                     run.abandon()
                 raise
+            self._batches = [one for one in self._batches if not one.over]
+            self._batches.append(batch)
+        return batch
+
+    def begin_map(
+        self, make: Callable[[MappedBatch], Job], progress: Progress | None, *, ordered: bool
+    ) -> MappedBatch:  # fmt: skip
+        """Begin the job that ``make`` makes of the batch that gets its reports and results."""
+        from s3engine.mapped import MappedBatch
+
+        callable_or("progress", progress)
+        with self._lock:
+            supervisor = self._started(functions=True)
+            batch = MappedBatch(
+                lambda: supervisor.cancel(job), progress, self._config.max_buffered_reports, ordered=ordered
+            )
+            job = make(batch)
+            job.paused = lambda: batch._full
+            job.turned = batch._turned
+            if ordered:
+                job.may_begin = batch._may_begin
+            batch._attach(supervisor.wake)
+            supervisor.submit(job, lambda: _over(job, batch, None))
             self._batches = [one for one in self._batches if not one.over]
             self._batches.append(batch)
         return batch

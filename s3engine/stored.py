@@ -156,7 +156,7 @@ def same_bytes(one: Headers, other: Headers) -> tuple[bool, str]:
     return False, ""
 
 
-def digest_of(expected: Stored, body: bytes) -> bytes:
+def digest_of(expected: Stored, body: bytes | memoryview) -> bytes:
     """What ``expected.value`` is for a body that is right and came in one piece (or was uploaded as one part)."""
     if expected.algorithm == "md5":  # as checksums.new, in half the time: most small objects come by here
         value = hashlib.md5(body, usedforsecurity=False).digest()

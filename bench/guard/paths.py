@@ -14,9 +14,9 @@ from bench.guard.stage import ETAG, Stage, answer
 from bench.guard.yardstick import yardstick
 from bench.sink_config import PAGE
 from s3engine.batch import Batch
+from s3engine.channel import Channel
 from s3engine.integrity.choice import Checking
 from s3engine.jobs.upload import UploadJob
-from s3engine.pool.channel import Channel
 from s3engine.pool.messages import OUTCOMES, TASKS, Context, Kind, Task
 from s3engine.sources import FileSource
 from s3engine.transport import ObjectInfo

@@ -65,6 +65,7 @@ __all__ = [
     "SLOT_FIELDS",
     "THROTTLES",
     "SharedBlock",
+    "anonymous_file",
 ]  # fmt: skip
 
 # Fields of SharedBlock.control.
@@ -99,7 +100,8 @@ def _size_bytes(n_workers: int) -> int:
     return (CONTROL_FIELDS + n_workers * SLOT_FIELDS) * _DOUBLE
 
 
-def _anonymous_file() -> int:
+def anonymous_file() -> int:
+    """A descriptor of a new, empty file that has no name, in memory where the system can do that."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("s3engine", os.MFD_CLOEXEC)
     import tempfile  # lazy: 6 ms that only systems without memfd pay
@@ -135,7 +137,7 @@ class SharedBlock:
     def create(cls, n_workers: int) -> SharedBlock:
         """A new block, all zero. Its descriptor is not inherited unless it is passed on, and closed by ``close``."""
         size_bytes = _size_bytes(n_workers)
-        fd = _anonymous_file()
+        fd = anonymous_file()
         try:
             os.ftruncate(fd, size_bytes)
             return cls(fd, n_workers, owns_fd=True)

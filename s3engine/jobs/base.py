@@ -73,6 +73,8 @@ class Job:
         """A folder whose file system is synced before a journal records anything of this job as done; "": none is."""
         self.at_most = 0
         """Tasks that workers have and what is done without being on record: never more than so many. 0: any number."""
+        self.per_worker = 0
+        """Tasks that one worker has at a time, at most. 0: any number."""
         self.earlier_keys: Callable[[], Iterable[str]] = tuple
         """Gives the keys that earlier runs took from the input, done or not; asked by the reader's thread."""
         self.unrecorded: Callable[[], int] = _none
@@ -165,6 +167,14 @@ class Job:
         if task[2] == Kind.PUT_BYTES:
             self.reader.release_bytes(len(task[5][0]))
         handler(state, task, outcome)
+
+    def take_result(self, task_id: int, fd: int) -> None:
+        """Memory that belongs to the outcome of a task, which is still to come."""
+        raise NotImplementedError
+
+    def logged(self, task: Task | None, record: Any) -> None:
+        """A function of the caller's has logged something, at the object of ``task`` if it was at any."""
+        raise NotImplementedError
 
     @property
     def finished(self) -> bool:

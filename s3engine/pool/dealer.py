@@ -76,6 +76,10 @@ class Dealer:
             count = min(_CHUNK if len(worker.tasks) >= 2 * _FEW else _FEW, self._window - len(worker.tasks))
             if job.at_most:  # few for all: the first worker must not get those of the others
                 count = min(count, max(1, self._share - len(worker.tasks)))
+            if job.per_worker:
+                count = min(count, job.per_worker - len(worker.tasks))
+                if count <= 0:
+                    continue
             tasks = job.next_tasks(count)
             if job.broken and not job.cancelled:
                 self._cancel(job)

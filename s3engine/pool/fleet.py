@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import selectors
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from s3engine.channel import ChannelClosed
 from s3engine.credentials import Credentials
 from s3engine.errors import S3EngineError
-from s3engine.pool.channel import ChannelClosed
 from s3engine.pool.forked import wait_for_ends
-from s3engine.pool.launch import WorkerHandle, launch
-from s3engine.pool.messages import CREDENTIALS, FORGET, STOP
+from s3engine.pool.launch import WorkerHandle, launch, launch_function_process
+from s3engine.pool.messages import CREDENTIALS, FORGET, FUNCTION_PROCESS, STOP
 from s3engine.pool.worker import WorkerSettings
 
 __all__ = ["Fleet"]
@@ -24,12 +24,13 @@ _JOIN_S = 5.0
 class Fleet:
     """See the module. ``selector`` gets each worker's channel, with its WorkerHandle as data.
 
-    ``block_fd`` is the shared memory's file; ``inherited`` are the descriptors that a forked worker must close.
+    ``block_fd`` is the shared memory's file; ``inherited`` are the descriptors that a forked worker must close. With
+    ``functions`` each worker gets its function process at once.
     """
 
     def __init__(
         self, settings: WorkerSettings, n_workers: int, *, concurrency: int, method: str, block_fd: int,
-        selector: selectors.BaseSelector, inherited: tuple[int, ...],
+        selector: selectors.BaseSelector, inherited: tuple[int, ...], functions: bool,
     ) -> None:  # fmt: skip
         self.settings = settings
         """Of the workers to come: with the newest credentials."""
@@ -43,8 +44,13 @@ class Fleet:
         self._inherited = inherited
         self.workers: list[WorkerHandle] = []
         """In the order of their slots."""
+        self._forks = True  # nobody else has a thread yet
         for index in range(n_workers):
             self.workers.append(self._start(index, method))
+        if functions:  # else with the first task that needs one
+            for worker in self.workers:
+                self.give_function_process(worker)
+        self._forks = False
 
     def _start(self, index: int, method: str) -> WorkerHandle:
         # A forked child has copies of the parent's ends of the other channels: while it lives the other workers
@@ -60,8 +66,25 @@ class Fleet:
         self._selector.register(worker.channel.sock, selectors.EVENT_READ, worker)
         return worker
 
+    def give_function_process(self, worker: WorkerHandle) -> None:
+        """Start one for a worker that has none, or whose own has ended."""
+        from s3engine.functions.process import FunctionProcessSettings  # lazy: few engines need it
+
+        code = worker.function_process.bury() if worker.function_process is not None else None
+        # As in replace(): the first ones may be forked, while there is no other thread.
+        method = self._method if self._forks or self._method != "fork" else "forkserver"
+        inherited: tuple[int, ...] = ()
+        if method == "fork":
+            others = (one.function_process.life_fd for one in self.workers if one.function_process is not None)
+            inherited = (*self._inherited, *(one.channel.fileno() for one in self.workers), *others)
+        settings = FunctionProcessSettings(inherited=inherited, memory_bytes=self.settings.function_memory_bytes)
+        worker.function_process, channel_fd = launch_function_process(settings, method)
+        self.send(worker, (FUNCTION_PROCESS, worker.function_process.process.pid, code), [channel_fd])
+
     def bury(self, worker: WorkerHandle) -> int | None:
         """Close what belonged to a worker that died; returns its exit code."""
+        if worker.function_process is not None:
+            worker.function_process.bury()
         self._selector.unregister(worker.channel.sock)
         worker.channel.close()
         worker.process.join()
@@ -76,14 +99,14 @@ class Fleet:
         worker.process.close()
         self.workers[position] = self._start(worker.index, method)
 
-    def send(self, worker: WorkerHandle, message: Any) -> None:
-        """Send a message, or for None what has not been sent of earlier ones."""
+    def send(self, worker: WorkerHandle, message: Any, fds: Sequence[int] = ()) -> None:
+        """Send a message, or for None what has not been sent of earlier ones. ``fds`` are closed when they are sent."""
         channel = worker.channel
         try:
             if message is None:
                 channel.flush()
             else:
-                channel.send(message)
+                channel.send(message, fds)
         except ChannelClosed:
             return  # reading finds the end of the stream too, after the last outcomes
         interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if channel.wants_write else 0)
@@ -123,6 +146,9 @@ class Fleet:
         for process in waiting:
             process.kill()
         for worker in self.workers:
+            if worker.function_process is not None:
+                worker.function_process.wait(limit - clock())
+                worker.function_process.bury()
             worker.process.join()
             worker.process.close()
             worker.channel.close()

@@ -25,8 +25,8 @@ class WorkerContext:
     """A Context as a worker uses it: with its caches."""
 
     __slots__ = (
-        "ask", "bucket", "checker", "content_types", "endpoint", "folders", "fsync", "guard", "headers", "id", "prompt",
-        "source_bucket", "threshold_bytes", "verify", "wary",
+        "ask", "bucket", "checker", "content_types", "endpoint", "folders", "fsync", "function", "guard", "headers",
+        "id", "prompt", "source_bucket", "threshold_bytes", "verify", "wary",
     )  # fmt: skip
 
     def __init__(self, context: Context, room: Room | None = None, *, from_file: bool = False) -> None:
@@ -45,6 +45,7 @@ class WorkerContext:
         if context.checking is not None:
             self.checker = Checker(context.checking, room or Room(), from_file=from_file)
         self.prompt = context.prompt
+        self.function = context.function
         self.verify = context.verify
         self.ask: Headers = ASK if context.verify and context.ask_checksums else ()
         self.endpoint: Any = None  # where the exchanges of this context went last

@@ -11,16 +11,19 @@ import sys
 import threading
 import types
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from s3engine.channel import Channel
 from s3engine.errors import ConfigError
-from s3engine.pool.channel import Channel
-from s3engine.pool.forked import ForkedProcess
+from s3engine.pool.forked import ForkedProcess, wait_for_ends
 from s3engine.pool.load import worker_modules
 from s3engine.pool.messages import Task
 from s3engine.pool.worker import WorkerSettings, descriptor, run
 
-__all__ = ["WorkerHandle", "choose_start_method", "launch"]
+if TYPE_CHECKING:
+    from s3engine.functions.process import FunctionProcessSettings
+
+__all__ = ["FunctionProcessHandle", "WorkerHandle", "choose_start_method", "launch", "launch_function_process"]
 
 
 def choose_start_method(wanted: str) -> str:
@@ -88,7 +91,7 @@ def _not_interrupted(method: str) -> Iterator[None]:
 class WorkerHandle:
     """What the parent knows of a worker."""
 
-    __slots__ = ("channel", "contexts", "index", "large", "process", "ready", "solo", "tasks")
+    __slots__ = ("channel", "contexts", "function_process", "index", "large", "process", "ready", "solo", "tasks")
 
     def __init__(self, index: int, process: Any, channel: Channel) -> None:
         self.index = index
@@ -99,6 +102,31 @@ class WorkerHandle:
         self.contexts: set[int] = set()
         self.ready = False
         self.solo = False  # works on one suspect task alone
+        self.function_process: FunctionProcessHandle | None = None
+
+
+class FunctionProcessHandle:
+    """What the parent knows of the function process of a worker: that speaks to it, the parent only mourns it."""
+
+    __slots__ = ("life_fd", "process")
+
+    def __init__(self, process: Any, life_fd: int) -> None:
+        self.process = process
+        self.life_fd = life_fd
+        """It ends when this is closed."""
+
+    def wait(self, most_s: float) -> None:
+        """For its end, so long: its worker has said goodbye, and finalizers of the caller's may run."""
+        wait_for_ends([self.process.sentinel], max(0.0, most_s))
+
+    def bury(self) -> int | None:
+        """End it, unless it has; returns its exit code."""
+        self.process.kill()
+        self.process.join()
+        code: int | None = self.process.exitcode
+        self.process.close()
+        os.close(self.life_fd)
+        return code
 
 
 def _preload(context: Any, settings: WorkerSettings) -> None:
@@ -134,3 +162,33 @@ def launch(settings: WorkerSettings, method: str, block_fd: int) -> WorkerHandle
         process.start()
     theirs.close()
     return WorkerHandle(settings.index, process, Channel(ours))
+
+
+def launch_function_process(settings: FunctionProcessSettings, method: str) -> tuple[FunctionProcessHandle, int]:
+    """Start one; returns it, and the descriptor of its channel, which goes to its worker."""
+    from s3engine.functions.process import run as run_functions  # lazy: few engines need it
+
+    ours, theirs = socket.socketpair()
+    life_read, life_write = os.pipe()
+    try:
+        if method == "fork":
+            settings = dataclasses.replace(settings, inherited=(*settings.inherited, ours.fileno(), life_write))
+            process: Any = ForkedProcess(run_functions, (settings, theirs, descriptor(life_read)))
+        else:
+            import multiprocessing
+
+            context: Any = multiprocessing.get_context(method)
+            process = context.Process(
+                target=run_functions, args=(settings, theirs, descriptor(life_read)), name="s3engine-function",
+                daemon=True,
+            )  # fmt: skip
+            with _without_main(False), _not_interrupted(method):
+                process.start()
+    except BaseException:
+        ours.close()
+        os.close(life_write)
+        raise
+    finally:
+        theirs.close()
+        os.close(life_read)
+    return FunctionProcessHandle(process, life_write), ours.detach()

@@ -2,27 +2,34 @@
 
 Parent to worker: ``(TASKS, [task, ...])``, ``(CONTEXT, Context)``, ``(FORGET, context_id)``,
 ``(CREDENTIALS, Credentials | None)``, ``(CANCEL, context_id, hard)``, ``(STOP,)``, ``(DOUBTFUL, [task id, ...])``:
-these, which follow, were begun by a worker that died. ``hard`` 0: what has not begun; 1: what is in flight as well, but
-for deletes; 2: these too.
-Worker to parent: ``(READY,)``, ``(OUTCOMES, [outcome, ...])``, ``(NEED_CREDENTIALS,)``, ``(BROKEN, error)``.
+these, which follow, were begun by a worker that died; ``(FUNCTION_PROCESS, pid, exit code of the one before)`` with the
+descriptor of its channel. ``hard`` 0: what has not begun; 1: what is in flight as well, but for deletes; 2: these too.
+Worker to parent: ``(READY,)``, ``(OUTCOMES, [outcome, ...])``, ``(NEED_CREDENTIALS,)``, ``(BROKEN, error)``,
+``(NEED_FUNCTION_PROCESS,)``, ``(RESULT, task id)`` with a descriptor, before that task's outcome,
+``(LOGGED, task id, record)``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from s3engine.errors import Cancelled, S3EngineError
 from s3engine.integrity.choice import Checking
 from s3engine.transport import Headers
 
+if TYPE_CHECKING:
+    from s3engine.functions.calls import FunctionCall
+
 __all__ = [
-    "BROKEN", "CANCEL", "CHANGES", "CONTEXT", "CREDENTIALS", "DOUBTFUL", "FORGET", "LARGE_KINDS", "LOCAL_KINDS",
-    "NEED_CREDENTIALS", "OUTCOMES", "READY", "STOP", "TASKS", "WITH_CHECKSUMS", "Context", "Kind", "NeedsParts",
-    "Outcome", "StoreIsWell", "Task", "cancelled_error", "is_given_up",
+    "BROKEN", "CANCEL", "CHANGES", "CONTEXT", "CREDENTIALS", "DOUBTFUL", "FORGET", "FUNCTION_PROCESS", "LARGE_KINDS",
+    "LOCAL_KINDS", "LOGGED", "NEED_CREDENTIALS", "NEED_FUNCTION_PROCESS", "OUTCOMES", "READY", "RESULT", "STOP",
+    "TASKS", "WITH_CHECKSUMS", "Context", "Kind", "NeedsParts", "Outcome", "StoreIsWell", "Task", "cancelled_error",
+    "is_given_up",
 ]  # fmt: skip
 
 TASKS, CONTEXT, FORGET, CREDENTIALS, CANCEL, STOP, READY, OUTCOMES, NEED_CREDENTIALS, BROKEN, DOUBTFUL = range(11)
+FUNCTION_PROCESS, NEED_FUNCTION_PROCESS, RESULT, LOGGED = range(11, 15)
 
 Task: TypeAlias = tuple[int, int, int, str, int, Any]
 """(task id, context id, Kind, key, size_bytes or -1, argument). The argument of each Kind stands beside it."""
@@ -48,6 +55,8 @@ class Kind:
     READ_FILE = 14  # (path, algorithm, bytes of a part or 0)
     LIST_UPLOADS = 16  # (key marker, upload id marker)
     ASK = 17  # what a task becomes to find out whether the store is well (control/outage.py)
+    FETCH = 18  # Wanted (pool/actions/fetch.py); a worker's own
+    APPLY = 19  # (ETag or "", ISO 8601 time of the object or ""); never in a lane: pool/desk.py
     LOOK = 15  # what a PUT_FILE, PUT_BYTES or COPY becomes when it may have been done already (pool/own_writes.py)
 
 
@@ -65,7 +74,8 @@ class Outcome(NamedTuple):
     """What became of a task; crosses as a plain tuple. ``detail`` by Kind: an upload id (CREATE), HeadResult (HEAD),
     ([UploadInfo, ...], key marker, id marker) (LIST_UPLOADS), [(key, error), ...] (DELETE), the body (GET_BYTES), what
     is wrong with the object, or "" (COMPLETE, with ``verified`` "whole" when the answer proves that nothing is left
-    out), the checksum (READ_FILE; of the parts' checksums for parts)."""
+    out), the checksum (READ_FILE; of the parts' checksums for parts), GetResult (FETCH), (function_s, cpu_s, Packed or
+    None) (APPLY)."""
 
     task_id: int
     attempts: int
@@ -138,5 +148,7 @@ class Context:
     """Downloads are compared with what the store says of their bytes."""
     ask_checksums: bool = False
     """The transport can ask for stored checksums."""
+    function: FunctionCall | None = None
+    """The caller's own, for APPLY."""
     prompt: bool = False
     """The parent gives no more before it has heard what became of this: tell it soon."""

@@ -16,19 +16,28 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from s3engine.channel import ChannelClosed
 from s3engine.control.retry import govern_budget
 from s3engine.control.shared import CONTROL_HEARTBEAT_S, SharedBlock
 from s3engine.credentials import CredentialSource
 from s3engine.errors import EngineClosed, S3EngineError, WorkerCrashed
 from s3engine.pool.cancels import Cancels
-from s3engine.pool.channel import ChannelClosed
 from s3engine.pool.dealer import Dealer
 from s3engine.pool.deaths import Deaths, Next
 from s3engine.pool.fleet import Fleet
 from s3engine.pool.job_table import Job, JobTable
 from s3engine.pool.launch import WorkerHandle, choose_start_method
 from s3engine.pool.load import worker_modules
-from s3engine.pool.messages import BROKEN, LARGE_KINDS, NEED_CREDENTIALS, OUTCOMES, READY
+from s3engine.pool.messages import (
+    BROKEN,
+    LARGE_KINDS,
+    LOGGED,
+    NEED_CREDENTIALS,
+    NEED_FUNCTION_PROCESS,
+    OUTCOMES,
+    READY,
+    RESULT,
+)
 from s3engine.pool.renewal import CredentialRenewal
 from s3engine.pool.watch import Watch
 from s3engine.pool.worker import WorkerSettings
@@ -44,7 +53,7 @@ class Supervisor:
     def __init__(
         self, settings: WorkerSettings, n_workers: int, *, concurrency: int, start_method: str,
         block: SharedBlock,
-        credentials: CredentialSource, max_parts_in_flight: int, grace_s: float,
+        credentials: CredentialSource, max_parts_in_flight: int, grace_s: float, functions: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._retry_policy = settings.retry_policy
@@ -55,6 +64,9 @@ class Supervisor:
             # Once here instead of once in each worker: forked children have what is imported.
             for module in worker_modules(settings.transport, settings.transport_settings):
                 importlib.import_module(module)
+            if functions:
+                importlib.import_module("s3engine.pool.desk")
+                importlib.import_module("s3engine.functions.process")
         self._calls: deque[Callable[[], None]] = deque()
         self._failing = threading.Lock()
         self._failed: BaseException | None = None  # a bug ended the thread
@@ -65,7 +77,7 @@ class Supervisor:
         self._selector.register(self._wake_read, selectors.EVENT_READ)
         self._fleet = Fleet(
             settings, n_workers, concurrency=concurrency, method=method, block_fd=block.fd, selector=self._selector,
-            inherited=(self._wake_read, self._wake_write),
+            inherited=(self._wake_read, self._wake_write), functions=functions,
         )  # fmt: skip
         self._jobs = JobTable()
         self._deaths = Deaths()
@@ -205,6 +217,10 @@ class Supervisor:
                 elif code == READY:
                     worker.ready = True
                     self._deaths.worker_ready()
+                elif code == NEED_FUNCTION_PROCESS:
+                    self._fleet.give_function_process(worker)
+                elif code in (RESULT, LOGGED):
+                    self._take_aside(worker, message)
         except ChannelClosed:
             self._died(worker)
 
@@ -229,6 +245,22 @@ class Supervisor:
             done(task, outcome)
         if worker.solo and not tasks:
             worker.solo = False
+
+    def _take_aside(self, worker: WorkerHandle, message: tuple[Any, ...]) -> None:
+        """What belongs to a task besides its outcome: memory with its result, or what its function logged."""
+        task = worker.tasks.get(message[1])
+        job = self._jobs.by_context.get(task[1]) if task is not None else None
+        if message[0] == RESULT:
+            fd = worker.channel.fds.popleft()
+            if job is None:
+                os.close(fd)
+            else:
+                job.take_result(message[1], fd)
+        else:
+            if job is None:  # an initializer's word
+                job = next((one for one in self._jobs.order if one.context.function is not None), None)
+            if job is not None:
+                job.logged(task, message[2])
 
     def _died(self, worker: WorkerHandle) -> None:
         """Hand what it held to the others and put a new one in its place."""

@@ -15,14 +15,14 @@ import signal
 import socket
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from s3engine.channel import Channel, ChannelClosed
 from s3engine.config import TransportSettings
 from s3engine.control.retry import RetryPolicy
 from s3engine.control.shared import SharedBlock
 from s3engine.control.timeouts import TimeoutPolicy
 from s3engine.errors import S3EngineError
-from s3engine.pool.channel import Channel, ChannelClosed
 from s3engine.pool.core import Core
 from s3engine.pool.load import open_transport
 from s3engine.pool.loop_lane import LoopLane
@@ -33,14 +33,19 @@ from s3engine.pool.messages import (
     CREDENTIALS,
     DOUBTFUL,
     FORGET,
+    FUNCTION_PROCESS,
     NEED_CREDENTIALS,
     OUTCOMES,
     READY,
     STOP,
     TASKS,
+    Kind,
 )
 from s3engine.pool.thread_lane import ThreadLane
 from s3engine.transport import MultiplexableTransport
+
+if TYPE_CHECKING:
+    from s3engine.pool.desk import Desk
 
 __all__ = ["WorkerSettings", "run"]
 
@@ -64,6 +69,10 @@ class WorkerSettings:
     timeout_policy: TimeoutPolicy
     retry_policy: RetryPolicy
     give_up_after_s: float
+    function_buffer_bytes: int = 0
+    """For bodies on their way to a function of the caller's."""
+    function_memory_bytes: int = 0
+    """What the process that runs it may have of its own; 0: any."""
     inherited: tuple[int, ...] = ()
     """Descriptors of the parent that a forked worker must not keep open: other workers' channels."""
 
@@ -133,6 +142,7 @@ def _run(settings: WorkerSettings, channel: Channel, block: SharedBlock) -> None
         and isinstance(transport, MultiplexableTransport)
     )  # fmt: skip
     lane: Any = (LoopLane if loops else ThreadLane)(core, settings.limit, poller)
+    work = _Work(core, lane, channel, poller, settings.function_buffer_bytes)
     channel_fd = channel.fileno()
     poller.register(channel_fd, select.POLLIN)
     channel.send((READY,))
@@ -144,25 +154,36 @@ def _run(settings: WorkerSettings, channel: Channel, block: SharedBlock) -> None
     tick_at = now + _TICK_S
     watching_write = False
     stopping = False
-    while not (stopping and lane.idle):
+    while not (stopping and lane.idle and (work.desk is None or work.desk.idle)):
         wait_s = lane.wait_s(now)
+        desk = work.desk
+        if desk is not None:
+            wait_s = min(wait_s, desk.wait_s(now))
         if outcomes:
             wait_s = min(wait_s, max(0.0, flush_at - now))
         events = poller.poll(wait_s * scale)
         now = clock()
         for fd, mask in events:
             if fd != channel_fd:
-                lane.on_event(fd, mask, now)
+                if desk is not None and fd == desk.fd:
+                    desk.on_event(now)
+                else:
+                    lane.on_event(fd, mask, now)
             elif mask & select.POLLIN or mask & (select.POLLHUP | select.POLLERR):
                 for message in channel.receive():
-                    stopping = _take(message, core, lane, now) or stopping
+                    stopping = work.take(message, now) or stopping
         lane.wake_delayed(now)
         if now >= tick_at:
             # Before requests are started: who was idle does not know yet what the others have learnt.
             tick_at = now + _TICK_S
             lane.tick(now)
+        desk = work.desk
+        if desk is not None:
+            desk.pump(now)
         lane.pump(now)
         fresh = lane.take_outcomes()
+        if desk is not None:
+            fresh = desk.sift(fresh, now)
         if fresh:
             if not outcomes:
                 prompt = any(known.prompt for known in core.contexts.values())
@@ -178,24 +199,56 @@ def _run(settings: WorkerSettings, channel: Channel, block: SharedBlock) -> None
         if channel.wants_write != watching_write:
             watching_write = channel.wants_write
             poller.modify(channel_fd, select.POLLIN | (select.POLLOUT if watching_write else 0))
+    if work.desk is not None:
+        work.desk.close()
     lane.close()
     transport.close()
 
 
-def _take(message: tuple[Any, ...], core: Core, lane: Any, now: float) -> bool:
-    """Do what the parent says; True when that is to stop."""
-    code = message[0]
-    if code == TASKS:
-        lane.submit(message[1])
-    elif code == CONTEXT:
-        core.add_context(message[1])
-    elif code == FORGET:
-        core.contexts.pop(message[1], None)
-    elif code == CREDENTIALS:
-        core.transport.set_credentials(message[1])
-        lane.renewed_credentials()
-    elif code == DOUBTFUL:
-        core.doubtful.update(message[1])
-    elif code == CANCEL:
-        lane.cancel(message[1], message[2], now)
-    return bool(code == STOP)
+class _Work:
+    """What a worker does with what the parent says."""
+
+    def __init__(self, core: Core, lane: Any, channel: Channel, poller: Any, buffer_bytes: int) -> None:
+        self._core = core
+        self._lane = lane
+        self._for_desk = (core, lane, channel, poller, buffer_bytes)
+        self.desk: Desk | None = None
+        """For functions of the caller's; made with the first batch that has one."""
+
+    def take(self, message: tuple[Any, ...], now: float) -> bool:
+        """Do it; True when that is to stop."""
+        core, lane, desk = self._core, self._lane, self.desk
+        code = message[0]
+        if code == TASKS:
+            tasks = message[1]
+            if desk is not None:
+                desk.submit([task for task in tasks if task[2] == Kind.APPLY])
+                tasks = [task for task in tasks if task[2] != Kind.APPLY]
+            lane.submit(tasks)
+        elif code == CONTEXT:
+            core.add_context(message[1])
+            if message[1].function is not None:
+                self._with_desk()
+        elif code == FORGET:
+            core.contexts.pop(message[1], None)
+            if desk is not None:
+                desk.forget(message[1])
+        elif code == CREDENTIALS:
+            core.transport.set_credentials(message[1])
+            lane.renewed_credentials()
+        elif code == DOUBTFUL:
+            core.doubtful.update(message[1])
+        elif code == CANCEL:
+            lane.cancel(message[1], message[2], now)
+            if desk is not None:
+                desk.cancel(message[1], message[2], now)
+        elif code == FUNCTION_PROCESS:
+            self._with_desk().process_came(message, now)
+        return bool(code == STOP)
+
+    def _with_desk(self) -> Desk:
+        if self.desk is None:
+            from s3engine.pool.desk import Desk  # lazy: few workers need one
+
+            self.desk = Desk(*self._for_desk)
+        return self.desk

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3engine.pool.channel import Channel, ChannelClosed
+from s3engine.channel import Channel, ChannelClosed
 
 Pair = tuple[Channel, Channel]
 

@@ -7,10 +7,10 @@ rest of the outcome out of the result. Between attempts the item keeps what a re
 
 from __future__ import annotations
 
-from s3engine.pool.actions import bodiless, get, multipart, put
+from s3engine.pool.actions import bodiless, fetch, get, multipart, put
 from s3engine.pool.item import Action
 
 __all__ = ["ACTIONS"]
 
-ACTIONS: dict[int, Action] = put.ACTIONS | get.ACTIONS | bodiless.ACTIONS | multipart.ACTIONS
+ACTIONS: dict[int, Action] = put.ACTIONS | get.ACTIONS | bodiless.ACTIONS | multipart.ACTIONS | fetch.ACTIONS
 """By Kind."""

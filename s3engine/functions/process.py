@@ -1,0 +1,343 @@
+"""What a function process runs: the caller's function on one object after another.
+
+It stands beside a worker, which has the sockets, and shares an arena with it: bodies lie there, and what crosses is a
+few numbers. So whatever the function does, the network goes on; and what kills this process costs the object that it
+was at, no other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import mmap
+import os
+import pickle
+import resource
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from s3engine.channel import Channel, ChannelClosed
+from s3engine.errors import FunctionRaised, FunctionUnusable, S3EngineError
+from s3engine.functions import messages as m
+from s3engine.functions.calls import FunctionCall
+from s3engine.functions.fetched import FetchedObject
+from s3engine.functions.logs import send_logs, set_level
+from s3engine.functions.results import Packed, pack
+
+__all__ = ["FunctionProcessSettings", "run"]
+
+_COPIED_BYTES = 64 * 1024
+"""Up to here a body is copied (10 us), above it is mapped: mmap and munmap cost as much."""
+_MOST_UNSENT_BYTES = 1024 * 1024  # of log records, while a function runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionProcessSettings:
+    """All that a function process is born with."""
+
+    inherited: tuple[int, ...] = ()
+    """Descriptors of the parent that a forked one must not keep open."""
+    memory_bytes: int = 0
+    """It may have so much memory of its own; 0: any."""
+
+
+def run(settings: FunctionProcessSettings, sock: socket.socket, life_fd: Any) -> None:
+    """The process's life. ``life_fd`` is a pipe that ends when the engine's process does."""
+    code = 1
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.set_wakeup_fd(-1)
+        for fd in settings.inherited:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        gc.freeze()
+        _allow_children()
+        _end_with(life_fd.fd)
+        _limit(settings.memory_bytes)
+        _Process(Channel(sock)).live()
+        code = 0
+    except ChannelClosed:
+        code = 0  # the worker is gone; whatever it had to do here is done by another
+    finally:
+        if code:
+            traceback.print_exc()
+        with contextlib.suppress(Exception):
+            _flush_streams()
+        os._exit(code)
+
+
+def _allow_children() -> None:
+    """A process that multiprocessing started as a daemon may have none of its own; a function may want some."""
+    multiprocessing: Any = sys.modules.get("multiprocessing.process")
+    if multiprocessing is not None:
+        multiprocessing.current_process()._config["daemon"] = False
+
+
+def _flush_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+
+
+def _end_with(life_fd: int) -> None:
+    """Have the system end this process when the other end of the pipe is closed, whatever runs here then.
+
+    The signal of asynchronous I/O ends a process that does not handle it. A thread that watched would have to get the
+    interpreter's lock from C code that may never give it.
+    """
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(life_fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(life_fd, fcntl.F_SETFL, fcntl.fcntl(life_fd, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([life_fd], [], [], 0)[0]:  # it was closed before
+        os._exit(0)
+
+
+def _limit(memory_bytes: int) -> None:
+    if memory_bytes:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        soft = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+    # Where the machine's memory runs out all the same, this process goes, not the engine's.
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+        own = int(file.read())
+        file.seek(0)
+        file.write(str(min(1000, own + 300)))
+
+
+class _Known:
+    """A batch's function, ready to be called."""
+
+    def __init__(self, call: FunctionCall) -> None:
+        self.function: Callable[[FetchedObject], Any]
+        self.function, initializer, self.finalizer = pickle.loads(call.pickled)
+        self.name = call.name
+        self.state = initializer() if initializer is not None else None
+
+
+class _Process:
+    """See the module."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._poller = select.poll()
+        self._poller.register(channel.fileno(), select.POLLIN)
+        self._messages: deque[tuple[Any, ...]] = deque()
+        self._known: dict[int, _Known] = {}
+        self._chunks: dict[int, deque[tuple[Any, ...]]] = {}
+        """Of objects that come in chunks: by task, those that came and were not read."""
+        self._arena_fd = -1
+        self._freed: list[int] = []
+        self._bodies: dict[int, weakref.ref[mmap.mmap]] = {}
+        """Mapped pieces that somebody may refer to, by offset."""
+        self._sending = threading.Lock()  # a function may have threads, and these may log
+        self._pid = os.getpid()
+        self._task_id = 0
+        self._waited_s = 0.0
+        """For chunks, by the function under way."""
+        self._broken: S3EngineError | None = None
+        """Why the rest of the object under way will not come."""
+
+    def live(self) -> None:
+        """Until the worker says that it is enough. Raises ChannelClosed."""
+        send_logs(self._log)
+        self._channel.send((m.READY,))
+        while True:
+            while not self._messages:
+                self._wait()
+            message = self._messages.popleft()
+            code = message[0]
+            if code == m.RUN:
+                self._run(*message[1:])
+            elif code == m.SETUP:
+                self._set_up(message[1], message[2])
+            elif code == m.FORGET:
+                self._forget(message[1])
+            elif code == m.COLLECT:
+                gc.collect()
+                self._send((m.FREED, self._take_freed()))
+            elif code == m.MEMORY:
+                self._arena_fd = self._channel.fds.popleft()
+            elif code == m.STOP:
+                for context_id in list(self._known):
+                    self._forget(context_id)
+                return
+
+    def _wait(self) -> None:
+        """For messages, and for room for ours."""
+        write = select.POLLOUT if self._channel.wants_write else 0
+        self._poller.modify(self._channel.fileno(), select.POLLIN | write)
+        self._poller.poll()
+        if write:
+            with self._sending:
+                self._channel.flush()
+        for message in self._channel.receive():
+            code = message[0]
+            if code == m.CHUNK or code == m.BROKEN_STREAM:
+                chunks = self._chunks.get(message[1])
+                if chunks is not None:  # else its object is over
+                    chunks.append(message)
+                continue
+            if code == m.RUN and message[4] < 0:
+                self._chunks[message[1]] = deque()
+            self._messages.append(message)
+
+    def _send(self, message: tuple[Any, ...], fds: tuple[int, ...] = ()) -> None:
+        with self._sending:
+            self._channel.send(message, fds)
+
+    # ---- a batch
+
+    def _set_up(self, context_id: int, call: FunctionCall) -> None:
+        error = None
+        set_level(call.log_level)
+        try:
+            self._known[context_id] = _Known(call)
+        except BaseException as raised:  # noqa: BLE001  (imports and the initializer are the caller's: handed to it)
+            text = "".join(traceback.format_exception(raised))
+            error = FunctionUnusable(
+                f"{call.name} cannot be used in a function process: {_described(raised)}",
+                exception=_class_of(raised), traceback=text,
+            )  # fmt: skip
+        self._send((m.SET_UP, context_id, error))
+
+    def _forget(self, context_id: int) -> None:
+        known = self._known.pop(context_id, None)
+        if known is not None and known.finalizer is not None:
+            try:
+                known.finalizer(known.state)
+            except BaseException:
+                import logging
+
+                logging.getLogger("s3engine").exception("the finalizer of %s failed", known.name)
+
+    # ---- an object
+
+    def _run(self, task_id: int, context_id: int, about: m.About, offset: int, size: int) -> None:
+        known = self._known[context_id]
+        self._task_id = task_id
+        self._broken = None
+        self._waited_s = 0.0
+        if offset >= 0:
+            found = FetchedObject(about, known.state, lambda: self._body(offset, size), None)
+        else:
+            found = FetchedObject(about, known.state, None, lambda: self._read_chunks(task_id))
+        packed: Packed | None = None
+        fd: int | None = None
+        error: S3EngineError | None = None
+        began_s, began_cpu_s = time.perf_counter(), time.process_time()
+        try:
+            packed, fd = _called(known, found)
+        except BaseException as raised:  # noqa: BLE001  (sys.exit and all: it costs this object alone)
+            error = self._failure(known, found, raised)
+        took_s = time.perf_counter() - began_s - self._waited_s
+        took_cpu_s = time.process_time() - began_cpu_s
+        if self._broken is not None:
+            error = self._broken
+        if error is not None and fd is not None:
+            os.close(fd)
+            fd = None
+        found._close()
+        del found
+        self._chunks.pop(task_id, None)
+        if offset >= 0 and offset not in self._bodies:
+            self._freed.append(offset)  # nobody looked, or at a copy
+        self._task_id = 0
+        packed = None if error is not None else packed
+        message = (m.DONE, task_id, took_s, took_cpu_s, packed, error, self._take_freed())
+        self._send(message, () if fd is None else (fd,))
+        while self._channel.wants_write:
+            self._wait()
+
+    def _failure(self, known: _Known, found: FetchedObject, raised: BaseException) -> FunctionRaised:
+        frames = raised.__traceback__.tb_next if raised.__traceback__ is not None else None  # without our own
+        text = "".join(traceback.format_exception(type(raised), raised, frames))
+        return FunctionRaised(
+            f"{known.name} failed on {found.url}: {_described(raised)}", key=found.key, exception=_class_of(raised),
+            traceback=text,
+        )  # fmt: skip
+
+    # ---- its body
+
+    def _body(self, offset: int, size: int) -> memoryview:
+        if size <= _COPIED_BYTES:
+            return memoryview(os.pread(self._arena_fd, size, offset))
+        mapped = mmap.mmap(self._arena_fd, size, mmap.MAP_SHARED, mmap.PROT_READ, offset=offset)
+        self._bodies[offset] = weakref.ref(mapped, lambda _: self._unmapped(offset))
+        return memoryview(mapped)
+
+    def _unmapped(self, offset: int) -> None:
+        del self._bodies[offset]
+        self._freed.append(offset)
+
+    def _take_freed(self) -> list[int]:
+        freed = self._freed
+        self._freed = []
+        return freed
+
+    def _read_chunks(self, task_id: int) -> Iterator[bytes]:
+        chunks = self._chunks[task_id]
+        last = False
+        while not last:
+            while not chunks:
+                since_s = time.perf_counter()
+                self._wait()
+                self._waited_s += time.perf_counter() - since_s
+            message = chunks.popleft()
+            if message[0] == m.BROKEN_STREAM:
+                self._broken = message[2]
+                raise message[2]
+            _, _, offset, size, last = message
+            data = os.pread(self._arena_fd, size, offset)
+            self._send((m.TAKEN, task_id, offset))
+            yield data
+
+    # ---- what it says besides
+
+    def _log(self, record: Any) -> None:
+        """From any thread of the function's."""
+        if os.getpid() != self._pid:
+            return  # a child that the function forked: the channel is not its own
+        main = threading.current_thread() is threading.main_thread()
+        if self._channel.unsent_bytes > _MOST_UNSENT_BYTES:
+            if not main:
+                return  # only one thread may wait here; who logs megabytes a second from others loses some
+            while self._channel.unsent_bytes > _MOST_UNSENT_BYTES:
+                self._wait()
+        self._send((m.LOG, self._task_id, record))
+
+
+def _called(known: _Known, found: FetchedObject) -> tuple[Packed, int | None]:
+    value = known.function(found)
+    if hasattr(value, "__await__") or hasattr(value, "__anext__"):
+        if hasattr(value, "close"):
+            value.close()
+        raise TypeError(f"{known.name} returned something to be awaited; there is no event loop, give a plain function")
+    if hasattr(value, "__next__"):
+        value = list(value)
+    try:
+        return pack(value)
+    except Exception as error:
+        text = f"what {known.name} returned ({type(value).__name__}) cannot be sent back: {_described(error)}"
+        raise TypeError(text) from error
+
+
+def _described(error: BaseException) -> str:
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _class_of(error: BaseException) -> str:
+    return f"{type(error).__module__}.{type(error).__qualname__}"

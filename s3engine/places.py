@@ -1,0 +1,47 @@
+"""Objects that name their bucket themselves: listings, and URLs as fsspec writes them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from s3engine.errors import ConfigError
+from s3engine.uri import S3Uri
+
+__all__ = ["with_bucket"]
+
+
+def with_bucket(bucket: str, objects: Any) -> tuple[str, Iterable[Any]]:
+    """The bucket of ``objects``, and these with their keys alone. Takes the first of an iterator in advance.
+
+    Raises ConfigError when nothing tells the bucket.
+    """
+    if isinstance(objects, str) or not hasattr(objects, "__iter__"):
+        return bucket, objects  # refused where all inputs are looked at
+    own = getattr(objects, "bucket", None)
+    if isinstance(own, str):
+        if bucket and bucket != own:
+            raise ConfigError(f"the listing is of the bucket {own!r}, not {bucket!r}; leave bucket= out")
+        return own, objects
+    if not bucket:
+        rest = iter(objects)
+        first = list(itertools.islice(rest, 1))
+        if first and not (isinstance(first[0], str) and first[0].startswith("s3://")):
+            raise ConfigError("say bucket=: the first object does not (a listing does, and URLs s3://bucket/key do)")
+        bucket = S3Uri.parse(first[0]).bucket if first else "empty"
+        objects = itertools.chain(first, rest)
+    return bucket, _keys(bucket, objects)
+
+
+def _keys(bucket: str, objects: Iterable[Any]) -> Iterator[Any]:
+    from s3engine.sources import Rejected
+
+    before = f"s3://{bucket}/"
+    for item in objects:
+        if not (isinstance(item, str) and item.startswith("s3://")):
+            yield item
+        elif item.startswith(before):
+            yield item[len(before) :]
+        else:
+            yield Rejected(item, ConfigError(f"{item} is not in the bucket {bucket!r} of this batch"))

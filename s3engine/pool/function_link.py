@@ -1,0 +1,294 @@
+"""The function process of a worker, as the worker has it: spoken to, timed, killed, missed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from s3engine.channel import Channel, ChannelClosed
+from s3engine.errors import Cancelled, FunctionDied, FunctionTimedOut, FunctionUnusable, S3EngineError
+from s3engine.functions import messages as m
+from s3engine.functions.arena import Arena
+from s3engine.pool.applying import Applying
+
+__all__ = ["FunctionLink"]
+
+_STILLBORN = 5  # processes in a row that end before they can be spoken to
+_UNBORN = 3  # that end while they make the function of a batch
+_LONG_S = 0.02
+_AHEAD_OF_LONG = 2  # objects that the process has, of functions that take longer than that
+_AHEAD_OF_SHORT = 16
+
+
+class FunctionLink:
+    """See the module. ``ask`` asks the parent for a process; the channel is watched through ``poller``."""
+
+    def __init__(self, arena: Arena, poller: Any, ask: Callable[[], None]) -> None:
+        self._arena = arena
+        self._poller = poller
+        self._ask = ask
+        self._asked = False
+        self._channel: Channel | None = None
+        self._pid = 0
+        self._pid_fd = -1
+        self._ready = False
+        self._stillborn = 0
+        self._mean_s = 0.1
+        self._set_up: dict[int, bool] = {}
+        """By batch: whether the process has said that it can do it."""
+        self._unborn: dict[int, int] = {}
+        self.given: deque[Applying] = deque()
+        """What the process has; it is at the first of them."""
+        self.fd = -1
+        """To wait on; -1: none."""
+        self._since = 0.0
+        self._starving_since = 0.0
+        self._starved_s = 0.0
+        self._killed_by: S3EngineError | None = None
+        self.mourned: Applying | None = None
+        """What the last process was at when it ended, until it is known how that was."""
+
+    # ---- birth and death
+
+    @property
+    def is_there(self) -> bool:
+        """It can be spoken to."""
+        return self._ready and self._channel is not None
+
+    def want(self) -> None:
+        """There is something to do."""
+        if self._channel is None and not self._asked:
+            self._asked = True
+            self._ask()
+
+    def came(self, pid: int, channel_fd: int) -> None:
+        """The parent has started one."""
+        self._asked = False
+        self._channel = Channel(socket.socket(fileno=channel_fd))
+        self._pid = pid
+        self._pid_fd = -1
+        if hasattr(os, "pidfd_open"):
+            with contextlib.suppress(OSError):  # older than Linux 5.3, or gone already
+                self._pid_fd = os.pidfd_open(pid)
+        self._ready = False
+        self.fd = self._channel.fileno()
+        self._poller.register(self.fd, select.POLLIN)
+        self._send((m.MEMORY,), [os.dup(self._arena.fd)])
+
+    def kill(self, why: S3EngineError) -> None:
+        """End it; the object that it is at fails with ``why``. Its end is heard of like any other."""
+        if self._killed_by is not None or self._channel is None:
+            return
+        self._killed_by = why
+        with contextlib.suppress(OSError):
+            if self._pid_fd >= 0:
+                signal.pidfd_send_signal(self._pid_fd, signal.SIGKILL)
+            else:
+                os.kill(self._pid, signal.SIGKILL)
+
+    def buried(self) -> list[Applying]:
+        """It has ended. Returns what it had besides the object that it was at, which is ``mourned``."""
+        assert self._channel is not None
+        self._poller.unregister(self.fd)
+        self._channel.close()
+        if self._pid_fd >= 0:
+            os.close(self._pid_fd)
+        self._channel = None
+        self.fd = -1
+        self._stillborn = 0 if self._ready else self._stillborn + 1
+        self._ready = False
+        for context_id, done in self._set_up.items():
+            if not (done or self.given):
+                self._unborn[context_id] = self._unborn.get(context_id, 0) + 1
+        self._set_up.clear()
+        rest = list(self.given)
+        self.given.clear()
+        self.mourned = rest.pop(0) if rest else None
+        if self.mourned is None:
+            self._killed_by = None
+        return rest
+
+    def why(self, lost: Applying, exitcode: int | None) -> S3EngineError:
+        """The error of the object that the last process was at. ``exitcode`` is how that ended."""
+        error, self._killed_by = self._killed_by, None
+        if error is not None:
+            return error
+        assert lost.context.function is not None
+        name = lost.context.function.name
+        return FunctionDied(
+            f"{name} ended its process at s3://{lost.context.bucket}/{lost.key}: {_ended_by(exitcode)}", key=lost.key,
+            exitcode=exitcode,
+        )  # fmt: skip
+
+    def unusable(self, context_id: int, exitcode: int | None) -> FunctionUnusable | None:
+        """Why there is no use in another process, if there is none."""
+        if self._stillborn >= _STILLBORN:
+            return FunctionUnusable(
+                f"{self._stillborn} function processes in a row ended as they began: {_ended_by(exitcode)}"
+            )
+        if self._unborn.get(context_id, 0) >= _UNBORN:
+            return FunctionUnusable(
+                f"its imports or its initializer ended {_UNBORN} processes in a row: {_ended_by(exitcode)}"
+            )
+        return None
+
+    def stop(self) -> None:
+        """The worker ends: so does the process, after its finalizers."""
+        if self._channel is not None:
+            self._send((m.STOP,))
+
+    # ---- to it
+
+    def _send(self, message: tuple[Any, ...], fds: list[int] | tuple[int, ...] = ()) -> None:
+        assert self._channel is not None
+        with contextlib.suppress(ChannelClosed):  # reading finds that too
+            self._channel.send(message, fds)
+        self.watch()
+
+    def watch(self) -> None:
+        """Have the poller tell when there is room, if something waits for that."""
+        if self._channel is not None:
+            write = select.POLLOUT if self._channel.wants_write else 0
+            self._poller.modify(self.fd, select.POLLIN | write)
+
+    def can_do(self, applying: Applying) -> bool:
+        """The process has its function; asked for it, if not."""
+        context = applying.context
+        done = self._set_up.get(context.id)
+        if done is None:
+            self._set_up[context.id] = False
+            self._send((m.SETUP, context.id, context.function))
+        return bool(done)
+
+    @property
+    def has_enough(self) -> bool:
+        """More would only wait there."""
+        return len(self.given) >= (_AHEAD_OF_LONG if self._mean_s > _LONG_S else _AHEAD_OF_SHORT)
+
+    def give(self, applying: Applying, now: float) -> None:
+        """Have it done after those it has."""
+        if not self.given:
+            self._begins(now)
+        self.given.append(applying)
+        self._send((m.RUN, applying.task_id, applying.context.id, applying.about, applying.offset,
+                    max(applying.about.size_bytes, 0)))  # fmt: skip
+        if applying.stream is not None:
+            for chunk in applying.stream.given:  # a process that ended had them
+                self._send_chunk(applying, chunk.offset, chunk.size_bytes, last=False)
+
+    def give_chunk(self, applying: Applying, offset: int, size_bytes: int, *, last: bool, now: float) -> None:
+        """More of an object that the process has."""
+        if self._starving_since and self.given and self.given[0] is applying:
+            self._starved_s += now - self._starving_since
+            self._starving_since = 0.0
+        self._send_chunk(applying, offset, size_bytes, last=last)
+
+    def _send_chunk(self, applying: Applying, offset: int, size_bytes: int, *, last: bool) -> None:
+        self._send((m.CHUNK, applying.task_id, offset, size_bytes, last))
+
+    def break_stream(self, applying: Applying, error: S3EngineError) -> None:
+        """The rest of it will not come."""
+        self._send((m.BROKEN_STREAM, applying.task_id, error))
+
+    def forget(self, context_id: int) -> None:
+        """A batch is over."""
+        if self._set_up.pop(context_id, None) is not None:
+            self._send((m.FORGET, context_id))
+        self._unborn.pop(context_id, None)
+
+    def collect(self) -> None:
+        """Ask it to let go of bodies that nobody needs."""
+        self._send((m.COLLECT,))
+
+    # ---- from it
+
+    def receive(self) -> list[tuple[Any, ...]]:
+        """What it said. Raises ChannelClosed with nothing lost: call it again, and it raises at once."""
+        assert self._channel is not None
+        self._channel.flush()
+        said: list[tuple[Any, ...]] = []
+        try:
+            for message in self._channel.receive():
+                said.append(message)
+        except ChannelClosed:
+            if not said:
+                raise
+        self.watch()
+        return said
+
+    def ready(self) -> None:
+        """It has begun."""
+        self._ready = True
+
+    def set_up(self, context_id: int) -> None:
+        """It can do a batch's function."""
+        self._set_up[context_id] = True
+        self._unborn.pop(context_id, None)
+
+    def done(self, function_s: float, now: float) -> Applying:
+        """It has done the first that it had."""
+        self._mean_s += (function_s - self._mean_s) / 8
+        self._begins(now)
+        return self.given.popleft()
+
+    def take_fd(self) -> int:
+        """The descriptor that came with the last message that had one."""
+        assert self._channel is not None
+        return self._channel.fds.popleft()
+
+    def starves(self, applying: Applying, now: float) -> None:
+        """It has read all that there was of an object; its time stands still until more comes."""
+        if self.given and self.given[0] is applying:
+            self._starving_since = now
+
+    # ---- its time
+
+    def _begins(self, now: float) -> None:
+        self._since = now
+        self._starved_s = 0.0
+        self._starving_since = 0.0
+
+    def left_s(self, now: float) -> float | None:
+        """How long it may still take for what it is at; None: as long as it likes."""
+        if not self.given or self._starving_since or self._killed_by is not None:
+            return None
+        call = self.given[0].context.function
+        assert call is not None
+        if not call.timeout_s:
+            return None
+        return self._since + self._starved_s + call.timeout_s - now
+
+    def time_out(self) -> None:
+        """It has taken too long."""
+        late = self.given[0]
+        call = late.context.function
+        assert call is not None
+        self.kill(
+            FunctionTimedOut(
+                f"{call.name} took longer than {call.timeout_s:g} s for s3://{late.context.bucket}/{late.key}",
+                key=late.key, timeout_s=call.timeout_s,
+            )
+        )  # fmt: skip
+
+    def cancel(self) -> None:
+        """What it is at is not waited for any more."""
+        key = self.given[0].key if self.given else ""
+        self.kill(Cancelled(f"cancelled while the function was at {key!r}", key=key))
+
+
+def _ended_by(exitcode: int | None) -> str:
+    if exitcode is None:
+        return "it is not known how"
+    if exitcode >= 0:
+        return f"exit code {exitcode}"
+    try:
+        name = signal.Signals(-exitcode).name
+    except ValueError:
+        name = f"signal {-exitcode}"
+    return f"{name} (killed, for want of memory perhaps)" if -exitcode == signal.SIGKILL else name
