@@ -249,11 +249,11 @@ class _Process:
         if error is not None and fd is not None:
             os.close(fd)
             fd = None
+        if offset >= 0 and offset not in self._bodies:
+            self._freed.append(offset)  # nobody looked, or at a copy; what is mapped says itself when it goes
         found._close()
         del found
         self._chunks.pop(task_id, None)
-        if offset >= 0 and offset not in self._bodies:
-            self._freed.append(offset)  # nobody looked, or at a copy
         self._task_id = 0
         packed = None if error is not None else packed
         message = (m.DONE, task_id, took_s, took_cpu_s, packed, error, self._take_freed())

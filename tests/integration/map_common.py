@@ -1,0 +1,112 @@
+"""What the tests of functions on objects share: the functions. Module functions travel by their name."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import sys
+import time
+import warnings
+from typing import Any
+
+from s3engine import BytesSource, Engine, FetchedObject
+
+MIB = 1024 * 1024
+
+
+def fill(engine: Engine, bucket: str, count: int, prefix: str = "p/") -> dict[str, bytes]:
+    """``count`` small objects; key to body."""
+    bodies = {f"{prefix}{number:05d}": b"word " * (number % 7 + 1) for number in range(count)}
+    assert engine.upload(bucket, [BytesSource(body, key) for key, body in bodies.items()]).wait().ok
+    return bodies
+
+
+def words(found: FetchedObject) -> int:
+    """How many there are."""
+    return len(bytes(found.body).split())
+
+
+def number_of(found: FetchedObject) -> int:
+    """The last five digits of its key."""
+    return int(found.key[-5:])
+
+
+def misbehaves(found: FetchedObject) -> int:
+    """Each of some numbers does something else that no function should do."""
+    number = number_of(found)
+    if number in BAD:
+        BAD[number]()
+    return number
+
+
+def _raise() -> None:
+    raise ValueError("as it was told")
+
+
+def _eat() -> None:
+    eaten = []
+    while True:
+        eaten.append(bytearray(16 * MIB))
+
+
+def _unpicklable() -> None:
+    raise _Odd(lambda: 0)
+
+
+class _Odd(Exception):
+    pass
+
+
+def _forever() -> None:
+    while True:
+        pass
+
+
+def _close_all() -> None:
+    os.closerange(3, 1000)
+
+
+BAD: dict[int, Any] = {
+    100: _raise, 200: lambda: sys.exit(1), 300: lambda: os._exit(7), 400: lambda: ctypes.string_at(0), 500: _eat,
+    600: _forever, 700: lambda: time.sleep(1000), 800: _unpicklable, 900: _close_all, 950: lambda: os.abort(),
+}  # fmt: skip
+
+
+def speaks(found: FetchedObject) -> None:
+    """Logs, and warns."""
+    logging.getLogger("a.function").warning("at number %d", number_of(found))
+    logging.getLogger("a.function").debug("not this")
+    warnings.warn("mind the gap", UserWarning, stacklevel=1)
+
+
+class Counting:
+    """State that is made once for each process."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+
+def next_call(found: FetchedObject) -> tuple[int, int]:
+    """Process, and how many objects it has had."""
+    found.state.calls += 1
+    return os.getpid(), found.state.calls
+
+
+def leave_mark(state: Any) -> None:
+    """A finalizer: a file that says that it ran."""
+    with open(os.path.join(os.environ["S3ENGINE_TEST_MARKS"], str(os.getpid())), "w", encoding="ascii") as file:
+        file.write(str(state.calls))
+
+
+KEPT: list[Any] = []
+
+
+def keeps(found: FetchedObject) -> int:
+    """Never lets go of a body."""
+    KEPT.append(found.body)
+    return len(KEPT)
+
+
+async def is_async(found: FetchedObject) -> None:
+    """What has no place to run."""
