@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from s3engine.errors import S3EngineError as S3EngineError
     from s3engine.existing import Existing as Existing
     from s3engine.functions.fetched import FetchedObject as FetchedObject
+    from s3engine.functions.outputs import Output as Output
+    from s3engine.functions.transform import Transform as Transform
     from s3engine.journal import Journal as Journal
     from s3engine.listing import ObjectListing as ObjectListing
     from s3engine.mapped import MappedBatch as MappedBatch
@@ -48,9 +50,11 @@ _HOMES = {
     "ObjectHeaders": "s3engine.operations",
     "ObjectInfo": "s3engine.transport",
     "ObjectListing": "s3engine.listing",
+    "Output": "s3engine.functions.outputs",
     "RequestReport": "s3engine.report",
     "S3EngineError": "s3engine.errors",
     "SeedTimeouts": "s3engine.control.timeouts",
+    "Transform": "s3engine.functions.transform",
     "TransportSettings": "s3engine.config",
     "capabilities_of": "s3engine.pool.load",
     "files_recursive": "s3engine.sources",
@@ -59,9 +63,9 @@ _HOMES = {
 
 __all__ = [
     "AdaptiveTimeouts", "Batch", "BatchSummary", "BytesSource", "Config", "Engine", "Existing", "FetchedObject",
-    "FileSource", "Journal", "MappedBatch", "ObjectHeaders", "ObjectInfo", "ObjectListing", "RequestReport",
-    "S3EngineError", "SeedTimeouts", "TransportSettings", "__version__", "capabilities_of", "errors", "files_recursive",
-    "open_transport",
+    "FileSource", "Journal", "MappedBatch", "ObjectHeaders", "ObjectInfo", "ObjectListing", "Output", "RequestReport",
+    "S3EngineError", "SeedTimeouts", "Transform", "TransportSettings", "__version__", "capabilities_of", "errors",
+    "files_recursive", "open_transport",
 ]  # fmt: skip
 
 

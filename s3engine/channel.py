@@ -15,13 +15,14 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["Channel", "ChannelClosed"]
+__all__ = ["MOST_FDS", "Channel", "ChannelClosed"]
 
 _HEADER = struct.Struct("!I")
 _RECEIVE_BYTES = 256 * 1024
 _INT_BYTES = array("i").itemsize
-_MOST_FDS = 64  # in one message; Linux takes 253
-_ANCILLARY_BYTES = socket.CMSG_SPACE(_MOST_FDS * _INT_BYTES)
+MOST_FDS = 64
+"""In one message; Linux takes 253."""
+_ANCILLARY_BYTES = socket.CMSG_SPACE(MOST_FDS * _INT_BYTES)
 _FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # Linux: no child that is started meanwhile gets what comes
 
 

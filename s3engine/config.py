@@ -188,7 +188,7 @@ class Config(_Shown):
     """Memory of each worker for bodies on their way to a function, 8 MiB to 64 GiB. Larger bodies than an eighth of it
     come in chunks of that size."""
     function_memory_bytes: int = 0
-    """What a function process may have of its own, 64 MiB to 64 TiB; 0: what the machine has. See docs/functions.md."""
+    """What a function process may have of its own, 64 MiB to 64 TiB; 0: three quarters of what the machine has."""
 
     def __post_init__(self) -> None:
         _number("workers", self.workers, 1, 256, whole=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from s3engine.batch import Batch, Progress
     from s3engine.existing import Existing
     from s3engine.functions.fetched import FetchedObject
+    from s3engine.functions.transform import Function
     from s3engine.jobs.delete import DeleteConditions
     from s3engine.mapped import MappedBatch
     from s3engine.operations import Template
@@ -65,7 +66,7 @@ class Engine:
     def upload(
         self, bucket: str, sources: Iterable[Source | tuple[str, str] | Rejected], *, template: Template = None,
         progress: Progress | None = None, guess_content_type: bool = True, remove_sources: bool = False,
-        journal: JournalPath = None, existing: Existing | str | None = None,
+        journal: JournalPath = None, existing: Existing | str | None = None, transform: Function | None = None,
     ) -> Batch:  # fmt: skip
         """Upload files and bytes.
 
@@ -84,6 +85,9 @@ class Engine:
         listed to its end before anything is sent; a listing that fails ends the batch. What is left out has a report
         with ``skipped``. Writes are conditional on what was found, where the store can do that: an object that was
         made or changed since is kept, and fails with PreconditionFailed.
+
+        ``transform`` is a function, or a :class:`s3engine.Transform`: what it makes of each source is stored instead
+        (see :meth:`transform`). No source can be removed then.
         """
         from s3engine.jobs.upload import UploadJob
 
@@ -91,6 +95,13 @@ class Engine:
         given = sound_sources(sources)
         flag("remove_sources", remove_sources)
         template_or(template)
+        if transform is not None:
+            from s3engine.transforming import transformed
+
+            return transformed(
+                self, self._runtime, "upload", transform, given, "", bucket, _key, progress, journal, _policy(existing),
+                template=template, input=sources, guess_content_type=guess_content_type, move=remove_sources,
+            )  # fmt: skip
         checks = self._runtime.upload_checks
         policy = _policy(existing)
         threshold_bytes = self.config.multipart_threshold_bytes if self.capabilities.multipart else _NO_PARTS
@@ -111,14 +122,15 @@ class Engine:
         self, bucket: str, objects: Iterable[str | ObjectInfo | Rejected], folder: str | os.PathLike[str], *,
         path: Callable[[ObjectInfo], str] | None = None, progress: Progress | None = None,
         remove_objects: bool = False, max_delete: int | str | None = None, unconditional: bool = False,
-        journal: JournalPath = None, existing: Existing | str | None = None,
+        journal: JournalPath = None, existing: Existing | str | None = None, transform: Function | None = None,
     ) -> Batch:  # fmt: skip
         """Download objects into files below ``folder``, each under a temporary name until it is whole.
 
         ``path`` maps an object to its path relative to ``folder`` (default: its key). A key that has no safe place
         there fails with UnsafeKey. With ``remove_objects`` an object is deleted when its file is there (a move), if it
         still is the one that came: see ``delete``, also for ``max_delete``. ``existing`` as in ``upload``; files are
-        looked at one by one, after the listing came to its end.
+        looked at one by one, after the listing came to its end. ``transform`` as in ``upload``: what it makes of each
+        object is written instead.
         """
         from s3engine.jobs.download import DownloadJob
 
@@ -129,6 +141,13 @@ class Engine:
         flag("remove_objects", remove_objects)
         flag("unconditional", unconditional)
         policy = _policy(existing)
+        if transform is not None:
+            from s3engine.transforming import transformed
+
+            return transformed(
+                self, self._runtime, "download", transform, given, bucket, bucket, path or _key, progress, journal,
+                policy, folder=folder, input=objects, move=remove_objects,
+            )  # fmt: skip
         return self._runtime.begin(
             lambda emit, items: DownloadJob(
                 items if policy is None else policy.downloads(self, bucket, items, folder, path or _key),
@@ -229,14 +248,12 @@ class Engine:
         :class:`s3engine.FunctionError`. ConfigError for a function that cannot travel or is async; when it cannot be
         had in the other process, iterating and ``wait()`` raise FunctionUnusable.
         """
-        from s3engine.functions.calls import packed_call
+        from s3engine.functions.transform import Transform
         from s3engine.jobs.map import MapJob
         from s3engine.places import with_bucket
 
         flag("ordered", ordered)
-        if timeout_s is not None and seconds("timeout_s", timeout_s) == 0:
-            raise ConfigError("timeout_s must be more than 0; None: no limit")
-        call = packed_call(function, initializer=initializer, finalizer=finalizer, timeout_s=timeout_s)
+        call = Transform(function, initializer, finalizer, timeout_s).call()
         bucket, objects = with_bucket(bucket, objects)
         check_bucket(bucket)
         given = sound_objects(objects)
@@ -246,6 +263,32 @@ class Engine:
                 ask_checksums=self.capabilities.checksums,
             ),
             progress, ordered=ordered,
+        )  # fmt: skip
+
+    def transform(
+        self, source_bucket: str, objects: Iterable[str | ObjectInfo | Rejected], function: Function, bucket: str, *,
+        key: Callable[[ObjectInfo], str] | None = None, template: Template = None, progress: Progress | None = None,
+        journal: JournalPath = None, existing: Existing | str | None = None,
+    ) -> Batch:  # fmt: skip
+        """Store what a function makes of objects: get, run, put, in the processes that have the sockets.
+
+        ``function`` gets a :class:`s3engine.FetchedObject` and returns the new body: bytes, a file, an iterable of
+        bytes (what does not fit in memory goes in parts while it is made), a :class:`s3engine.Output` with its own key
+        and headers, an iterable of these for many, or None for none. A :class:`s3engine.Transform` is a function with
+        what it needs: an initializer, a limit of time. ``key`` maps an object to the key of what is made of it
+        (default: the same); without ``template`` that has the source's content type, encoding and metadata.
+        ``existing`` as in ``upload`` ("if-size-differs" says nothing here, and is refused).
+        """
+        from s3engine.transforming import transformed
+
+        check_bucket(source_bucket)
+        check_bucket(bucket)
+        given = sound_objects(objects)
+        callable_or("key", key)
+        template_or(template)
+        return transformed(
+            self, self._runtime, "transform", function, given, source_bucket, bucket, key or _key, progress, journal,
+            _policy(existing), template=template, input=objects,
         )  # fmt: skip
 
     def _conditions(self, bucket: str, unconditional: bool) -> DeleteConditions | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from s3engine.batch import Batch, Progress
     from s3engine.engine import Engine
     from s3engine.existing import Existing
+    from s3engine.functions.transform import Function
     from s3engine.journal import Journal
     from s3engine.operations import Template
 
@@ -233,11 +234,23 @@ class ObjectListing:
         self, folder: str | os.PathLike[str], *, path: Callable[[ObjectInfo], str] | None = None,
         progress: Progress | None = None, remove_objects: bool = False, max_delete: int | str | None = None,
         unconditional: bool = False, journal: JournalPath = None, existing: Existing | str | None = None,
+        transform: Function | None = None,
     ) -> Batch:  # fmt: skip
         """Download all; paths are keys relative to the listing's prefix up to its last ``/``. See Engine.download."""
         return self._engine.download(
             self.bucket, self, folder, path=path or self.relative, progress=progress, remove_objects=remove_objects,
-            max_delete=max_delete, unconditional=unconditional, journal=journal, existing=existing,
+            max_delete=max_delete, unconditional=unconditional, journal=journal, existing=existing, transform=transform,
+        )  # fmt: skip
+
+    def transform(
+        self, function: Function, to_bucket: str | None = None, *, key: Callable[[ObjectInfo], str] | None = None,
+        template: Template = None, progress: Progress | None = None, journal: JournalPath = None,
+        existing: Existing | str | None = None,
+    ) -> Batch:  # fmt: skip
+        """Store what a function makes of all of them, see ``Engine.transform``; in their own bucket by default."""
+        return self._engine.transform(
+            self.bucket, self, function, to_bucket or self.bucket, key=key, template=template, progress=progress,
+            journal=journal, existing=existing,
         )  # fmt: skip
 
     def copy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -11,7 +12,7 @@ from urllib.parse import urlencode
 from s3engine.errors import ConfigError
 from s3engine.transport import Headers
 
-__all__ = ["ObjectHeaders", "Template", "is_secret", "made_by"]
+__all__ = ["ObjectHeaders", "Template", "content_type_headers", "is_secret", "made_by"]
 
 _token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2
 
@@ -106,3 +107,12 @@ def made_by(template: Callable[..., ObjectHeaders], source: object) -> ObjectHea
     if not isinstance(made, ObjectHeaders):
         raise ConfigError(f"the template must return ObjectHeaders, not {type(made).__name__}")
     return made
+
+
+def content_type_headers(path: str, headers: Headers, guess: bool) -> Headers:
+    """``headers`` with a content type guessed from the name, unless there is one or none is wished."""
+    if not guess or any(name == "content-type" for name, _ in headers):
+        return headers
+    kind, encoding = mimetypes.guess_type(path)
+    # A compressed file is served as what it is, so that no client unpacks it on the way.
+    return (*headers, ("content-type", kind if kind and not encoding else "application/octet-stream"))

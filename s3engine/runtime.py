@@ -149,7 +149,7 @@ class Runtime:
 
     def begin(
         self, make: Callable[[Callable[[RequestReport], None], Iterable[Any]], Job], progress: Progress | None,
-        items: Iterable[Any], journal: JournalPath, **identity: Any,
+        items: Iterable[Any], journal: JournalPath, functions: bool = False, **identity: Any,
     ) -> Batch:  # fmt: skip
         """Begin the job that ``make`` makes of where its reports go and of the items. ``identity`` is the journal's."""
         from s3engine.batch import Batch
@@ -158,7 +158,7 @@ class Runtime:
         if journal is not None and not isinstance(journal, (str, os.PathLike)) and not hasattr(journal, "failed_only"):
             raise ConfigError(f"journal must be a path or a Journal, not {type(journal).__name__}")
         with self._lock:
-            supervisor = self._started()
+            supervisor = self._started(functions)
             batch = Batch(lambda: supervisor.cancel(job), progress, self._config.max_buffered_reports)
             run = None
             if journal is not None:

@@ -25,6 +25,17 @@ class FunctionCall:
     timeout_s: float = 0.0
     """For each object; 0.0: none."""
     log_level: int = 30
+    output: str = ""
+    """What becomes of what it returns: "" (it goes back to the caller), "objects" or "files"."""
+    part_bytes: int = 0
+    """Of outputs that go to the store."""
+    most_unstored_bytes: int = 0
+    """Of outputs that one process has made and the store does not have: it waits then."""
+    root: str = ""
+    """The folder of files."""
+    token: str = ""
+    """For their temporary names."""
+    guess_content_type: bool = False
 
 
 def name_of(function: Any) -> str:
@@ -46,9 +57,12 @@ def is_async(function: Any) -> bool:
 
 def packed_call(
     function: Callable[..., Any], *, initializer: Callable[[], Any] | None = None,
-    finalizer: Callable[[Any], Any] | None = None, timeout_s: float | None = None, log_level: int = 30,
+    finalizer: Callable[[Any], Any] | None = None, timeout_s: float | None = None, **settings: Any,
 ) -> FunctionCall:  # fmt: skip
-    """``function`` ready to travel. Raises ConfigError for what cannot be called there, or cannot travel."""
+    """``function`` ready to travel; ``settings`` are the other fields of a FunctionCall.
+
+    Raises ConfigError for what cannot be called there, or cannot travel.
+    """
     for what, given in (("function", function), ("initializer", initializer), ("finalizer", finalizer)):
         if given is None and what != "function":
             continue
@@ -62,7 +76,7 @@ def packed_call(
     name = name_of(function)
     return FunctionCall(
         pickled=_pickled((function, initializer, finalizer), name), name=name, timeout_s=timeout_s or 0.0,
-        log_level=log_level,
+        **settings,
     )  # fmt: skip
 
 

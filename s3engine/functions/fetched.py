@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import mmap
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
 from s3engine.functions.messages import About
 
-__all__ = ["FetchedObject"]
+__all__ = ["FetchedObject", "local_body"]
 
 _META = "x-amz-meta-"
 
@@ -138,6 +140,16 @@ class FetchedObject:
     def _close(self) -> None:
         self._closed = True
         self._body = self._open = self._chunks = None
+
+
+def local_body(source: str | bytes) -> memoryview:
+    """Of a file, mapped; or of bytes. Raises OSError."""
+    if isinstance(source, bytes):
+        return memoryview(source)
+    with open(source, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return memoryview(b"")
+        return memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
 
 
 class _Whole(io.RawIOBase):

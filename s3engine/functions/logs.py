@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Record", "give_out", "send_logs", "set_level"]
+__all__ = ["Record", "give_out", "give_out_or_print", "send_logs", "set_level"]
 
 Record = tuple[str, int, str, str, int, str, float, str]
 """Logger, level, message, path, line, name of the function, seconds since 1970, traceback; a warning: see _WARNING."""
@@ -75,6 +75,14 @@ def give_out(record: Record, url: str) -> None:
     logger = logging.getLogger(name)
     if logger.isEnabledFor(level):
         logger.handle(made)
+
+
+def give_out_or_print(record: Record) -> None:
+    """The same where nobody can be told of what that raises: it is printed, as by a thread that fails."""
+    try:
+        give_out(record, "")
+    except Exception as error:  # noqa: BLE001  (a warning that is an error here)
+        traceback.print_exception(error)
 
 
 def _category(dotted: str) -> type[Warning]:

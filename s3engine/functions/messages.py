@@ -1,12 +1,15 @@
 """What crosses between a worker and its function process.
 
 Worker to function process: ``(MEMORY,)`` with the descriptor of the arena, ``(SETUP, context id, FunctionCall)``,
-``(RUN, task id, context id, About, offset, size)`` (offset -1: the body comes in chunks),
-``(CHUNK, task id, offset, size, last)``, ``(BROKEN_STREAM, task id, error)``, ``(FORGET, context id)``,
+``(RUN, task id, context id, About, offset, size, source, key, headers)`` (offset -1: the body comes in chunks, or is
+the ``source``: a path, or bytes; ``key`` is that of its output), ``(CHUNK, task id, offset, size, last)``,
+``(BROKEN_STREAM, task id, error)``, ``(STORED, task id, size, whether it failed)``, ``(FORGET, context id)``,
 ``(COLLECT,)``, ``(STOP,)``.
-Function process to worker: ``(READY,)``, ``(SET_UP, context id, error | None)``,
-``(DONE, task id, function_s, cpu_s, Packed | None, error | None, [offset, ...])``, with a descriptor if ``Packed`` says
-so, ``(TAKEN, task id, offset)``, ``(FREED, [offset, ...])``, ``(LOG, task id, record)``.
+Function process to worker: ``(READY,)``, ``(SET_UP, context id, error | None)``, ``(TAKEN, task id, offset)``,
+``(DONE, task id, function_s, cpu_s, Packed | None, error | None, [offset, ...], Made)``, with a descriptor if
+``Packed`` says so, ``(PUT, task id, key, headers, bytes | None, size)`` with a descriptor instead of the bytes,
+``(PART, task id, number of the output, key, headers, size)`` with one, ``(END, task id, number of the output)``,
+``(WRITING, task id, temporary path)``, ``(FREED, [offset, ...])``, ``(LOG, task id, record)``.
 Offsets in ``DONE`` and ``FREED`` are those of bodies to which nobody refers any more.
 """
 
@@ -17,11 +20,23 @@ from typing import NamedTuple
 from s3engine.transport import Headers
 
 __all__ = [
-    "BROKEN_STREAM", "CHUNK", "COLLECT", "DONE", "FORGET", "FREED", "LOG", "MEMORY", "READY", "RUN", "SETUP", "SET_UP",
-    "STOP", "TAKEN", "About",
+    "BROKEN_STREAM", "CHUNK", "COLLECT", "DONE", "END", "FORGET", "FREED", "LOG", "MEMORY", "PART", "PUT", "READY",
+    "RUN", "SETUP", "SET_UP", "STOP", "STORED", "TAKEN", "WRITING", "About", "Made",
 ]  # fmt: skip
 
 MEMORY, SETUP, RUN, CHUNK, BROKEN_STREAM, FORGET, COLLECT, STOP, READY, SET_UP, DONE, TAKEN, FREED, LOG = range(14)
+PUT, PART, END, STORED, WRITING = range(14, 19)
+
+
+class Made(NamedTuple):
+    """What a function made of an object, besides what workers were told to store."""
+
+    outputs: int = 0
+    """In all."""
+    in_parts: int = 0
+    """Of those, the ones that go in parts."""
+    files: tuple[tuple[str, int], ...] = ()
+    """Paths below the folder, and sizes."""
 
 
 class About(NamedTuple):

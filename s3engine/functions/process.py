@@ -8,12 +8,10 @@ was at, no other.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gc
 import mmap
 import os
 import pickle
-import resource
 import select
 import signal
 import socket
@@ -28,12 +26,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from s3engine.channel import Channel, ChannelClosed
-from s3engine.errors import FunctionRaised, FunctionUnusable, S3EngineError
+from s3engine.errors import FunctionError, FunctionRaised, FunctionUnusable, S3EngineError
 from s3engine.functions import messages as m
 from s3engine.functions.calls import FunctionCall
-from s3engine.functions.fetched import FetchedObject
+from s3engine.functions.fetched import FetchedObject, local_body
 from s3engine.functions.logs import send_logs, set_level
 from s3engine.functions.results import Packed, pack
+from s3engine.functions.surroundings import allow_children, end_with, limit
+from s3engine.functions.writing import Files, Objects, Writer
+from s3engine.transport import Headers
 
 __all__ = ["FunctionProcessSettings", "run"]
 
@@ -65,9 +66,9 @@ def run(settings: FunctionProcessSettings, sock: socket.socket, life_fd: Any) ->
             with contextlib.suppress(OSError):
                 os.close(fd)
         gc.freeze()
-        _allow_children()
-        _end_with(life_fd.fd)
-        _limit(settings.memory_bytes)
+        allow_children()
+        end_with(life_fd.fd)
+        limit(settings.memory_bytes)
         _Process(Channel(sock)).live()
         code = 0
     except ChannelClosed:
@@ -80,47 +81,16 @@ def run(settings: FunctionProcessSettings, sock: socket.socket, life_fd: Any) ->
         os._exit(code)
 
 
-def _allow_children() -> None:
-    """A process that multiprocessing started as a daemon may have none of its own; a function may want some."""
-    multiprocessing: Any = sys.modules.get("multiprocessing.process")
-    if multiprocessing is not None:
-        multiprocessing.current_process()._config["daemon"] = False
-
-
 def _flush_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
 
 
-def _end_with(life_fd: int) -> None:
-    """Have the system end this process when the other end of the pipe is closed, whatever runs here then.
-
-    The signal of asynchronous I/O ends a process that does not handle it. A thread that watched would have to get the
-    interpreter's lock from C code that may never give it.
-    """
-    signal.signal(signal.SIGIO, signal.SIG_DFL)
-    fcntl.fcntl(life_fd, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(life_fd, fcntl.F_SETFL, fcntl.fcntl(life_fd, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([life_fd], [], [], 0)[0]:  # it was closed before
-        os._exit(0)
-
-
-def _limit(memory_bytes: int) -> None:
-    if memory_bytes:
-        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        soft = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-    # Where the machine's memory runs out all the same, this process goes, not the engine's.
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
-        own = int(file.read())
-        file.seek(0)
-        file.write(str(min(1000, own + 300)))
-
-
 class _Known:
     """A batch's function, ready to be called."""
 
-    def __init__(self, call: FunctionCall) -> None:
+    def __init__(self, call: FunctionCall, writer: Writer | None) -> None:
+        self.writer = writer
         self.function: Callable[[FetchedObject], Any]
         self.function, initializer, self.finalizer = pickle.loads(call.pickled)
         self.name = call.name
@@ -149,6 +119,10 @@ class _Process:
         """For chunks, by the function under way."""
         self._broken: S3EngineError | None = None
         """Why the rest of the object under way will not come."""
+        self._unstored_bytes = 0
+        """Of outputs that the store does not have yet."""
+        self._lost = False
+        """An output of the object under way could not be stored."""
 
     def live(self) -> None:
         """Until the worker says that it is enough. Raises ChannelClosed."""
@@ -185,6 +159,11 @@ class _Process:
                 self._channel.flush()
         for message in self._channel.receive():
             code = message[0]
+            if code == m.STORED:
+                # Never below 0: a process before this one may have made it.
+                self._unstored_bytes = max(0, self._unstored_bytes - message[2])
+                self._lost = self._lost or (message[3] and message[1] == self._task_id)
+                continue
             if code == m.CHUNK or code == m.BROKEN_STREAM:
                 chunks = self._chunks.get(message[1])
                 if chunks is not None:  # else its object is over
@@ -204,7 +183,7 @@ class _Process:
         error = None
         set_level(call.log_level)
         try:
-            self._known[context_id] = _Known(call)
+            self._known[context_id] = _Known(call, self._writer(call))
         except BaseException as raised:  # noqa: BLE001  (imports and the initializer are the caller's: handed to it)
             text = "".join(traceback.format_exception(raised))
             error = FunctionUnusable(
@@ -212,6 +191,13 @@ class _Process:
                 exception=_class_of(raised), traceback=text,
             )  # fmt: skip
         self._send((m.SET_UP, context_id, error))
+
+    def _writer(self, call: FunctionCall) -> Writer | None:
+        if call.output == "objects":
+            return Objects(call, self._send, lambda size_bytes: self._wait_stored(size_bytes, call.most_unstored_bytes))
+        if call.output == "files":
+            return Files(call, lambda task_id, path: self._send((m.WRITING, task_id, path)))
+        return None
 
     def _forget(self, context_id: int) -> None:
         known = self._known.pop(context_id, None)
@@ -225,23 +211,35 @@ class _Process:
 
     # ---- an object
 
-    def _run(self, task_id: int, context_id: int, about: m.About, offset: int, size: int) -> None:
+    def _run(
+        self, task_id: int, context_id: int, about: m.About, offset: int, size: int, source: Any, key: str,
+        headers: Headers,
+    ) -> None:  # fmt: skip
         known = self._known[context_id]
         self._task_id = task_id
         self._broken = None
+        self._lost = False
         self._waited_s = 0.0
-        if offset >= 0:
+        if source is not None:
+            found = FetchedObject(about, known.state, lambda: local_body(source), None)
+        elif offset >= 0:
             found = FetchedObject(about, known.state, lambda: self._body(offset, size), None)
         else:
             found = FetchedObject(about, known.state, None, lambda: self._read_chunks(task_id))
+        made = m.Made()
         packed: Packed | None = None
         fd: int | None = None
         error: S3EngineError | None = None
         began_s, began_cpu_s = time.perf_counter(), time.process_time()
         try:
-            packed, fd = _called(known, found)
+            value = _called(known, found)
+            if known.writer is not None:
+                made = known.writer.write(task_id, value, key, headers, about.headers if source is None else None)
+            else:
+                packed, fd = _packed(known, value)
+            del value
         except BaseException as raised:  # noqa: BLE001  (sys.exit and all: it costs this object alone)
-            error = self._failure(known, found, raised)
+            error = raised if isinstance(raised, S3EngineError) else self._failure(known, found, raised)
         took_s = time.perf_counter() - began_s - self._waited_s
         took_cpu_s = time.process_time() - began_cpu_s
         if self._broken is not None:
@@ -256,7 +254,7 @@ class _Process:
         self._chunks.pop(task_id, None)
         self._task_id = 0
         packed = None if error is not None else packed
-        message = (m.DONE, task_id, took_s, took_cpu_s, packed, error, self._take_freed())
+        message = (m.DONE, task_id, took_s, took_cpu_s, packed, error, self._take_freed(), made)
         self._send(message, () if fd is None else (fd,))
         while self._channel.wants_write:
             self._wait()
@@ -304,6 +302,18 @@ class _Process:
             self._send((m.TAKEN, task_id, offset))
             yield data
 
+    # ---- its outputs
+
+    def _wait_stored(self, size_bytes: int, most_bytes: int) -> None:
+        """Until there is room for so many more that the store does not have. Raises FunctionError."""
+        since_s = time.perf_counter()
+        while self._unstored_bytes and self._unstored_bytes + size_bytes > most_bytes and not self._lost:
+            self._wait()
+        self._waited_s += time.perf_counter() - since_s
+        if self._lost:
+            raise FunctionError("an output could not be stored")  # what the worker knows goes before it
+        self._unstored_bytes += size_bytes
+
     # ---- what it says besides
 
     def _log(self, record: Any) -> None:
@@ -319,12 +329,16 @@ class _Process:
         self._send((m.LOG, self._task_id, record))
 
 
-def _called(known: _Known, found: FetchedObject) -> tuple[Packed, int | None]:
+def _called(known: _Known, found: FetchedObject) -> Any:
     value = known.function(found)
     if hasattr(value, "__await__") or hasattr(value, "__anext__"):
         if hasattr(value, "close"):
             value.close()
         raise TypeError(f"{known.name} returned something to be awaited; there is no event loop, give a plain function")
+    return value
+
+
+def _packed(known: _Known, value: Any) -> tuple[Packed, int | None]:
     if hasattr(value, "__next__"):
         value = list(value)
     try:

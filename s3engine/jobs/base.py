@@ -73,6 +73,10 @@ class Job:
         """A folder whose file system is synced before a journal records anything of this job as done; "": none is."""
         self.at_most = 0
         """Tasks that workers have and what is done without being on record: never more than so many. 0: any number."""
+        self.memory: dict[int, int] = {}
+        """Descriptors of the memory that goes with tasks, by task. Theirs until the task is done."""
+        self.asides: deque[tuple[int, tuple[Any, ...]]] = deque()
+        """Messages for workers, with the slots of these."""
         self.per_worker = 0
         """Tasks that one worker has at a time, at most. 0: any number."""
         self.earlier_keys: Callable[[], Iterable[str]] = tuple
@@ -171,6 +175,13 @@ class Job:
     def take_result(self, task_id: int, fd: int) -> None:
         """Memory that belongs to the outcome of a task, which is still to come."""
         raise NotImplementedError
+
+    def output(self, task: Task, message: tuple[Any, ...], fd: int, worker: int) -> None:
+        """A part of what a function made of an object, or its end. ``fd``: the bytes, or -1. ``worker``: its slot."""
+        raise NotImplementedError
+
+    def worker_lost(self, task: Task) -> None:
+        """The worker that had it died; another one will begin it anew, or nobody."""
 
     def logged(self, task: Task | None, record: Any) -> None:
         """A function of the caller's has logged something, at the object of ``task`` if it was at any."""

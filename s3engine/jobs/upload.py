@@ -22,9 +22,8 @@ from s3engine.jobs.key_guard import KeyGuard, duplicate
 from s3engine.jobs.ledger import Recalled, passes
 from s3engine.jobs.own_target import OwnFile
 from s3engine.jobs.upload_parts import FileInParts
-from s3engine.operations import ObjectHeaders, Template, made_by
+from s3engine.operations import ObjectHeaders, Template, content_type_headers, made_by
 from s3engine.parts import plan_parts
-from s3engine.pool.actions.put import content_type_headers
 from s3engine.pool.messages import Context, Kind, NeedsParts, Task
 from s3engine.report import LENGTH_ONLY, RequestReport
 from s3engine.sources import BytesSource, FileSource

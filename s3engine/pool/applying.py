@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from s3engine import checksums
@@ -21,14 +22,18 @@ class Applying:
     """A task of Kind.APPLY."""
 
     __slots__ = (
-        "about", "attempts", "cancelled", "context", "error", "first_at", "key", "offset", "outcome", "stream",
-        "task_id", "under_way", "verified",
+        "about", "attempts", "cancelled", "context", "done", "error", "first_at", "headers", "key", "local", "offset",
+        "outcome", "output_key", "source", "stored", "stream", "task_id", "temporary", "under_way", "verified",
     )  # fmt: skip
 
-    def __init__(self, task: Task, context: WorkerContext) -> None:
-        self.task_id, _, _, self.key, size_bytes, (etag, last_modified) = task
-        self.context = context
-        self.about = About(context.bucket, self.key, size_bytes, etag, last_modified)
+    def __init__(self, task: Task, contexts: Mapping[int, WorkerContext]) -> None:
+        self.task_id, context_id, _, self.key, size_bytes, arg = task
+        etag, last_modified, self.local, self.output_key, self.headers = arg
+        self.context = contexts[context_id]
+        """Of the batch, and of what is stored."""
+        self.source = contexts[self.context.source_id] if self.context.source_id else self.context
+        """Of what is fetched."""
+        self.about = About(self.source.bucket, self.key, size_bytes, etag, last_modified)
         self.attempts = 0
         """Requests made."""
         self.first_at = 0.0
@@ -43,9 +48,16 @@ class Applying:
         self.error: S3EngineError | None = None
         """Why it ends with the last of its requests."""
         self.verified = ""
+        self.done: tuple[Any, ...] | None = None
+        """What the process said when it had done it: function_s, cpu_s, Packed or None, Made."""
+        self.stored: list[tuple[str, int, str, str]] = []
+        """Outputs that the store has: key, size, ETag, how that is verified."""
+        self.temporary = ""
+        """The file that the process is writing."""
 
-    def ended(self, now: float, error: S3EngineError | None, detail: Any) -> tuple[Any, ...]:
+    def ended(self, now: float, error: S3EngineError | None) -> tuple[Any, ...]:
         """Its own outcome."""
+        detail = (*self.done, self.stored) if self.done is not None else None
         _, _, success_s, _, bytes_per_s, timeout_s, status, request_id, *_ = self.outcome
         return (
             self.task_id, self.attempts, success_s, now - (self.first_at or now), bytes_per_s, timeout_s, status,

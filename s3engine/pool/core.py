@@ -80,6 +80,8 @@ class Core:
         """Know a batch."""
         from_file = hasattr(self.transport, "exchanges")
         self.contexts[context.id] = WorkerContext(context, self.room, from_file=from_file)
+        if context.source is not None:
+            self.add_context(context.source)
         self._outage_since_s = 0.0  # what an earlier batch waited in vain does not count against this one
 
     def item(self, task: Task) -> Item:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 
+from s3engine.channel import MOST_FDS
 from s3engine.pool.deaths import Deaths
 from s3engine.pool.fleet import Fleet
 from s3engine.pool.job_table import Job, JobTable
 from s3engine.pool.launch import WorkerHandle
-from s3engine.pool.messages import CONTEXT, DOUBTFUL, LARGE_KINDS, TASKS, Task
+from s3engine.pool.messages import CONTEXT, DOUBTFUL, LARGE_KINDS, MEMORY, TASKS, Task
 
 __all__ = ["Dealer"]
 
@@ -37,6 +39,8 @@ class Dealer:
         self._cancel = cancel
         self._given: dict[WorkerHandle, list[Task]] = {}
         """In this turn, and not sent yet: one message to each worker, since a message costs as much as ten tasks."""
+        self._memory: dict[WorkerHandle, list[tuple[int, int]]] = {}
+        """What goes with these: tasks, and the descriptors of their memory."""
 
     def deal(self) -> None:
         """Give workers what they have room for."""
@@ -127,6 +131,9 @@ class Dealer:
             held[task[0]] = task
             if task[2] in LARGE_KINDS:
                 worker.large += 1
+                fd = self._jobs.by_context[task[1]].memory.get(task[0])
+                if fd is not None:
+                    self._memory.setdefault(worker, []).append((task[0], fd))
             if task[1] != known:
                 known = task[1]
                 if known not in worker.contexts:
@@ -149,6 +156,11 @@ class Dealer:
     def _send(self) -> None:
         send = self._fleet.send
         deaths = self._deaths.by_task
+        for worker, found in self._memory.items():
+            for at in range(0, len(found), MOST_FDS):
+                some = found[at : at + MOST_FDS]
+                send(worker, (MEMORY, [task_id for task_id, _ in some]), [os.dup(fd) for _, fd in some])
+        self._memory.clear()
         for worker, tasks in self._given.items():
             if deaths:
                 send(worker, (DOUBTFUL, [task[0] for task in tasks if task[0] in deaths]))

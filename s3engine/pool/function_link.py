@@ -176,8 +176,12 @@ class FunctionLink:
         if not self.given:
             self._begins(now)
         self.given.append(applying)
-        self._send((m.RUN, applying.task_id, applying.context.id, applying.about, applying.offset,
-                    max(applying.about.size_bytes, 0)))  # fmt: skip
+        self._send(
+            (
+                m.RUN, applying.task_id, applying.context.id, applying.about, applying.offset,
+                max(applying.about.size_bytes, 0), applying.local, applying.output_key, applying.headers,
+            )
+        )  # fmt: skip
         if applying.stream is not None:
             for chunk in applying.stream.given:  # a process that ended had them
                 self._send_chunk(applying, chunk.offset, chunk.size_bytes, last=False)
@@ -195,6 +199,11 @@ class FunctionLink:
     def break_stream(self, applying: Applying, error: S3EngineError) -> None:
         """The rest of it will not come."""
         self._send((m.BROKEN_STREAM, applying.task_id, error))
+
+    def stored(self, task_id: int, size_bytes: int, failed: bool) -> None:
+        """The store has a part of an output, or will not have it."""
+        if self._channel is not None:
+            self._send((m.STORED, task_id, size_bytes, failed))
 
     def forget(self, context_id: int) -> None:
         """A batch is over."""

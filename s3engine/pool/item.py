@@ -26,7 +26,7 @@ class WorkerContext:
 
     __slots__ = (
         "ask", "bucket", "checker", "content_types", "endpoint", "folders", "fsync", "function", "guard", "headers",
-        "id", "prompt", "source_bucket", "threshold_bytes", "verify", "wary",
+        "id", "prompt", "source_bucket", "source_id", "threshold_bytes", "verify", "wary",
     )  # fmt: skip
 
     def __init__(self, context: Context, room: Room | None = None, *, from_file: bool = False) -> None:
@@ -46,6 +46,7 @@ class WorkerContext:
             self.checker = Checker(context.checking, room or Room(), from_file=from_file)
         self.prompt = context.prompt
         self.function = context.function
+        self.source_id = context.source.id if context.source is not None else 0
         self.verify = context.verify
         self.ask: Headers = ASK if context.verify and context.ask_checksums else ()
         self.endpoint: Any = None  # where the exchanges of this context went last

@@ -3,14 +3,18 @@
 Parent to worker: ``(TASKS, [task, ...])``, ``(CONTEXT, Context)``, ``(FORGET, context_id)``,
 ``(CREDENTIALS, Credentials | None)``, ``(CANCEL, context_id, hard)``, ``(STOP,)``, ``(DOUBTFUL, [task id, ...])``:
 these, which follow, were begun by a worker that died; ``(FUNCTION_PROCESS, pid, exit code of the one before)`` with the
-descriptor of its channel. ``hard`` 0: what has not begun; 1: what is in flight as well, but for deletes; 2: these too.
+descriptor of its channel; ``(MEMORY, [task id, ...])`` with as many descriptors, before these tasks;
+``(OUTPUT_STORED, task id, size, whether it failed)``. ``hard`` 0: what has not begun; 1: what is in flight as well, but
+for deletes; 2: these too.
 Worker to parent: ``(READY,)``, ``(OUTCOMES, [outcome, ...])``, ``(NEED_CREDENTIALS,)``, ``(BROKEN, error)``,
 ``(NEED_FUNCTION_PROCESS,)``, ``(RESULT, task id)`` with a descriptor, before that task's outcome,
-``(LOGGED, task id, record)``.
+``(LOGGED, task id, record)``, ``(OUTPUT_PART, task id, number, key, headers, size)`` with a descriptor,
+``(OUTPUT_END, task id, number)``.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -22,14 +26,41 @@ if TYPE_CHECKING:
     from s3engine.functions.calls import FunctionCall
 
 __all__ = [
-    "BROKEN", "CANCEL", "CHANGES", "CONTEXT", "CREDENTIALS", "DOUBTFUL", "FORGET", "FUNCTION_PROCESS", "LARGE_KINDS",
-    "LOCAL_KINDS", "LOGGED", "NEED_CREDENTIALS", "NEED_FUNCTION_PROCESS", "OUTCOMES", "READY", "RESULT", "STOP",
-    "TASKS", "WITH_CHECKSUMS", "Context", "Kind", "NeedsParts", "Outcome", "StoreIsWell", "Task", "cancelled_error",
-    "is_given_up",
+    "BROKEN",
+    "CANCEL",
+    "CHANGES",
+    "CONTEXT",
+    "CREDENTIALS",
+    "DOUBTFUL",
+    "FORGET",
+    "FUNCTION_PROCESS",
+    "LARGE_KINDS",
+    "LOCAL_KINDS",
+    "LOGGED",
+    "MEMORY",
+    "NEED_CREDENTIALS",
+    "NEED_FUNCTION_PROCESS",
+    "OUTCOMES",
+    "OUTPUT_END",
+    "OUTPUT_PART",
+    "OUTPUT_STORED",
+    "READY",
+    "RESULT",
+    "STOP",
+    "TASKS",
+    "WITH_CHECKSUMS",
+    "Context",
+    "Kind",
+    "NeedsParts",
+    "Outcome",
+    "StoreIsWell",
+    "Task",
+    "cancelled_error",
+    "is_given_up", "path_of",
 ]  # fmt: skip
 
 TASKS, CONTEXT, FORGET, CREDENTIALS, CANCEL, STOP, READY, OUTCOMES, NEED_CREDENTIALS, BROKEN, DOUBTFUL = range(11)
-FUNCTION_PROCESS, NEED_FUNCTION_PROCESS, RESULT, LOGGED = range(11, 15)
+FUNCTION_PROCESS, NEED_FUNCTION_PROCESS, RESULT, LOGGED, OUTPUT_PART, OUTPUT_END, OUTPUT_STORED, MEMORY = range(11, 19)
 
 Task: TypeAlias = tuple[int, int, int, str, int, Any]
 """(task id, context id, Kind, key, size_bytes or -1, argument). The argument of each Kind stands beside it."""
@@ -56,7 +87,7 @@ class Kind:
     LIST_UPLOADS = 16  # (key marker, upload id marker)
     ASK = 17  # what a task becomes to find out whether the store is well (control/outage.py)
     FETCH = 18  # Wanted (pool/actions/fetch.py); a worker's own
-    APPLY = 19  # (ETag or "", ISO 8601 time of the object or ""); never in a lane: pool/desk.py
+    APPLY = 19  # (ETag or "", its time or "", path or bytes or None, key of its output, Headers); pool/desk.py does it
     LOOK = 15  # what a PUT_FILE, PUT_BYTES or COPY becomes when it may have been done already (pool/own_writes.py)
 
 
@@ -75,7 +106,7 @@ class Outcome(NamedTuple):
     ([UploadInfo, ...], key marker, id marker) (LIST_UPLOADS), [(key, error), ...] (DELETE), the body (GET_BYTES), what
     is wrong with the object, or "" (COMPLETE, with ``verified`` "whole" when the answer proves that nothing is left
     out), the checksum (READ_FILE; of the parts' checksums for parts), GetResult (FETCH), (function_s, cpu_s, Packed or
-    None) (APPLY)."""
+    None, Made, [(key, size, ETag, verified), ...] of what was put) (APPLY)."""
 
     task_id: int
     attempts: int
@@ -101,6 +132,11 @@ def is_given_up(kind: int, hard: int) -> bool:
     A delete has longer than others: what is gone should be known.
     """
     return hard > 1 or (hard == 1 and kind != Kind.DELETE)
+
+
+def path_of(fd: int) -> str:
+    """A path by which this process can open the file of one of its descriptors anew."""
+    return f"/proc/self/fd/{fd}" if os.path.isdir("/proc/self/fd") else f"/dev/fd/{fd}"
 
 
 def cancelled_error(kind: int, key: str, *, begun: bool) -> Cancelled:
@@ -150,5 +186,7 @@ class Context:
     """The transport can ask for stored checksums."""
     function: FunctionCall | None = None
     """The caller's own, for APPLY."""
+    source: Context | None = None
+    """Where the objects of APPLY come from, if elsewhere."""
     prompt: bool = False
     """The parent gives no more before it has heard what became of this: tell it soon."""

@@ -35,8 +35,11 @@ from s3engine.pool.messages import (
     NEED_CREDENTIALS,
     NEED_FUNCTION_PROCESS,
     OUTCOMES,
+    OUTPUT_END,
+    OUTPUT_PART,
     READY,
     RESULT,
+    Kind,
 )
 from s3engine.pool.renewal import CredentialRenewal
 from s3engine.pool.watch import Watch
@@ -173,6 +176,8 @@ class Supervisor:
         self._dealer.deal()
         for job in self._jobs.order:
             job.turned()
+            while job.asides:
+                self._send_aside(*job.asides.popleft())
         self._end_jobs()
 
     def _tick(self, now: float) -> None:
@@ -219,7 +224,7 @@ class Supervisor:
                     self._deaths.worker_ready()
                 elif code == NEED_FUNCTION_PROCESS:
                     self._fleet.give_function_process(worker)
-                elif code in (RESULT, LOGGED):
+                elif code in (RESULT, LOGGED, OUTPUT_PART, OUTPUT_END):
                     self._take_aside(worker, message)
         except ChannelClosed:
             self._died(worker)
@@ -247,20 +252,33 @@ class Supervisor:
             worker.solo = False
 
     def _take_aside(self, worker: WorkerHandle, message: tuple[Any, ...]) -> None:
-        """What belongs to a task besides its outcome: memory with its result, or what its function logged."""
+        """What belongs to a task besides its outcome: memory with its result, what its function made, or logged."""
         task = worker.tasks.get(message[1])
         job = self._jobs.by_context.get(task[1]) if task is not None else None
-        if message[0] == RESULT:
-            fd = worker.channel.fds.popleft()
-            if job is None:
-                os.close(fd)
+        fd = worker.channel.fds.popleft() if message[0] in (RESULT, OUTPUT_PART) else -1
+        if message[0] != LOGGED:
+            if task is None or job is None:
+                if fd >= 0:
+                    os.close(fd)
+            elif message[0] == RESULT:
+                job.take_result(task[0], fd)
             else:
-                job.take_result(message[1], fd)
+                job.output(task, message, fd, worker.index)
         else:
             if job is None:  # an initializer's word
                 job = next((one for one in self._jobs.order if one.context.function is not None), None)
             if job is not None:
                 job.logged(task, message[2])
+            else:  # a finalizer's: its batch is over, and nobody waits for what is raised here
+                from s3engine.functions.logs import give_out_or_print
+
+                give_out_or_print(message[2])
+
+    def _send_aside(self, index: int, message: tuple[Any, ...]) -> None:
+        """To the worker of this slot."""
+        for worker in self._fleet.workers:
+            if worker.index == index:
+                self._fleet.send(worker, message)
 
     def _died(self, worker: WorkerHandle) -> None:
         """Hand what it held to the others and put a new one in its place."""
@@ -280,6 +298,8 @@ class Supervisor:
             return
         alone = worker.solo and len(orphans) == 1
         for task in orphans:
+            if task[2] == Kind.APPLY:
+                jobs.by_context[task[1]].worker_lost(task)
             if self._cancels.is_over(task):
                 jobs.fail_cancelled(task)
                 continue

@@ -34,12 +34,16 @@ from s3engine.pool.messages import (
     DOUBTFUL,
     FORGET,
     FUNCTION_PROCESS,
+    MEMORY,
     NEED_CREDENTIALS,
     OUTCOMES,
+    OUTPUT_STORED,
     READY,
     STOP,
     TASKS,
     Kind,
+    Task,
+    path_of,
 )
 from s3engine.pool.thread_lane import ThreadLane
 from s3engine.transport import MultiplexableTransport
@@ -184,6 +188,8 @@ def _run(settings: WorkerSettings, channel: Channel, block: SharedBlock) -> None
         fresh = lane.take_outcomes()
         if desk is not None:
             fresh = desk.sift(fresh, now)
+        if work.memory:
+            work.let_go(fresh)
         if fresh:
             if not outcomes:
                 prompt = any(known.prompt for known in core.contexts.values())
@@ -214,6 +220,9 @@ class _Work:
         self._for_desk = (core, lane, channel, poller, buffer_bytes)
         self.desk: Desk | None = None
         """For functions of the caller's; made with the first batch that has one."""
+        self._channel = channel
+        self.memory: dict[int, int] = {}
+        """Descriptors of the memory that tasks have with them, by task."""
 
     def take(self, message: tuple[Any, ...], now: float) -> bool:
         """Do it; True when that is to stop."""
@@ -221,6 +230,8 @@ class _Work:
         code = message[0]
         if code == TASKS:
             tasks = message[1]
+            if self.memory:
+                tasks = [self._with_memory(task) for task in tasks]
             if desk is not None:
                 desk.submit([task for task in tasks if task[2] == Kind.APPLY])
                 tasks = [task for task in tasks if task[2] != Kind.APPLY]
@@ -230,7 +241,9 @@ class _Work:
             if message[1].function is not None:
                 self._with_desk()
         elif code == FORGET:
-            core.contexts.pop(message[1], None)
+            known = core.contexts.pop(message[1], None)
+            if known is not None and known.source_id:
+                core.contexts.pop(known.source_id, None)
             if desk is not None:
                 desk.forget(message[1])
         elif code == CREDENTIALS:
@@ -244,7 +257,27 @@ class _Work:
                 desk.cancel(message[1], message[2], now)
         elif code == FUNCTION_PROCESS:
             self._with_desk().process_came(message, now)
+        elif code == MEMORY:
+            for task_id in message[1]:
+                self.memory[task_id] = self._channel.fds.popleft()
+        elif code == OUTPUT_STORED and desk is not None:
+            desk.stored(message)
         return bool(code == STOP)
+
+    def _with_memory(self, task: Task) -> Task:
+        """A part of an output: its bytes are in memory that came before it."""
+        fd = self.memory.get(task[0])
+        if fd is None:
+            return task
+        upload_id, number, part, algorithm = task[5]
+        return (*task[:5], (upload_id, number, part._replace(path=path_of(fd)), algorithm))
+
+    def let_go(self, outcomes: list[tuple[Any, ...]]) -> None:
+        """Of the memory of tasks that are done."""
+        for outcome in outcomes:
+            fd = self.memory.pop(outcome[0], None)
+            if fd is not None:
+                os.close(fd)
 
     def _with_desk(self) -> Desk:
         if self.desk is None:

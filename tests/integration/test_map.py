@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from pathlib import Path
@@ -149,14 +150,13 @@ def test_logs_and_warnings_reach_the_caller(
 def test_state_is_made_once_for_each_process(
     environment: pytest.MonkeyPatch, bucket: str, tmp_path: Path
 ) -> None:
-    """``initializer`` runs once in each process, what it returns is the state of all its objects and goes to the end."""
-    environment.setenv("S3ENGINE_TEST_MARKS", str(tmp_path))
+    """``initializer`` runs once in each process; what it returns is the state of its objects, and goes to the end."""
     with Engine(workers=2) as engine:
         fill(engine, bucket, 100)
         calls: dict[int, list[int]] = {}
         for _, (pid, number) in engine.map(
             functions.next_call, engine.list(bucket, "p/"), initializer=functions.Counting,
-            finalizer=functions.leave_mark,
+            finalizer=functools.partial(functions.leave_mark, str(tmp_path)),
         ):  # fmt: skip
             calls.setdefault(pid, []).append(number)
     assert {pid: max(numbers) for pid, numbers in calls.items()} == {

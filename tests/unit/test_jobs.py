@@ -13,8 +13,7 @@ import pytest
 from s3engine.errors import AccessDenied, Cancelled, ConfigError, DuplicateKey
 from s3engine.jobs.base import Job
 from s3engine.jobs.delete import DeleteJob
-from s3engine.operations import ObjectHeaders
-from s3engine.pool.actions.put import content_type_headers
+from s3engine.operations import ObjectHeaders, content_type_headers
 from s3engine.pool.messages import Kind, Task
 from s3engine.sources import BytesSource, FileSource
 from tests.helpers import eventually

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import os
 import stat
 import time
@@ -11,12 +10,13 @@ from typing import Any
 from s3engine.control.estimator import OpClass
 from s3engine.errors import SourceChanged
 from s3engine.file_body import check_regular, source_error
+from s3engine.operations import content_type_headers
 from s3engine.pool.item import Action, Ended, Item
 from s3engine.pool.messages import Kind, NeedsParts
 from s3engine.report import LENGTH_ONLY
 from s3engine.transport import FilePart, Headers, Timeouts
 
-__all__ = ["ACTIONS", "content_type_headers", "end_put"]
+__all__ = ["ACTIONS", "end_put"]
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _IN_MEMORY_BYTES = 256 * 1024  # below this a body is read in one call and sent with its head
@@ -37,15 +37,6 @@ def _extra_headers(item: Item, path: str, own: Headers | None) -> Headers:
         if own is None and len(types) < 1000:
             types[suffix] = cached
     return cached
-
-
-def content_type_headers(path: str, headers: Headers, guess: bool) -> Headers:
-    """``headers`` with a content type guessed from the name, unless there is one or none is wished."""
-    if not guess or any(name == "content-type" for name, _ in headers):
-        return headers
-    kind, encoding = mimetypes.guess_type(path)
-    # A compressed file is served as what it is, so that no client unpacks it on the way.
-    return (*headers, ("content-type", kind if kind and not encoding else "application/octet-stream"))
 
 
 def _open_source(item: Item) -> None:
