@@ -124,3 +124,46 @@ def test_messages_arrive_whatever_the_pieces(messages: list[Any], data: st.DataO
                 got.extend(receiver.receive())
             receiver.close()
     assert got == messages
+
+
+def test_descriptors_come_in_order(pair: Pair) -> None:
+    """Descriptors arrive with the order of their messages, also among megabytes, and are closed where they came from."""
+    import os
+
+    one, other = pair
+    fds = []
+    for number in range(40):
+        read, write = os.pipe()
+        os.write(write, bytes([number]))
+        os.close(write)
+        fds.append(read)
+    for number, fd in enumerate(fds):
+        one.send(("before", number, bytes(200_000)))
+        one.send(("with", number), [fd])
+    got: list[Any] = []
+    while len(got) < 80:
+        if one.wants_write:
+            one.flush()
+        got += list(other.receive())
+    assert [message[:2] for message in got] == [(what, n) for n in range(40) for what in ("before", "with")]
+    assert [os.read(other.fds.popleft(), 1)[0] for _ in range(40)] == list(range(40))
+    for fd in fds:
+        with pytest.raises(OSError, match="Bad file"):
+            os.fstat(fd)
+
+
+def test_closing_lets_go_of_descriptors() -> None:
+    """Those that did not go out, and those that nobody took, are closed with their end."""
+    import os
+
+    before = os.listdir("/proc/self/fd")
+    left, right = socket.socketpair()
+    one, other = Channel(left), Channel(right)
+    one.send("taken by nobody", [os.open("/dev/null", os.O_RDONLY)])
+    one.send(bytes(5_000_000))
+    one.send("never sent", [os.open("/dev/null", os.O_RDONLY)])
+    list(other.receive())
+    assert other.fds
+    one.close()
+    other.close()
+    assert os.listdir("/proc/self/fd") == before
