@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
 from s3engine.report import AlikeReports, BatchSummary, RequestReport, SummaryBuilder
@@ -13,6 +13,7 @@ from s3engine.report import AlikeReports, BatchSummary, RequestReport, SummaryBu
 __all__ = ["Batch", "Progress"]
 
 Progress = Callable[[RequestReport], object]
+_AT_ONCE = 256  # items between two looks at the event loop
 _WAIT_S = 0.5  # so that Ctrl-C is noticed where a wait cannot be interrupted
 
 
@@ -99,22 +100,49 @@ class Batch:
 
     def __iter__(self) -> Iterator[RequestReport]:
         """Reports as they come, until the batch is over."""
-        reports = self._reports
-        while True:
-            if not reports:
-                with self._changed:
-                    self._awaited = True
-                    while not reports and not self._over:
-                        self._changed.wait(_WAIT_S)
-                    self._awaited = False
-                if not reports:
-                    break
-            was_full = self._full
-            yield reports.popleft()
-            if was_full:
-                self._wake()
+        while self._reports or self._wait_for_reports(None):
+            yield from self._there(1)
         if self._failure is not None:
             raise self._failure
+
+    async def __aiter__(self) -> AsyncIterator[RequestReport]:
+        """The same for a coroutine: the event loop goes on while a thread of its executor waits for reports."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        while self._reports or not self._over:
+            if not self._reports:
+                # For half a second at most: whoever cancels the coroutine must not wait for the thread.
+                await loop.run_in_executor(None, self._wait_for_reports, _WAIT_S)
+            for item in self._there(_AT_ONCE):
+                yield item
+        if self._failure is not None:
+            raise self._failure
+
+    def _wait_for_reports(self, most_s: float | None) -> bool:
+        """Until there are some (True), or the batch is over, or so long."""
+        reports = self._reports
+        with self._changed:
+            self._awaited = True
+            while not reports and not self._over:
+                self._changed.wait(_WAIT_S)
+                if most_s is not None:
+                    break
+            self._awaited = False
+        return bool(reports)
+
+    def _there(self, most: int) -> Iterator[Any]:
+        """What iteration gives for the next reports, up to ``most``, of those that are there."""
+        reports = self._reports
+        for _ in range(min(most, len(reports))):
+            was_full = self._full
+            yield from self._given(reports.popleft())
+            if was_full:
+                self._wake()
+
+    def _given(self, report: RequestReport) -> Iterable[Any]:
+        """What iteration gives for a report."""
+        return (report,)
 
     def _take(self, most: int) -> list[RequestReport]:
         """Up to ``most`` of the reports that are there: for a reader that comes by now and then, as iteration is."""

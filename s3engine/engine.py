@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -22,14 +23,16 @@ from s3engine.uri import check_bucket, check_key
 
 # The pool and the jobs are imported with the first batch: listing, buckets and `s3engine ls` start in half the time.
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from s3engine.batch import Batch, Progress
     from s3engine.existing import Existing
-    from s3engine.functions.fetched import FetchedObject
     from s3engine.functions.transform import Function
     from s3engine.jobs.delete import DeleteConditions
     from s3engine.mapped import MappedBatch
     from s3engine.operations import Template
     from s3engine.sources import Rejected, Source
+    from s3engine.submitting import Submissions
 
 __all__ = ["Engine"]
 
@@ -55,6 +58,8 @@ class Engine:
         self.config = config
         self._runtime = Runtime(config)
         self._delete_conditions: dict[str, DeleteConditions] = {}
+        self._submitting = threading.Lock()
+        self._submissions: dict[tuple[Function, str], Submissions] = {}
 
     @property
     def capabilities(self) -> Capabilities:
@@ -231,7 +236,7 @@ class Engine:
         )  # fmt: skip
 
     def map(
-        self, function: Callable[[FetchedObject], Any], objects: Iterable[str | ObjectInfo | Rejected], *,
+        self, function: Function, objects: Iterable[str | ObjectInfo | Rejected], *,
         bucket: str = "", ordered: bool = False, initializer: Callable[[], Any] | None = None,
         finalizer: Callable[[Any], object] | None = None, timeout_s: float | None = None,
         progress: Progress | None = None,
@@ -253,7 +258,11 @@ class Engine:
         from s3engine.places import with_bucket
 
         flag("ordered", ordered)
-        call = Transform(function, initializer, finalizer, timeout_s).call()
+        given_function = Transform.of(function)
+        own = (initializer, finalizer, timeout_s)
+        if own != (None, None, None):
+            given_function = Transform(given_function.function, *own)
+        call = given_function.call()
         bucket, objects = with_bucket(bucket, objects)
         check_bucket(bucket)
         given = sound_objects(objects)
@@ -264,6 +273,25 @@ class Engine:
             ),
             progress, ordered=ordered,
         )  # fmt: skip
+
+    def submit(self, function: Function, object: str | ObjectInfo, *, bucket: str = "") -> Future[Any]:
+        """Call ``function`` on one object: a :class:`concurrent.futures.Future` of what it returns.
+
+        ``object`` is a URL, or a key or ObjectInfo of ``bucket``. All objects of one function and bucket go through one
+        batch, which is there until the engine is closed (that waits for them). A future raises what the report of
+        :meth:`map` would have, and cannot be cancelled. Raises ConfigError, EngineClosed.
+        """
+        from s3engine.places import placed
+        from s3engine.submitting import Submissions
+
+        bucket, item = placed(bucket, object)
+        check_bucket(bucket)
+        with self._submitting:
+            known = self._submissions.get((function, bucket))
+            if known is None:
+                known = Submissions(lambda objects: self.map(function, objects, bucket=bucket))
+                self._submissions[function, bucket] = known
+        return known.submit(item)
 
     def transform(
         self, source_bucket: str, objects: Iterable[str | ObjectInfo | Rejected], function: Function, bucket: str, *,
@@ -397,6 +425,12 @@ class Engine:
 
     def close(self, *, cancel: bool = False) -> None:
         """Wait for all batches (or cancel them), then end the workers. A second call does nothing."""
+        with self._submitting:
+            submissions = list(self._submissions.values())
+        for one in submissions:
+            if cancel:
+                one.cancel()
+            one.end()
         self._runtime.close(cancel=cancel)
 
     def __enter__(self) -> Engine:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from s3engine.batch import Batch, Progress
@@ -57,20 +57,22 @@ class MappedBatch(Batch):
 
     def __iter__(self) -> Iterator[tuple[RequestReport, Any]]:  # type: ignore[override]
         """Pairs of report and result, as they come or in the order of the input, until the batch is over."""
-        reports = super().__iter__()
-        if self._ordered:
-            reports = self._in_order(reports)
-        for report in reports:
-            yield self._pair(report)
+        return super().__iter__()  # type: ignore[return-value]  # what _given makes of the reports
 
-    def _in_order(self, reports: Iterator[RequestReport]) -> Iterator[RequestReport]:
+    def __aiter__(self) -> AsyncIterator[tuple[RequestReport, Any]]:  # type: ignore[override]
+        """The same for a coroutine."""
+        return super().__aiter__()  # type: ignore[return-value]
+
+    def _given(self, report: RequestReport) -> Iterable[tuple[RequestReport, Any]]:
+        if not self._ordered:
+            yield self._pair(report)
+            return
         early = self._early
-        for report in reports:
-            early[report.seq] = report
-            while self._next in early:
-                yield early.pop(self._next)
-                self._next += 1
-                self._wake()
+        early[report.seq] = report
+        while self._next in early:
+            yield self._pair(early.pop(self._next))
+            self._next += 1
+            self._wake()
 
     def _pair(self, report: RequestReport) -> tuple[RequestReport, Any]:
         was_full = self._full

@@ -9,7 +9,7 @@ from typing import Any
 from s3engine.errors import ConfigError
 from s3engine.uri import S3Uri
 
-__all__ = ["with_bucket"]
+__all__ = ["placed", "with_bucket"]
 
 
 def with_bucket(bucket: str, objects: Any) -> tuple[str, Iterable[Any]]:
@@ -32,6 +32,18 @@ def with_bucket(bucket: str, objects: Any) -> tuple[str, Iterable[Any]]:
         bucket = S3Uri.parse(first[0]).bucket if first else "empty"
         objects = itertools.chain(first, rest)
     return bucket, _keys(bucket, objects)
+
+
+def placed(bucket: str, item: Any) -> tuple[str, Any]:
+    """The bucket of one object, and it by its key alone. Raises ConfigError when nothing tells the bucket."""
+    if isinstance(item, str) and item.startswith("s3://"):
+        found = S3Uri.parse(item)
+        if bucket and bucket != found.bucket:
+            raise ConfigError(f"{item} is not in the bucket {bucket!r}; leave bucket= out")
+        return found.bucket, found.key
+    if not bucket:
+        raise ConfigError(f"say bucket=: {item!r} does not (a URL s3://bucket/key does)")
+    return bucket, item
 
 
 def _keys(bucket: str, objects: Iterable[Any]) -> Iterator[Any]:

@@ -15,8 +15,7 @@ from s3engine.report import RequestReport
 
 __all__ = ["AppliedJob"]
 
-_AT_FIRST = 16
-_FEWEST, _MOST = 4, 256
+_FEWEST, _MOST = 2, 256  # one to be done, one to be fetched meanwhile: also at first, while nothing is known
 _AHEAD_S = 0.5
 """Of work for each worker: the last ones to finish are not further apart, and answers may take as long."""
 _RESULT_BYTES = 128 * 1024 * 1024  # of results that one worker may be making for a caller who does not take them
@@ -31,7 +30,7 @@ class AppliedJob(Job):
         super().__init__(items, {**context_values, "prompt": True}, emit)
         self._mean_s = 0.0
         self._mean_bytes = 0.0
-        self.per_worker = _AT_FIRST
+        self.per_worker = _FEWEST
 
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report an object that was not begun."""

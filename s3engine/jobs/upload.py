@@ -176,7 +176,7 @@ class UploadJob(Job):
                         RequestReport,
                         (
                             seq, self.operation, self.context.bucket, source[1], size, attempts, success_s, total_s,
-                            estimate, timeout_s, status, request_id, etag, None, source[0], outcome[13], "",
+                            estimate, timeout_s, status, request_id, etag, None, source[0], outcome[13], "", 0.0, 0.0,
                         ),
                     )
                 )  # fmt: skip

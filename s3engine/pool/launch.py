@@ -129,6 +129,23 @@ class FunctionProcessHandle:
         return code
 
 
+@contextlib.contextmanager
+def _from_a_daemon() -> Iterator[None]:
+    """Let a process that multiprocessing started as a daemon (a worker of its Pool, of Dask) have children.
+
+    Those that are started here end with it all the same: they see their channel end.
+    """
+    import multiprocessing
+
+    config: Any = multiprocessing.current_process()._config  # type: ignore[attr-defined]  # there is no other way
+    daemon = config.pop("daemon", None)
+    try:
+        yield
+    finally:
+        if daemon is not None:
+            config["daemon"] = daemon
+
+
 def _preload(context: Any, settings: WorkerSettings) -> None:
     """Have the fork server import what a worker needs once, instead of every worker: 10 ms to start one, not 250.
 
@@ -158,7 +175,8 @@ def launch(settings: WorkerSettings, method: str, block_fd: int) -> WorkerHandle
     process = context.Process(
         target=run, args=(settings, theirs, descriptor(block_fd)), name=f"s3engine-worker-{settings.index}", daemon=True
     )
-    with _without_main(type(settings.timeout_policy).__module__ == "__main__"), _not_interrupted(method):
+    needs_main = type(settings.timeout_policy).__module__ == "__main__"
+    with _without_main(needs_main), _not_interrupted(method), _from_a_daemon():
         process.start()
     theirs.close()
     return WorkerHandle(settings.index, process, Channel(ours))
@@ -182,7 +200,7 @@ def launch_function_process(settings: FunctionProcessSettings, method: str) -> t
                 target=run_functions, args=(settings, theirs, descriptor(life_read)), name="s3engine-function",
                 daemon=True,
             )  # fmt: skip
-            with _without_main(False), _not_interrupted(method):
+            with _without_main(False), _not_interrupted(method), _from_a_daemon():
                 process.start()
     except BaseException:
         ours.close()
