@@ -22,7 +22,7 @@ __all__ = ["app", "run"]
 # verb -> the module that has it, under the name <verb>_command
 _VERBS = {
     "cp": "transfer", "mv": "transfer", "ls": "buckets", "rm": "remove", "cleanup": "cleanup", "mb": "buckets",
-    "rb": "buckets",
+    "rb": "buckets", "map": "map",
     "journal": "journal", "retry": "journal",
     "perf": "perf", "compare": "compare", "check": "check", "demo": "demo", "serve": "demo",
 }  # fmt: skip

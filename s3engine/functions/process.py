@@ -32,7 +32,7 @@ from s3engine.functions.calls import FunctionCall
 from s3engine.functions.fetched import FetchedObject, local_body
 from s3engine.functions.logs import send_logs, set_level
 from s3engine.functions.results import Packed, pack
-from s3engine.functions.surroundings import allow_children, end_with, limit
+from s3engine.functions.surroundings import allow_children, end_with, limit, own_group
 from s3engine.functions.writing import Files, Objects, Writer
 from s3engine.transport import Headers
 
@@ -66,6 +66,7 @@ def run(settings: FunctionProcessSettings, sock: socket.socket, life_fd: Any) ->
             with contextlib.suppress(OSError):
                 os.close(fd)
         gc.freeze()
+        own_group()
         allow_children()
         end_with(life_fd.fd)
         limit(settings.memory_bytes)

@@ -11,7 +11,7 @@ import signal
 import sys
 from typing import Any
 
-__all__ = ["allow_children", "end_with", "limit"]
+__all__ = ["allow_children", "end_with", "limit", "own_group"]
 
 
 def allow_children() -> None:
@@ -19,6 +19,12 @@ def allow_children() -> None:
     multiprocessing: Any = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None:
         multiprocessing.current_process()._config["daemon"] = False
+
+
+def own_group() -> None:
+    """Lead a process group: whoever ends this process ends the programs that a function started, too."""
+    with contextlib.suppress(OSError):  # it leads a session already
+        os.setpgid(0, 0)
 
 
 def end_with(life_fd: int) -> None:

@@ -120,8 +120,10 @@ class FunctionProcessHandle:
         wait_for_ends([self.process.sentinel], max(0.0, most_s))
 
     def bury(self) -> int | None:
-        """End it, unless it has; returns its exit code."""
+        """End it, unless it has, and what its functions started; returns its exit code."""
         self.process.kill()
+        with contextlib.suppress(OSError):  # while it is not waited for, nobody else has its number
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.join()
         code: int | None = self.process.exitcode
         self.process.close()
