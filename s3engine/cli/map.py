@@ -43,7 +43,7 @@ __all__ = ["map_command"]
 @click.argument("arguments", nargs=-1, metavar="[MODULE:FUNCTION] URI")
 @click.option("--exec", "program", metavar="COMMAND", help="A program instead: body to stdin, result from stdout.")
 @click.option("--output", metavar="DST", help="Store what comes of each object below s3://bucket/prefix/, or a folder.")
-@click.option("--results", metavar="FILE", help="Write results there, a JSON object per line; standard output unless set.")
+@click.option("--results", metavar="FILE", help="Write results there, a line of JSON for each; else to stdout.")
 @click.option("--timeout", type=float, metavar="S", help="Seconds for each object, without waiting for the network.")
 @click.option("-r", "--recursive", is_flag=True, help="URI is all below s3://bucket/prefix/.")
 @filter_options
@@ -66,11 +66,8 @@ def map_command(arguments: tuple[str, ...], program: str | None, **values: Any) 
         raise click.UsageError("--output stores what comes of the objects, and leaves nothing for --results")
     from s3engine.functions.program import Program  # lazy: with what it needs
 
-    function: Callable[..., Any]
-    if program is not None:
-        function = Program(program, whole=values["output"] is None)
-    else:
-        function = _function(arguments[0])
+    whole = values["output"] is None
+    function: Callable[..., Any] = _function(arguments[0]) if program is None else Program(program, whole=whole)
     config = config_from(values)
     # A name that is neither a folder nor has -r is one object.
     prefix = folder_prefix(where, values["recursive"])
