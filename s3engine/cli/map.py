@@ -172,9 +172,9 @@ def _told(
             file = stack.enter_context(open(values["results"], "w", encoding="utf-8"))
         batch = engine.map(function, objects, bucket=where.bucket, timeout_s=values["timeout"])
         show = Show(
-            output_from(values)._replace(as_json=False, quiet=values["quiet"] or file is None), "map",
+            output_from(values)._replace(as_json=False), "map",
             lambda report: f"map {_source(report)}", lambda report: f"map {_source(report)}",
-            nothing=_nothing(where, prefix), single=prefix is None,
+            nothing=_nothing(where, prefix), single=prefix is None, lines=False,
         )  # fmt: skip
         return show.follow(_Told(batch, file, quiet=values["quiet"]))  # type: ignore[arg-type]  # as a batch is used
 

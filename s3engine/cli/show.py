@@ -86,14 +86,15 @@ class Show:
 
     ``describe`` gives the line of a finished object, ``name`` what a failed one is called. ``table`` lines are the
     verb's result, so they and the summary below them stand on stdout. ``nothing`` is told when there was no object at
-    all; ``single``: the command line names one object.
+    all; ``single``: the command line names one object. Without ``lines`` somebody else tells of what is done.
     """
 
     def __init__(
         self, output: Output, label: str, describe: Describe, name: Describe, *, table: bool = False,
-        nothing: str = "", single: bool = False,
+        nothing: str = "", single: bool = False, lines: bool = True,
     ) -> None:  # fmt: skip
         self._output = output
+        self._lines = lines
         self._label = label
         self._describe = describe
         self._name = name
@@ -195,7 +196,7 @@ class Show:
         lines: list[str] = []
         if self._output.as_json:
             lines = [json_line(**report.as_dict()) for report in block]
-        elif not self._output.quiet or self._table:
+        elif self._lines and (not self._output.quiet or self._table):
             describe = self._describe
             lines = [one_line(_line(report, describe)) for report in block if report.error is None]
         if bar is not None and (lines or failed):
