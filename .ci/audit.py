@@ -14,7 +14,7 @@ import sys
 import tempfile
 from importlib import metadata
 
-_EXTRAS = ("demo", "boto3", "minio", "obstore", "crt", "parquet")
+_EXTRAS = ("demo", "boto3", "minio", "obstore", "crt", "parquet", "zstd")
 
 
 def dependencies() -> dict[str, str]:

@@ -16,7 +16,7 @@ else:
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-WITH_LOWEST = ("demo", "boto3", "minio", "obstore", "parquet", "test")
+WITH_LOWEST = ("demo", "boto3", "minio", "obstore", "parquet", "zstd", "test")
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9-]+)>=(?P<version>[0-9.]+)(,<[0-9]+)?( *;.*)?")
 
 
