@@ -29,7 +29,7 @@ class RequestReport(NamedTuple):
     seq: int
     """Number of the object in its batch, from 0, in the order the input gave them."""
     operation: str
-    """upload, download, copy, move, delete or map."""
+    """upload, download, copy, move, delete, map or transform."""
     bucket: str
     key: str
     size_bytes: int
