@@ -15,6 +15,7 @@ from s3engine.jobs.applied import AppliedJob
 from s3engine.jobs.key_guard import KeyGuard, duplicate
 from s3engine.jobs.outputs import OutputInParts
 from s3engine.operations import ObjectHeaders, Template, made_by
+from s3engine.overlaps import Overlap, with_overlaps
 from s3engine.paths import safe_relative
 from s3engine.pool.messages import OUTPUT_PART, OUTPUT_STORED, Context, Kind, Task
 from s3engine.report import RequestReport
@@ -67,6 +68,9 @@ class TransformJob(AppliedJob):
                 [], {"bucket": source_bucket, "verify": verify, "ask_checksums": ask_checksums}, emit
             ).context
             values["source_bucket"] = source_bucket
+        if source_bucket == bucket and call.output == "objects":
+            # Read to its end first: what is made below a prefix that is being listed is no part of the job.
+            items = with_overlaps(items, name)
         super().__init__(items, values, emit)
         self.operation = operation
         self._from_store = bool(source_bucket)
@@ -93,6 +97,9 @@ class TransformJob(AppliedJob):
 
     def admit(self, seq: int, item: Any) -> None:
         """The body, the function and what fits into one request, all in one worker."""
+        if type(item) is Overlap:
+            self.report_refused(seq, item.key, item.error())
+            return
         if type(item) is Decided:
             if item.skip or item.error is not None:
                 self._left_out(seq, item)
@@ -137,6 +144,7 @@ class TransformJob(AppliedJob):
 
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report an item that was not begun."""
+        item = item.item if type(item) in (Decided, Overlap) else item
         item = item.item if type(item) is Decided else item
         if isinstance(item, tuple) and not hasattr(item, "key") and len(item) > 1:
             item = str(item[1])

@@ -150,6 +150,22 @@ def test_two_outputs_of_one_name_are_told(engine: Engine, bucket: str) -> None:
     assert "two outputs have the key" in str(report.error)
 
 
+def test_into_its_own_prefix(engine: Engine, bucket: str) -> None:
+    """What is made below the prefix that is listed is not transformed again; a target that is a source is refused."""
+    fill(engine, bucket, 20)
+    reports = list(engine.list(bucket, "p/").transform(upper, key=lambda info: f"p/z{info.key}"))
+    assert len(reports) == 20
+    assert len(list(engine.list(bucket, "p/"))) == 40
+    (report,) = [
+        one for one in engine.list(bucket, "p/0").transform(
+            upper, key=lambda info: "p/00002" if info.key == "p/00001" else info.key
+        )
+        if not one.ok
+    ]  # fmt: skip
+    assert isinstance(report.error, errors.DuplicateKey)
+    assert report.key == "p/00001"
+
+
 def test_between_buckets(engine: Engine, bucket: str, probe: S3Probe) -> None:
     """Objects of one bucket become objects of another."""
     other = f"{bucket}-other"
