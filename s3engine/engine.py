@@ -17,9 +17,10 @@ from s3engine.errors import ConfigError, InvalidRequest, NotFound
 from s3engine.given import callable_or, flag, folder_path, seconds, sound_objects, sound_sources, template_or, text
 from s3engine.listing import JournalPath, ObjectListing
 from s3engine.paths import normal_path
+from s3engine.places import placed
 from s3engine.runtime import Runtime
 from s3engine.transport import Capabilities, HeadResult, ObjectInfo, UploadInfo
-from s3engine.uri import check_bucket, check_key
+from s3engine.uri import S3Uri, check_bucket, check_key
 
 # The pool and the jobs are imported with the first batch: listing, buckets and `s3engine ls` start in half the time.
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class Engine:
         from s3engine.jobs.download import DownloadJob
 
         check_bucket(bucket)
-        given = sound_objects(objects)
+        given = sound_objects(objects, bucket)
         folder = folder_path(folder)
         callable_or("path", path)
         flag("remove_objects", remove_objects)
@@ -185,7 +186,7 @@ class Engine:
 
         check_bucket(source_bucket)
         check_bucket(bucket)
-        given = sound_objects(objects)
+        given = sound_objects(objects, source_bucket)
         callable_or("key", key)
         flag("move", move)
         flag("unconditional", unconditional)
@@ -227,7 +228,7 @@ class Engine:
         from s3engine.jobs.delete import DeleteJob
 
         check_bucket(bucket)
-        given = sound_objects(objects)
+        given = sound_objects(objects, bucket)
         flag("unconditional", unconditional)
         conditions = self._conditions(bucket, unconditional)
         return self._runtime.begin(
@@ -265,7 +266,7 @@ class Engine:
         call = given_function.call()
         bucket, objects = with_bucket(bucket, objects)
         check_bucket(bucket)
-        given = sound_objects(objects)
+        given = sound_objects(objects, bucket)
         return self._runtime.begin_map(
             lambda batch: MapJob(
                 given, bucket, call, batch._emit, batch._keep, verify=self.config.verify_downloads,
@@ -281,7 +282,6 @@ class Engine:
         batch, which is there until the engine is closed (that waits for them). A future raises what the report of
         :meth:`map` would have, and cannot be cancelled. Raises ConfigError, EngineClosed.
         """
-        from s3engine.places import placed
         from s3engine.submitting import Submissions
 
         bucket, item = placed(bucket, object)
@@ -311,7 +311,7 @@ class Engine:
 
         check_bucket(source_bucket)
         check_bucket(bucket)
-        given = sound_objects(objects)
+        given = sound_objects(objects, source_bucket)
         callable_or("key", key)
         template_or(template)
         return transformed(
@@ -328,7 +328,12 @@ class Engine:
         return self._delete_conditions.setdefault(bucket, DeleteConditions())
 
     def list(self, bucket: str, prefix: str = "", *, delimiter: str = "") -> ObjectListing:
-        """A lazy listing of all objects whose keys begin with ``prefix``; nothing is asked until it is iterated."""
+        """A lazy listing of all objects whose keys begin with ``prefix``; nothing is asked until it is iterated.
+
+        ``bucket`` may be a URL with both, ``s3://bucket/prefix``.
+        """
+        if isinstance(bucket, str) and bucket.startswith("s3://") and not prefix:
+            bucket, prefix = S3Uri.parse(bucket)
         check_bucket(bucket)
         prefix, delimiter = text("prefix", prefix), text("delimiter", delimiter)
         return ObjectListing(self, self._runtime.call, bucket, prefix, delimiter=delimiter)
@@ -336,7 +341,8 @@ class Engine:
     # ---- single calls, with retries
 
     def head(self, bucket: str, key: str) -> HeadResult:
-        """Metadata of one object. Raises NotFound."""
+        """Metadata of one object, by its key or URL. Raises NotFound."""
+        bucket, key = placed(bucket, key)
         check_bucket(bucket)
         check_key(key)
         found: HeadResult = self._runtime.call(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 _CHUNK = 256
+_URL = "s3://"
 _SURE_CHARACTERS = 256  # whatever they are, they have no more bytes than a key may have
 
 
@@ -75,13 +77,15 @@ def template_or(value: Any) -> None:
         raise ConfigError(f"template must be ObjectHeaders or a function that returns them, not {_shown(value)}")
 
 
-def sound_objects(objects: Any) -> Iterable[Any]:
-    """Keys and ObjectInfo; what is neither, or no key, comes out as Rejected.
+def sound_objects(objects: Any, bucket: str = "") -> Iterable[Any]:
+    """Keys and ObjectInfo; what is neither, or no key, comes out as Rejected, as does a URL of another ``bucket``.
+
+    URLs (``s3://bucket/key``) come out as keys.
 
     An input with marks (a listing, names from a file), or a walk, makes its items itself and is taken as it is. Raises
     ConfigError for what is no input.
     """
-    return objects if _input(objects, "keys") else _sound(objects, _objects)
+    return objects if _input(objects, "keys") else _sound(objects, functools.partial(_objects, bucket=bucket))
 
 
 def sound_sources(sources: Any) -> Iterable[Any]:
@@ -127,7 +131,7 @@ def _input(items: Any, what: str) -> bool:
     return hasattr(items, "marked") or hasattr(items, "leave_out")
 
 
-def _objects(items: Iterable[Any]) -> Iterator[Any]:
+def _objects(items: Iterable[Any], bucket: str) -> Iterator[Any]:
     from s3engine.sources import Rejected
 
     for item in items:
@@ -135,11 +139,11 @@ def _objects(items: Iterable[Any]) -> Iterator[Any]:
         if kind is ObjectInfo:
             good = type(item[0]) is str and item[0] and type(item[1]) is int
         else:
-            good = kind is str and 0 < len(item) <= _SURE_CHARACTERS and item.isascii()
-        yield item if good or kind is Rejected else _object(item)
+            good = kind is str and 0 < len(item) <= _SURE_CHARACTERS and item.isascii() and item[:5] != _URL
+        yield item if good or kind is Rejected else _object(item, bucket)
 
 
-def _object(item: Any) -> Any:
+def _object(item: Any, bucket: str) -> Any:
     """An item that is not what nearly all of them are."""
     from s3engine.sources import Rejected
 
@@ -151,6 +155,11 @@ def _object(item: Any) -> Any:
         return item
     if not isinstance(item, str):
         return _rejected(item, "give a key as text (of a path: str(path)), or an ObjectInfo")
+    if item.startswith(_URL) and bucket:
+        if not item.startswith(f"{_URL}{bucket}/"):
+            text = f"{item} is not in the bucket {bucket!r} of this batch; for a key of such a name give an ObjectInfo"
+            return Rejected(item, ConfigError(text))
+        item = item[len(_URL) + len(bucket) + 1 :]
     return _with_key(item, item)
 
 

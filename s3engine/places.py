@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from s3engine.errors import ConfigError
@@ -13,7 +13,7 @@ __all__ = ["placed", "with_bucket"]
 
 
 def with_bucket(bucket: str, objects: Any) -> tuple[str, Iterable[Any]]:
-    """The bucket of ``objects``, and these with their keys alone. Takes the first of an iterator in advance.
+    """The bucket of ``objects``, and these. Takes the first of an iterator in advance where that must tell it.
 
     Raises ConfigError when nothing tells the bucket.
     """
@@ -31,7 +31,7 @@ def with_bucket(bucket: str, objects: Any) -> tuple[str, Iterable[Any]]:
             raise ConfigError("say bucket=: the first object does not (a listing does, and URLs s3://bucket/key do)")
         bucket = S3Uri.parse(first[0]).bucket if first else "empty"
         objects = itertools.chain(first, rest)
-    return bucket, _keys(bucket, objects)
+    return bucket, objects
 
 
 def placed(bucket: str, item: Any) -> tuple[str, Any]:
@@ -44,16 +44,3 @@ def placed(bucket: str, item: Any) -> tuple[str, Any]:
     if not bucket:
         raise ConfigError(f"say bucket=: {item!r} does not (a URL s3://bucket/key does)")
     return bucket, item
-
-
-def _keys(bucket: str, objects: Iterable[Any]) -> Iterator[Any]:
-    from s3engine.sources import Rejected
-
-    before = f"s3://{bucket}/"
-    for item in objects:
-        if not (isinstance(item, str) and item.startswith("s3://")):
-            yield item
-        elif item.startswith(before):
-            yield item[len(before) :]
-        else:
-            yield Rejected(item, ConfigError(f"{item} is not in the bucket {bucket!r} of this batch"))

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 from concurrent.futures import as_completed
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -207,3 +208,17 @@ def _lives(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_urls_wherever_a_key_is(engine: Engine, bucket: str, tmp_path: Path) -> None:
+    """URLs name objects of a batch, a listing and single calls; one of another bucket fails in its own report."""
+    fill(engine, bucket, 4)
+    start = f"s3://{bucket}/p/"
+    assert [info.key for info in engine.list(start)] == [f"p/{number:05d}" for number in range(4)]
+    assert engine.head(bucket, f"{start}00001").size_bytes == 10
+    found = {report.key: report.error for report in engine.download(bucket, [f"{start}00000", "p/00001"], tmp_path)}
+    assert found == {"p/00000": None, "p/00001": None}
+    assert engine.copy(bucket, [f"{start}00002"], bucket, key=lambda info: "c/" + info.key).wait().ok
+    (report, other) = engine.delete(bucket, [f"{start}00003", "s3://another-one/p/00003"])
+    assert {report.ok, other.ok} == {True, False}
+    assert sorted(info.key for info in engine.list(bucket)) == ["c/p/00002", "p/00000", "p/00001", "p/00002"]
