@@ -9,7 +9,8 @@ Function process to worker: ``(READY,)``, ``(SET_UP, context id, error | None)``
 ``(DONE, task id, function_s, cpu_s, Packed | None, error | None, [offset, ...], Made)``, with a descriptor if
 ``Packed`` says so, ``(PUT, task id, key, headers, bytes | None, size)`` with a descriptor instead of the bytes,
 ``(PART, task id, number of the output, key, headers, size)`` with one, ``(END, task id, number of the output)``,
-``(WRITING, task id, temporary path)``, ``(FREED, [offset, ...])``, ``(LOG, task id, record)``.
+``(WRITING, task id, temporary path)``, ``(WAITING, whether it waits for the store)``,
+``(FREED, [offset, ...])``, ``(LOG, task id, record)``.
 Offsets in ``DONE`` and ``FREED`` are those of bodies to which nobody refers any more.
 """
 
@@ -21,11 +22,11 @@ from s3engine.transport import Headers
 
 __all__ = [
     "BROKEN_STREAM", "CHUNK", "COLLECT", "DONE", "END", "FORGET", "FREED", "LOG", "MEMORY", "PART", "PUT", "READY",
-    "RUN", "SETUP", "SET_UP", "STOP", "STORED", "TAKEN", "WRITING", "About", "Made",
+    "RUN", "SETUP", "SET_UP", "STOP", "STORED", "TAKEN", "WAITING", "WRITING", "About", "Made",
 ]  # fmt: skip
 
 MEMORY, SETUP, RUN, CHUNK, BROKEN_STREAM, FORGET, COLLECT, STOP, READY, SET_UP, DONE, TAKEN, FREED, LOG = range(14)
-PUT, PART, END, STORED, WRITING = range(14, 19)
+PUT, PART, END, STORED, WRITING, WAITING = range(14, 20)
 
 
 class Made(NamedTuple):

@@ -105,7 +105,9 @@ def _bytes(piece: Any) -> memoryview:
         view = memoryview(piece)
     except TypeError:
         raise TypeError(f"a body is made of bytes, not of {type(piece).__name__}") from None
-    return view.cast("B") if view.contiguous else memoryview(view.tobytes())
+    if not view.nbytes:
+        return memoryview(b"")
+    return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
 
 
 class Part:

@@ -113,7 +113,10 @@ class _Process:
         self._freed: list[int] = []
         self._bodies: dict[int, weakref.ref[mmap.mmap]] = {}
         """Mapped pieces that somebody may refer to, by offset."""
-        self._sending = threading.Lock()  # a function may have threads, and these may log
+        # A function may have threads, and these may log; so may a finalizer of an object, in the middle of a send.
+        self._sending = threading.RLock()
+        self._is_sending = False
+        self._late: deque[tuple[tuple[Any, ...], tuple[int, ...]]] = deque()
         self._pid = os.getpid()
         self._task_id = 0
         self._waited_s = 0.0
@@ -128,6 +131,7 @@ class _Process:
     def live(self) -> None:
         """Until the worker says that it is enough. Raises ChannelClosed."""
         send_logs(self._log)
+        os.register_at_fork(after_in_child=self._channel.sock.close)  # a child must not keep it open
         self._channel.send((m.READY,))
         while True:
             while not self._messages:
@@ -176,7 +180,15 @@ class _Process:
 
     def _send(self, message: tuple[Any, ...], fds: tuple[int, ...] = ()) -> None:
         with self._sending:
-            self._channel.send(message, fds)
+            self._late.append((message, fds))
+            if self._is_sending:
+                return
+            self._is_sending = True
+            try:
+                while self._late:
+                    self._channel.send(*self._late.popleft())
+            finally:
+                self._is_sending = False
 
     # ---- a batch
 
@@ -240,7 +252,12 @@ class _Process:
                 packed, fd = _packed(known, value)
             del value
         except BaseException as raised:  # noqa: BLE001  (sys.exit and all: it costs this object alone)
-            error = raised if isinstance(raised, S3EngineError) else self._failure(known, found, raised)
+            self._leave_child(raised)
+            if isinstance(raised, S3EngineError) and _is_own(raised):
+                error = raised
+            else:
+                error = self._failure(known, found, raised)
+        self._leave_child(None)
         took_s = time.perf_counter() - began_s - self._waited_s
         took_cpu_s = time.process_time() - began_cpu_s
         if self._broken is not None:
@@ -259,6 +276,13 @@ class _Process:
         self._send(message, () if fd is None else (fd,))
         while self._channel.wants_write:
             self._wait()
+
+    def _leave_child(self, raised: BaseException | None) -> None:
+        """A function may fork and come back twice: only one of the two is this process."""
+        if os.getpid() != self._pid:
+            if raised is not None and not isinstance(raised, SystemExit):
+                traceback.print_exception(raised)
+            os._exit(raised.code if isinstance(raised, SystemExit) and isinstance(raised.code, int) else bool(raised))
 
     def _failure(self, known: _Known, found: FetchedObject, raised: BaseException) -> FunctionRaised:
         frames = raised.__traceback__.tb_next if raised.__traceback__ is not None else None  # without our own
@@ -308,8 +332,11 @@ class _Process:
     def _wait_stored(self, size_bytes: int, most_bytes: int) -> None:
         """Until there is room for so many more that the store does not have. Raises FunctionError."""
         since_s = time.perf_counter()
-        while self._unstored_bytes and self._unstored_bytes + size_bytes > most_bytes and not self._lost:
-            self._wait()
+        if self._unstored_bytes and self._unstored_bytes + size_bytes > most_bytes:
+            self._send((m.WAITING, True))
+            while self._unstored_bytes and self._unstored_bytes + size_bytes > most_bytes and not self._lost:
+                self._wait()
+            self._send((m.WAITING, False))
         self._waited_s += time.perf_counter() - since_s
         if self._lost:
             raise FunctionError("an output could not be stored")  # what the worker knows goes before it
@@ -347,6 +374,17 @@ def _packed(known: _Known, value: Any) -> tuple[Packed, int | None]:
     except Exception as error:
         text = f"what {known.name} returned ({type(value).__name__}) cannot be sent back: {_described(error)}"
         raise TypeError(text) from error
+
+
+def _is_own(error: BaseException) -> bool:
+    """Whether it is an error of the engine's, which every process can unpickle; the caller's own are told as text."""
+    if type(error).__module__ != "s3engine.errors":
+        return False
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001  (whatever it holds)
+        return False
+    return True
 
 
 def _described(error: BaseException) -> str:

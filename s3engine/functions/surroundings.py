@@ -34,7 +34,8 @@ def end_with(life_fd: int) -> None:
     interpreter's lock from C code that may never give it.
     """
     signal.signal(signal.SIGIO, signal.SIG_DFL)
-    fcntl.fcntl(life_fd, fcntl.F_SETOWN, os.getpid())
+    leads = os.getpgrp() == os.getpid()
+    fcntl.fcntl(life_fd, fcntl.F_SETOWN, -os.getpid() if leads else os.getpid())  # the group: children of functions too
     fcntl.fcntl(life_fd, fcntl.F_SETFL, fcntl.fcntl(life_fd, fcntl.F_GETFL) | os.O_ASYNC)
     if select.select([life_fd], [], [], 0)[0]:  # it was closed before
         os._exit(0)

@@ -32,6 +32,10 @@ class AppliedJob(Job):
         self._mean_bytes = 0.0
         self.per_worker = _FEWEST
 
+    def next_tasks(self, count: int) -> list[Task]:
+        """What its outputs ask for goes out at once; new objects as many as the worker may have."""
+        return super().next_tasks(min(count, len(self._ready) + self.fresh))
+
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report an object that was not begun."""
         self.report_refused(seq, item if isinstance(item, str) else getattr(item, "key", repr(item)), error)

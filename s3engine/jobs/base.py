@@ -78,7 +78,9 @@ class Job:
         self.asides: deque[tuple[int, tuple[Any, ...]]] = deque()
         """Messages for workers, with the slots of these."""
         self.per_worker = 0
-        """Tasks that one worker has at a time, at most. 0: any number."""
+        """Objects that one worker has at a time for a function, at most. 0: any number; it is no job with one."""
+        self.fresh = 0
+        """How many more of these the worker may get that is asked for; set before ``next_tasks``."""
         self.earlier_keys: Callable[[], Iterable[str]] = tuple
         """Gives the keys that earlier runs took from the input, done or not; asked by the reader's thread."""
         self.unrecorded: Callable[[], int] = _none

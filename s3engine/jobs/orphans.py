@@ -16,6 +16,7 @@ Failures in here are nobody's: the object is reported by then, and what stays is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from s3engine.integrity.lost import may_be_orphan
@@ -30,7 +31,9 @@ _MOST_PAGES = 10
 class LostCreates:
     """The search for one object's orphans; :meth:`look` starts it."""
 
-    __slots__ = ("_candidates", "_found", "_job", "_key", "_known", "_lost", "_lost_s", "_pages", "_upload_id")
+    __slots__ = (
+        "_candidates", "_found", "_job", "_key", "_known", "_lost", "_lost_s", "_pages", "_upload_id", "looked",
+    )  # fmt: skip
 
     def __init__(self, job: Job, key: str, upload_id: str, lost: int, lost_s: float) -> None:
         self._job = job
@@ -42,6 +45,8 @@ class LostCreates:
         self._pages = 0
         self._found: list[tuple[str, str]] = []  # upload id, when it began
         self._candidates: list[str] = []
+        self.looked: Callable[[], None] = _nothing
+        """Called when the uploads are known that ``abort`` chooses among, or will not be."""
 
     def look(self) -> None:
         """Ask for the uploads under way; must be called while the upload that we know is among them."""
@@ -53,6 +58,7 @@ class LostCreates:
 
     def _listed(self, state: Any, task: Task, outcome: tuple[Any, ...]) -> None:
         if outcome[11] is not None:
+            self.looked()
             return
         uploads, key_marker, id_marker = outcome[10]
         for key, upload_id, initiated in uploads:
@@ -64,6 +70,8 @@ class LostCreates:
                 self._found.append((upload_id, initiated))
         if key_marker and self._pages < _MOST_PAGES and uploads and uploads[-1][0] <= self._key:
             self._ask(key_marker, id_marker)
+        else:
+            self.looked()
 
     def abort(self) -> None:
         """The object is over: end those that have no parts."""
@@ -79,6 +87,10 @@ class LostCreates:
     def _parts(self, upload_id: str, task: Task, outcome: tuple[Any, ...]) -> None:
         if outcome[11] is None and not outcome[10][0] and not outcome[10][1]:
             self._job.request(Kind.ABORT, self._key, 0, upload_id, _over, None)
+
+
+def _nothing() -> None:
+    """Nobody waits for that."""
 
 
 def _over(state: Any, task: Task, outcome: tuple[Any, ...]) -> None:

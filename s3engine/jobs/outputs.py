@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from s3engine.errors import S3EngineError
@@ -46,12 +47,15 @@ class OutputInParts(FileInParts):
     Parts are memory of their own, which is let go when the store has it: so it never begins anew.
     """
 
-    __slots__ = ("_begun", "_fds", "_sealed", "_stored", "number", "task_id")
+    __slots__ = ("_after", "_before", "_begun", "_fds", "_sealed", "_stored", "number", "task_id")
 
     def __init__(
         self, job: Job, task_id: int, number: int, key: str, headers: Headers, checking: Checking | None,
         finished: Callable[[Any, tuple[Any, ...]], None], stored: Callable[[int, int, bool], None],
+        before: OutputInParts | None = None,
     ) -> None:  # fmt: skip
+        """``before``: one of the same key that was cut off; its upload is to be gone before this one begins, since what
+        is looked for among the uploads of a key must not be mistaken for another."""
         super().__init__(job, -1, FileSource("", key), _PartsSoFar(), 0, headers, checking, finished)
         self.task_id = task_id
         """Of the object that it is made of."""
@@ -60,6 +64,8 @@ class OutputInParts(FileInParts):
         self._fds: dict[int, int] = {}
         self._sealed = False
         self._begun = False
+        self._before = before
+        self._after: Callable[[], None] = _nothing
         self._began_anew = True
 
     @property
@@ -89,6 +95,10 @@ class OutputInParts(FileInParts):
 
     def begin(self) -> None:
         """Its turn has come."""
+        if self._before is not None and not self._before.is_over:
+            self._before._after = self.begin
+            return
+        self._before = None
         self._begun = True
         if self.error is not None:
             self.over(self.error)
@@ -102,15 +112,17 @@ class OutputInParts(FileInParts):
         self._ask_for_upload()
 
     def _created(self, state: Any, task: Task, outcome: tuple[Any, ...]) -> None:
-        if self.error is not None and outcome[11] is None:  # it failed while this was under way
-            self.upload_id = outcome[10]
-            super().fail(self.error)
-            return
+        failed_before = self.error
         ledger, self.job.ledger = self.job.ledger, None  # what is in memory no other run can go on with
         try:
             super()._created(state, task, outcome)
         finally:
             self.job.ledger = ledger
+        if failed_before is not None and self.upload_id:  # while this was under way
+            if self._lost_creates is not None:  # what they look for is ended with this one, once it is known
+                self._lost_creates.looked = partial(self.fail, failed_before)
+            else:
+                self.fail(failed_before)
 
     def part_task(self, index: int) -> Task:
         """The bytes go with it as memory."""
@@ -153,3 +165,9 @@ class OutputInParts(FileInParts):
         for index in list(self._fds):
             self._let_go(index, failed=True)
         super().over(error)
+        after, self._after = self._after, _nothing
+        after()
+
+
+def _nothing() -> None:
+    """Nobody waits for its end."""

@@ -83,6 +83,8 @@ class TransformJob(AppliedJob):
         self._named = KeyGuard()
         self._written = KeyGuard()
         self._made: dict[int, _Made] = {}
+        self._cut_off: dict[str, OutputInParts] = {}
+        """By key: outputs whose worker died, which are made again."""
 
     @property
     def contexts(self) -> tuple[Context, ...]:
@@ -163,7 +165,7 @@ class TransformJob(AppliedJob):
         if found is None:
             found = OutputInParts(
                 self, task_id, number, key, headers, self._checking, partial(self._stored, made),
-                partial(self._tell_stored, worker),
+                partial(self._tell_stored, worker), self._cut_off.pop(key, None),
             )  # fmt: skip
             made.outputs[number] = found
             found.add(size_bytes, fd)
@@ -188,6 +190,8 @@ class TransformJob(AppliedJob):
         if made is not None:
             self._owners[task[0]] = (self._owners[task[0]][0], _Made(made.seq, made.key))
             for found in made.outputs.values():
+                if not found.is_over:
+                    self._cut_off[found.key] = found
                 found.fail(self._cut(found.key))
 
     @staticmethod
@@ -204,7 +208,7 @@ class TransformJob(AppliedJob):
             made.targets += [key for key, *_ in put] + [path for path, _ in counts.files]
         if outcome[11] is not None:
             # What was begun of them is not whole: the function was cut off in the middle of one.
-            made.error = outcome[11]
+            made.error = made.error or outcome[11]
             for found in made.outputs.values():
                 found.fail(self._cut(found.key))
         self._settle(made)

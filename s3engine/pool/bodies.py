@@ -166,7 +166,9 @@ class Bodies:
             self.streams.remove(applying)
         stream.broken = True
         if applying in self._desk.link.given:
-            self._desk.link.break_stream(applying, error or cancelled_error(Kind.APPLY, applying.key, begun=False))
+            self._desk.link.break_stream(
+                applying, error or cancelled_error(Kind.APPLY, applying.key, begun=False), now
+            )
         else:
             self._desk.failed(applying, error, now)
 
@@ -179,6 +181,13 @@ class Bodies:
         self._arena.give_back(offset)
         if not stream.given and not stream.all_given:
             self._desk.link.starves(applying, now)
+
+    def over(self, applying: Applying) -> None:
+        """The function does not want the rest: what is still on its way is given back when it comes."""
+        if applying.stream is not None:
+            applying.stream.broken = True
+            if applying in self.streams:
+                self.streams.remove(applying)
 
     def give_back(self, applying: Applying) -> None:
         """Its memory, all of it that no request writes to."""

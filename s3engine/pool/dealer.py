@@ -11,7 +11,7 @@ from s3engine.pool.deaths import Deaths
 from s3engine.pool.fleet import Fleet
 from s3engine.pool.job_table import Job, JobTable
 from s3engine.pool.launch import WorkerHandle
-from s3engine.pool.messages import CONTEXT, DOUBTFUL, LARGE_KINDS, MEMORY, TASKS, Task
+from s3engine.pool.messages import CONTEXT, DOUBTFUL, LARGE_KINDS, MEMORY, TASKS, Kind, Task
 
 __all__ = ["Dealer"]
 
@@ -74,16 +74,14 @@ class Dealer:
                 for task in job.next_large(self._max_parts - parts):
                     parts += 1
                     self._give(min(self._free(), key=lambda worker: worker.large), [task])
-            worker = self._roomiest()
+            worker = self._roomiest(job.context.id if job.per_worker else 0)
             if worker is None:
                 return
             count = min(_CHUNK if len(worker.tasks) >= 2 * _FEW else _FEW, self._window - len(worker.tasks))
             if job.at_most:  # few for all: the first worker must not get those of the others
                 count = min(count, max(1, self._share - len(worker.tasks)))
-            if job.per_worker:
-                count = min(count, job.per_worker - len(worker.tasks))
-                if count <= 0:
-                    continue
+            if job.per_worker:  # of functions; what else the job asks for goes out whatever it has of these
+                job.fresh = max(0, job.per_worker - worker.applying.get(job.context.id, 0))
             tasks = job.next_tasks(count)
             if job.broken and not job.cancelled:
                 self._cancel(job)
@@ -115,10 +113,14 @@ class Dealer:
     def _free(self) -> list[WorkerHandle]:
         return [worker for worker in self._fleet.workers if not worker.solo] or self._fleet.workers
 
-    def _roomiest(self) -> WorkerHandle | None:
+    def _roomiest(self, applying: int = 0) -> WorkerHandle | None:
+        """Who has the least to do; with ``applying``, a context, of those with room who has the fewest of its."""
         workers = [worker for worker in self._fleet.workers if not worker.solo]
         if not workers:
             return None
+        if applying:
+            able = [one for one in workers if len(one.tasks) < self._window and not one.channel.wants_write]
+            return min(able, key=lambda one: one.applying.get(applying, 0)) if able else None
         worker = min(workers, key=lambda worker: len(worker.tasks))
         # What it has not read yet counts: a slow worker must not make the parent's buffer grow.
         full = len(worker.tasks) >= self._window or worker.channel.wants_write
@@ -129,7 +131,9 @@ class Dealer:
         known = 0
         for task in tasks:
             held[task[0]] = task
-            if task[2] in LARGE_KINDS:
+            if task[2] == Kind.APPLY:
+                worker.applying[task[1]] = worker.applying.get(task[1], 0) + 1
+            elif task[2] in LARGE_KINDS:
                 worker.large += 1
                 fd = self._jobs.by_context[task[1]].memory.get(task[0])
                 if fd is not None:

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from s3engine.channel import ChannelClosed
 from s3engine.errors import FunctionUnusable, S3EngineError
 from s3engine.file_body import check_regular, source_error
 from s3engine.functions import messages as m
@@ -59,9 +58,9 @@ class Desk:
         self._outcomes: list[tuple[Any, ...]] = []
 
     @property
-    def fd(self) -> int:
-        """Of the process's channel; -1: there is none."""
-        return self.link.fd
+    def fds(self) -> tuple[int, int]:
+        """What events of the function process come on."""
+        return self.link.fds
 
     @property
     def idle(self) -> bool:
@@ -142,11 +141,9 @@ class Desk:
     def on_event(self, now: float) -> None:
         """Something came from the function process, or it has room."""
         link = self.link
-        try:
-            said = link.receive()
-        except ChannelClosed:
-            self._buried(now)
-            return
+        if link.fd < 0:
+            return  # it was heard of by the other of its two descriptors
+        said, ended = link.receive()
         for message in said:
             code = message[0]
             if code == m.DONE:
@@ -166,8 +163,12 @@ class Desk:
                     self._give_up(message[1], message[2], now)
             elif code == m.READY:
                 link.ready()
+            elif code == m.WAITING:
+                link.waits(message[1], now)
             else:
                 self._outgoing.take(message)
+        if ended:
+            self._buried(now)
 
     def stored(self, message: tuple[Any, ...]) -> None:
         """The parent has had a part of an output stored, or could not."""
@@ -184,6 +185,7 @@ class Desk:
             applying.offset = -1
         self._let_go(freed)
         applying.done = (function_s, cpu_s, packed, made)
+        self._bodies.over(applying)
         applying.error = applying.error or error
         self.settle(applying, now)
 
@@ -201,6 +203,8 @@ class Desk:
     def _buried(self, now: float) -> None:
         rest = self.link.buried()
         lost = self.link.mourned
+        if lost is not None:
+            self._bodies.over(lost)
         if lost is not None and lost.temporary:
             with contextlib.suppress(OSError):  # it has its name already, or was never made
                 os.unlink(lost.temporary)

@@ -118,6 +118,7 @@ class Fleet:
         for worker in self.workers:
             if context_id in worker.contexts:
                 worker.contexts.discard(context_id)
+                worker.applying.pop(context_id, None)
                 self.send(worker, (FORGET, context_id))
 
     def set_credentials(self, credentials: Credentials | None) -> None:

@@ -57,6 +57,11 @@ class FunctionLink:
     # ---- birth and death
 
     @property
+    def fds(self) -> tuple[int, int]:
+        """What its events come on: its channel, and its end. -1: nothing."""
+        return self.fd, self._pid_fd
+
+    @property
     def is_there(self) -> bool:
         """It can be spoken to."""
         return self._ready and self._channel is not None
@@ -75,7 +80,9 @@ class FunctionLink:
         self._pid_fd = -1
         if hasattr(os, "pidfd_open"):
             with contextlib.suppress(OSError):  # older than Linux 5.3, or gone already
+                # Tells its end, where children that a function forked may keep the channel open.
                 self._pid_fd = os.pidfd_open(pid)
+                self._poller.register(self._pid_fd, select.POLLIN)
         self._ready = False
         self.fd = self._channel.fileno()
         self._poller.register(self.fd, select.POLLIN)
@@ -91,6 +98,8 @@ class FunctionLink:
                 signal.pidfd_send_signal(self._pid_fd, signal.SIGKILL)
             else:
                 os.kill(self._pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            os.killpg(self._pid, signal.SIGKILL)  # with what its functions started
 
     def buried(self) -> list[Applying]:
         """It has ended. Returns what it had besides the object that it was at, which is ``mourned``."""
@@ -98,7 +107,9 @@ class FunctionLink:
         self._poller.unregister(self.fd)
         self._channel.close()
         if self._pid_fd >= 0:
+            self._poller.unregister(self._pid_fd)
             os.close(self._pid_fd)
+            self._pid_fd = -1
         self._channel = None
         self.fd = -1
         self._stillborn = 0 if self._ready else self._stillborn + 1
@@ -196,8 +207,18 @@ class FunctionLink:
     def _send_chunk(self, applying: Applying, offset: int, size_bytes: int, *, last: bool) -> None:
         self._send((m.CHUNK, applying.task_id, offset, size_bytes, last))
 
-    def break_stream(self, applying: Applying, error: S3EngineError) -> None:
+    def waits(self, waiting: bool, now: float) -> None:
+        """It waits for the store to have what it made, or does so no more; its time stands still meanwhile."""
+        if waiting:
+            self._starving_since = now
+        elif self._starving_since:
+            self._starved_s += now - self._starving_since
+            self._starving_since = 0.0
+
+    def break_stream(self, applying: Applying, error: S3EngineError, now: float) -> None:
         """The rest of it will not come."""
+        if self.given and self.given[0] is applying:
+            self.waits(False, now)
         self._send((m.BROKEN_STREAM, applying.task_id, error))
 
     def stored(self, task_id: int, size_bytes: int, failed: bool) -> None:
@@ -217,19 +238,22 @@ class FunctionLink:
 
     # ---- from it
 
-    def receive(self) -> list[tuple[Any, ...]]:
-        """What it said. Raises ChannelClosed with nothing lost: call it again, and it raises at once."""
+    def receive(self) -> tuple[list[tuple[Any, ...]], bool]:
+        """What it said, and whether that was all that it will ever say."""
         assert self._channel is not None
-        self._channel.flush()
+        # Asked first: what it said before its end is there then.
+        ended = self._pid_fd >= 0 and bool(select.select([self._pid_fd], [], [], 0)[0])
         said: list[tuple[Any, ...]] = []
+        with contextlib.suppress(ChannelClosed):  # what it said before it ended is still to be read
+            self._channel.flush()
         try:
             for message in self._channel.receive():
                 said.append(message)
         except ChannelClosed:
-            if not said:
-                raise
-        self.watch()
-        return said
+            ended = True
+        if not ended:
+            self.watch()
+        return said, ended
 
     def ready(self) -> None:
         """It has begun."""

@@ -25,6 +25,7 @@ class Job(Protocol):
     paused: Callable[[], bool]
     at_most: int
     per_worker: int
+    fresh: int
     memory: dict[int, int]
     asides: deque[tuple[int, tuple[Any, ...]]]
 

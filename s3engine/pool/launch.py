@@ -91,7 +91,9 @@ def _not_interrupted(method: str) -> Iterator[None]:
 class WorkerHandle:
     """What the parent knows of a worker."""
 
-    __slots__ = ("channel", "contexts", "function_process", "index", "large", "process", "ready", "solo", "tasks")
+    __slots__ = (
+        "applying", "channel", "contexts", "function_process", "index", "large", "process", "ready", "solo", "tasks",
+    )  # fmt: skip
 
     def __init__(self, index: int, process: Any, channel: Channel) -> None:
         self.index = index
@@ -99,6 +101,8 @@ class WorkerHandle:
         self.channel = channel
         self.tasks: dict[int, Task] = {}
         self.large = 0
+        self.applying: dict[int, int] = {}
+        """Objects that it has for functions, by context."""
         self.contexts: set[int] = set()
         self.ready = False
         self.solo = False  # works on one suspect task alone

@@ -242,6 +242,8 @@ class Supervisor:
             task = take(outcome[0])
             if task[2] in LARGE_KINDS:
                 worker.large -= 1
+            elif task[2] == Kind.APPLY:
+                worker.applying[task[1]] -= 1
             if deaths:
                 deaths.pop(outcome[0], None)
             if task[1] != context_id:

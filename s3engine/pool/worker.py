@@ -169,7 +169,7 @@ def _run(settings: WorkerSettings, channel: Channel, block: SharedBlock) -> None
         now = clock()
         for fd, mask in events:
             if fd != channel_fd:
-                if desk is not None and fd == desk.fd:
+                if desk is not None and fd in desk.fds:
                     desk.on_event(now)
                 else:
                     lane.on_event(fd, mask, now)

@@ -110,3 +110,45 @@ def keeps(found: FetchedObject) -> int:
 
 async def is_async(found: FetchedObject) -> None:
     """What has no place to run."""
+
+
+def reads_nothing(found: FetchedObject) -> int:
+    """Does not look at the body."""
+    return found.size_bytes
+
+
+def reads_one_chunk(found: FetchedObject) -> int:
+    """Looks at its beginning."""
+    return len(next(iter(found.chunks())))
+
+
+def fails_early(found: FetchedObject) -> int:
+    """Raises before it has read anything."""
+    raise ValueError("not today")
+
+
+def forks_and_dies(found: FetchedObject) -> int:
+    """Leaves a child behind, and ends its process."""
+    if number_of(found) == 13:
+        if os.fork() == 0:
+            time.sleep(60)
+            os._exit(0)
+        os._exit(7)
+    return 1
+
+
+def forks_and_leaves(found: FetchedObject) -> int:
+    """Its child comes back out of it as if it were the function's process."""
+    if number_of(found) == 13 and os.fork() == 0:
+        sys.exit(0)
+    return 1
+
+
+def forks_a_pool(found: FetchedObject) -> int:
+    """Waits for ever for children of its own."""
+    if number_of(found) == 13:
+        import multiprocessing
+
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            pool.map(time.sleep, [1000, 1000])
+    return 1

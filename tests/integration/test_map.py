@@ -5,6 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import threading
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +77,66 @@ def test_part_of_a_large_object_is_enough(engine: Engine, bucket: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("function", [functions.reads_nothing, functions.reads_one_chunk, functions.fails_early])
+def test_large_objects_that_are_not_read(
+    environment: pytest.MonkeyPatch, bucket: str, function: Callable[[FetchedObject], Any]
+) -> None:
+    """Functions that do not read large objects to their ends are done all the same, with the least memory there is."""
+    with Engine(workers=2, function_buffer_bytes=8 * MIB) as engine:
+        sources = [BytesSource(bytes(5 * MIB), f"u/{number:02d}") for number in range(20)]
+        assert engine.upload(bucket, sources).wait().ok
+        found = list(engine.map(function, engine.list(bucket, "u/")))
+        assert len(found) == 20
+        assert {type(result) for _, result in found} <= {int, errors.FunctionRaised}
+        assert engine.map(functions.words, [f"s3://{bucket}/u/00"]).wait().ok
+
+
+@pytest.mark.parametrize("function", [functions.forks_and_dies, functions.forks_and_leaves, functions.forks_a_pool])
+def test_functions_that_fork(engine: Engine, bucket: str, function: Callable[[FetchedObject], Any]) -> None:
+    """A function that forks, and whose children stay or come back, costs no other object, and leaves no process."""
+    fill(engine, bucket, 40)
+    batch = engine.map(function, engine.list(bucket, "p/"), timeout_s=3)
+    found = {report.key: result for report, result in batch}
+    bad = {key: type(result).__name__ for key, result in found.items() if isinstance(result, Exception)}
+    assert len(found) == 40
+    assert bad in ({}, {"p/00013": "FunctionDied"}, {"p/00013": "FunctionTimedOut"})
+    assert bool(bad) == (function is not functions.forks_and_leaves)
+
+
+def test_errors_of_the_callers_own(engine: Engine, bucket: str) -> None:
+    """An exception of a class that only the function's process has, even one of ours, comes as what it said."""
+    fill(engine, bucket, 10)
+
+    class Own(errors.S3EngineError):
+        def __init__(self, one: int, other: int) -> None:
+            super().__init__(f"{one} and {other}")
+
+    def fails(found: FetchedObject) -> None:
+        if found.key.endswith("3"):
+            raise Own(1, 2)
+
+    bad = [error for _, error in engine.map(fails, engine.list(bucket, "p/")) if error is not None]
+    assert [type(error) for error in bad] == [errors.FunctionRaised]
+    assert "1 and 2" in str(bad[0])
+
+
+def test_other_batches_do_not_keep_functions_waiting(engine: Engine, bucket: str) -> None:
+    """A map comes to its end while an upload of the same engine keeps all workers busy, and waits for it."""
+    fill(engine, bucket, 20)
+    mapped = threading.Event()
+
+    def sources() -> Iterator[BytesSource]:
+        number = 0
+        while not mapped.is_set():
+            number += 1
+            yield BytesSource(b"x" * 1000, f"busy/{number % 500}-{number}")
+
+    upload = engine.upload(bucket, sources())
+    assert engine.map(functions.words, engine.list(bucket, "p/")).wait(60).objects == 20
+    mapped.set()
+    assert upload.wait().ok
+
+
 def test_what_a_function_is_told(engine: Engine, bucket: str) -> None:
     """Key, size, ETag, content type and metadata of an object are those of the store."""
     headers = ObjectHeaders(content_type="text/x-test", metadata={"colour": "green"})
@@ -103,6 +166,7 @@ def test_missing_and_changed_objects(engine: Engine, bucket: str) -> None:
 @pytest.mark.slow
 def test_what_misbehaves_costs_one_object_each(environment: pytest.MonkeyPatch, bucket: str) -> None:
     """Of a thousand objects and one of each kind that misbehaves, all others are done, and nothing is left behind."""
+    forkserver.ensure_running()  # the fork server's own descriptors stay
     before = os.listdir("/proc/self/fd")
     with Engine(workers=2, function_memory_bytes=512 * MIB) as engine:
         fill(engine, bucket, 1010)
@@ -111,7 +175,7 @@ def test_what_misbehaves_costs_one_object_each(environment: pytest.MonkeyPatch, 
             for report, result in engine.map(functions.misbehaves, engine.list(bucket, "p/"), timeout_s=2.0)
         }
     bad = {int(key[-5:]): error for key, error in found.items() if isinstance(error, Exception)}
-    assert len(found) == 1010
+    assert len(found) == 1010, [str(error) for error in bad.values()]
     assert {number: type(error).__name__ for number, error in bad.items()} == {
         100: "FunctionRaised", 200: "FunctionRaised", 300: "FunctionDied", 400: "FunctionDied", 500: "FunctionRaised",
         600: "FunctionTimedOut", 700: "FunctionTimedOut", 800: "FunctionRaised", 900: "FunctionDied",

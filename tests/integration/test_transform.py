@@ -141,6 +141,43 @@ def test_what_fails_leaves_nothing_half_done(made: Any, bucket: str) -> None:
     assert list(engine.uploads(bucket)) == []
 
 
+def test_more_objects_than_workers_with_large_outputs(environment: pytest.MonkeyPatch, bucket: str) -> None:
+    """Outputs that are larger than all room for them are stored, also where each worker has several objects to do."""
+    with Engine(workers=1, function_buffer_bytes=16 * MIB, part_size_bytes=5 * MIB) as engine:
+        fill(engine, bucket, 4)
+
+        def large(found: FetchedObject) -> Iterator[bytes]:
+            return sizes_in_pieces(9, 4 * MIB)
+
+        assert engine.list(bucket, "p/").transform(large, key=lambda info: f"big/{info.key[-1]}").wait().objects == 4
+        expected = hashlib.sha256(b"".join(sizes_in_pieces(9, 4 * MIB))).hexdigest()
+        assert stored(engine, bucket, "big/") == {f"big/{number}": expected for number in range(4)}
+
+
+def test_worker_killed_in_the_middle(environment: pytest.MonkeyPatch, bucket: str) -> None:
+    """An object whose worker is killed while its output goes up in parts is made anew, and no upload is left."""
+    import signal
+
+    with Engine(workers=2, part_size_bytes=5 * MIB) as engine:
+        fill(engine, bucket, 4)
+
+        def slow(found: FetchedObject) -> Iterator[bytes]:
+            import time
+
+            for piece in sizes_in_pieces(8, 3 * MIB):
+                time.sleep(0.1)
+                yield piece
+
+        batch = engine.list(bucket, "p/").transform(slow, key=lambda info: f"k/{info.key[-1]}")
+        while not list(engine.uploads(bucket)):
+            pass
+        os.kill(engine.worker_pids[0], signal.SIGKILL)
+        assert batch.wait().objects == 4
+        expected = hashlib.sha256(b"".join(sizes_in_pieces(8, 3 * MIB))).hexdigest()
+        assert stored(engine, bucket, "k/") == {f"k/{number}": expected for number in range(4)}
+        assert list(engine.uploads(bucket)) == []
+
+
 def test_two_outputs_of_one_name_are_told(engine: Engine, bucket: str) -> None:
     """Of two objects whose outputs have one name, one report says so; two of one object are refused."""
     fill(engine, bucket, 2)
