@@ -2,8 +2,8 @@
 
 A result is pickled with its buffers beside the pickle (protocol 5, PEP 574). From ``LARGE_BYTES`` on, pickle and
 buffers go into a file without a name whose descriptor travels instead: the bytes are written once, and arrays made of
-them at the other end lie in that file's own pages. Below that the message through two sockets is quicker
-(bench/results.py has the numbers).
+them at the other end lie in that file's own pages. Below that a message through two sockets costs less than a file, its
+descriptor and its mapping.
 """
 
 from __future__ import annotations
