@@ -44,6 +44,7 @@ class Fleet:
         self._inherited = inherited
         self.workers: list[WorkerHandle] = []
         """In the order of their slots."""
+        self._stopping = False
         self._forks = True  # nobody else has a thread yet
         for index in range(n_workers):
             self.workers.append(self._start(index, method))
@@ -71,6 +72,7 @@ class Fleet:
         from s3engine.functions.process import FunctionProcessSettings  # lazy: few engines need it
 
         code = worker.function_process.bury() if worker.function_process is not None else None
+        worker.function_process = None  # it is buried once, whatever comes of the next one
         # As in replace(): the first ones may be forked, while there is no other thread.
         method = self._method if self._forks or self._method != "fork" else "forkserver"
         inherited: tuple[int, ...] = ()
@@ -83,8 +85,9 @@ class Fleet:
 
     def bury(self, worker: WorkerHandle) -> int | None:
         """Close what belonged to a worker that died; returns its exit code."""
-        if worker.function_process is not None:
+        if worker.function_process is not None and not self._stopping:  # else end() waits for its finalizers
             worker.function_process.bury()
+            worker.function_process = None
         self._selector.unregister(worker.channel.sock)
         worker.channel.close()
         worker.process.join()
@@ -130,6 +133,7 @@ class Fleet:
 
     def stop(self) -> None:
         """Tell all workers to end."""
+        self._stopping = True
         for worker in self.workers:
             self.send(worker, (STOP,))
 
