@@ -63,22 +63,26 @@ class Gunzip:
 
     def __call__(self, found: FetchedObject) -> Output:
         """The unpacked body."""
-        return Output(self._unpacked(found), content_encoding="")
-
-    def _unpacked(self, found: FetchedObject) -> Iterator[bytes]:
         library = _zlib()
-        unpacker: Any = None
-        for chunk in found.chunks():
-            rest: Any = chunk
-            while len(rest):
-                if unpacker is None:
-                    unpacker = library.decompressobj(_GZIP_FORMAT)
-                yield unpacker.decompress(rest)
-                rest = unpacker.unused_data
-                if unpacker.eof:
-                    unpacker = None
-        if unpacker is not None:
-            raise EOFError(f"{found.url} ends in the middle of its gzip stream")
+        return Output(
+            _unpacked(found, lambda: library.decompressobj(_GZIP_FORMAT), "gzip stream"), content_encoding=""
+        )
+
+
+def _unpacked(found: FetchedObject, begin: Callable[[], Any], what: str) -> Iterator[bytes]:
+    """One stream after another; ``begin`` makes what unpacks one. Raises EOFError when the last is cut off."""
+    unpacker: Any = None
+    for chunk in found.chunks():
+        rest: Any = chunk
+        while len(rest):
+            if unpacker is None:
+                unpacker = begin()
+            yield unpacker.decompress(rest)
+            rest = unpacker.unused_data
+            if unpacker.eof:
+                unpacker = None
+    if unpacker is not None:
+        raise EOFError(f"{found.url} ends in the middle of its {what}")
 
 
 def _zstandard() -> Any:
@@ -115,21 +119,10 @@ class Unzstd:
 
     def __call__(self, found: FetchedObject) -> Output:
         """The unpacked body."""
-        return Output(self._unpacked(found), content_encoding="")
-
-    def _unpacked(self, found: FetchedObject) -> Iterator[bytes]:
-        unpacker: Any = None
-        for chunk in found.chunks():
-            rest: Any = chunk
-            while len(rest):
-                if unpacker is None:
-                    unpacker = _zstandard().ZstdDecompressor().decompressobj()
-                yield unpacker.decompress(rest)
-                rest = unpacker.unused_data
-                if unpacker.eof:
-                    unpacker = None
-        if unpacker is not None:
-            raise EOFError(f"{found.url} ends in the middle of its zstd frame")
+        library = _zstandard()
+        return Output(
+            _unpacked(found, lambda: library.ZstdDecompressor().decompressobj(), "zstd frame"), content_encoding=""
+        )
 
 
 class JsonLines:

@@ -204,7 +204,7 @@ class _Told:
                     lines.append(_line(report, result))
                 except (TypeError, ValueError) as error:
                     text = f"what the function returned is no JSON: {error}"
-                    report = report._replace(error=FunctionRaised(text, key=report.key))  # noqa: PLW2901
+                    report = report._replace(error=FunctionRaised(text, key=report.key))  # noqa: PLW2901  (this one is shown)
                     self._failed += 1
             reports.append(report)
         if lines:

@@ -34,7 +34,7 @@ class Transform:
     @classmethod
     def of(cls, function: Function) -> Transform:
         """Of a function alone, or as it is."""
-        return function if isinstance(function, cls) else cls(function)  # type: ignore[arg-type]
+        return function if isinstance(function, cls) else cls(function)  # type: ignore[arg-type]  # what is no Transform is a function
 
     def call(self, **settings: Any) -> FunctionCall:
         """Ready to travel. Raises ConfigError for what cannot be called in another process."""
