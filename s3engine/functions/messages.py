@@ -1,8 +1,8 @@
 """What crosses between a worker and its function process.
 
 Worker to function process: ``(MEMORY,)`` with the descriptor of the arena, ``(SETUP, context id, FunctionCall)``,
-``(RUN, task id, context id, About, offset, size, source, key, headers)`` (offset -1: the body comes in chunks, or is
-the ``source``: a path, or bytes; ``key`` is that of its output), ``(CHUNK, task id, offset, size, last)``,
+``(RUN, [(task id, context id, About, offset, size, source, key, headers), ...])`` (offset -1: the body comes in chunks,
+or is the ``source``: a path, or bytes; ``key`` is that of its output), ``(CHUNK, task id, offset, size, last)``,
 ``(BROKEN_STREAM, task id, error)``, ``(STORED, task id, size, whether it failed)``, ``(FORGET, context id)``,
 ``(COLLECT,)``, ``(STOP,)``.
 Function process to worker: ``(READY,)``, ``(SET_UP, context id, error | None)``, ``(TAKEN, task id, offset)``,

@@ -174,8 +174,10 @@ class _Process:
                 if chunks is not None:  # else its object is over
                     chunks.append(message)
                 continue
-            if code == m.RUN and message[4] < 0:
-                self._chunks[message[1]] = deque()
+            if code == m.RUN:
+                self._chunks.update((run[0], deque()) for run in message[1] if run[3] < 0)
+                self._messages.extend((m.RUN, *run) for run in message[1])
+                continue
             self._messages.append(message)
 
     def _send(self, message: tuple[Any, ...], fds: tuple[int, ...] = ()) -> None:

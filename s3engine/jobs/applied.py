@@ -27,7 +27,7 @@ class AppliedJob(Job):
     def __init__(
         self, items: Iterable[Any], context_values: dict[str, Any], emit: Callable[[RequestReport], None]
     ) -> None:
-        super().__init__(items, {**context_values, "prompt": True}, emit)
+        super().__init__(items, context_values, emit)
         self._mean_s = 0.0
         self._mean_bytes = 0.0
         self.per_worker = _FEWEST

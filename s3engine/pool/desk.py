@@ -257,16 +257,23 @@ class Desk:
 
     def _give(self, now: float) -> None:
         link = self.link
+        room = link.room
+        if not (room and self.ready):
+            return
+        some: list[Applying] = []
         for _ in range(len(self.ready)):
-            if link.has_enough:
-                return
             applying = self.ready.popleft()
             if link.can_do(applying):
-                link.give(applying, now)
-                if applying.stream is not None:
-                    self._bodies.more_chunks(applying)
+                some.append(applying)
+                if len(some) == room:
+                    break
             else:
                 self.ready.append(applying)
+        if some:
+            link.give(some, now)
+            for applying in some:
+                if applying.stream is not None:
+                    self._bodies.more_chunks(applying)
 
     def _look(self, applying: Applying, now: float) -> None:
         """A local body: the process opens the file itself, if it is one."""

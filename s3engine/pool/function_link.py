@@ -35,6 +35,7 @@ class FunctionLink:
         self._ask = ask
         self._asked = False
         self._channel: Channel | None = None
+        self._watching_write = False
         self._pid = 0
         self._pid_fd = -1
         self._ready = False
@@ -84,6 +85,7 @@ class FunctionLink:
                 self._pid_fd = os.pidfd_open(pid)
                 self._poller.register(self._pid_fd, select.POLLIN)
         self._ready = False
+        self._watching_write = False
         self.fd = self._channel.fileno()
         self._poller.register(self.fd, select.POLLIN)
         self._send((m.MEMORY,), [os.dup(self._arena.fd)])
@@ -164,9 +166,9 @@ class FunctionLink:
 
     def watch(self) -> None:
         """Have the poller tell when there is room, if something waits for that."""
-        if self._channel is not None:
-            write = select.POLLOUT if self._channel.wants_write else 0
-            self._poller.modify(self.fd, select.POLLIN | write)
+        if self._channel is not None and self._channel.wants_write != self._watching_write:
+            self._watching_write = not self._watching_write
+            self._poller.modify(self.fd, select.POLLIN | (select.POLLOUT if self._watching_write else 0))
 
     def can_do(self, applying: Applying) -> bool:
         """The process has its function; asked for it, if not."""
@@ -178,24 +180,28 @@ class FunctionLink:
         return bool(done)
 
     @property
-    def has_enough(self) -> bool:
-        """More would only wait there."""
-        return len(self.given) >= (_AHEAD_OF_LONG if self._mean_s > _LONG_S else _AHEAD_OF_SHORT)
+    def room(self) -> int:
+        """How many more to give to it now. Not one by one: a message costs as much as a short function."""
+        most = _AHEAD_OF_LONG if self._mean_s > _LONG_S else _AHEAD_OF_SHORT
+        return most - len(self.given) if len(self.given) <= most // 2 else 0
 
-    def give(self, applying: Applying, now: float) -> None:
-        """Have it done after those it has."""
+    def give(self, some: list[Applying], now: float) -> None:
+        """Have them done after those it has."""
         if not self.given:
             self._begins(now)
-        self.given.append(applying)
-        self._send(
+        self.given += some
+        runs = [
             (
-                m.RUN, applying.task_id, applying.context.id, applying.about, applying.offset,
-                max(applying.about.size_bytes, 0), applying.local, applying.output_key, applying.headers,
+                one.task_id, one.context.id, one.about, one.offset, max(one.about.size_bytes, 0), one.local,
+                one.output_key, one.headers,
             )
-        )  # fmt: skip
-        if applying.stream is not None:
-            for chunk in applying.stream.given:  # a process that ended had them
-                self._send_chunk(applying, chunk.offset, chunk.size_bytes, last=False)
+            for one in some
+        ]  # fmt: skip
+        self._send((m.RUN, runs))
+        for one in some:
+            if one.stream is not None:
+                for chunk in one.stream.given:  # a process that ended had them
+                    self._send_chunk(one, chunk.offset, chunk.size_bytes, last=False)
 
     def give_chunk(self, applying: Applying, offset: int, size_bytes: int, *, last: bool, now: float) -> None:
         """More of an object that the process has."""

@@ -197,7 +197,9 @@ def _run(settings: WorkerSettings, channel: Channel, block: SharedBlock) -> None
                 flush_count = max(1, settings.limit // 8) if prompt else _FLUSH_COUNT
             outcomes += fresh
         # Many in one message: a message costs both sides more than ten outcomes do.
-        if outcomes and (len(outcomes) >= flush_count or now >= flush_at or lane.idle):
+        if outcomes and (
+            len(outcomes) >= flush_count or now >= flush_at or (lane.idle and (desk is None or desk.idle))
+        ):
             channel.send((OUTCOMES, outcomes))
             outcomes = []
         elif channel.wants_write:
