@@ -1,13 +1,14 @@
 """What crosses between a worker and its function process.
 
 Worker to function process: ``(MEMORY,)`` with the descriptor of the arena, ``(SETUP, context id, FunctionCall)``,
-``(RUN, [(task id, context id, About, offset, size, source, key, headers), ...])`` (offset -1: the body comes in chunks,
-or is the ``source``: a path, or bytes; ``key`` is that of its output), ``(CHUNK, task id, offset, size, last)``,
-``(BROKEN_STREAM, task id, error)``, ``(STORED, task id, size, whether it failed)``, ``(FORGET, context id)``,
-``(COLLECT,)``, ``(STOP,)``.
+``(RUN, [(task id, context id, About, offset, size, source, key, headers, last), ...])`` (offset -1: the body comes in
+chunks, or is the ``source``: a path, or bytes; ``key`` is that of its output; ``last``: it is not to be tried again),
+``(CHUNK, task id, offset, size, last)``, ``(BROKEN_STREAM, task id, error)``, ``(STORED, task id, size, whether it
+failed)``, ``(FORGET, context id)``, ``(COLLECT,)``, ``(STOP,)``.
 Function process to worker: ``(READY,)``, ``(SET_UP, context id, error | None)``, ``(TAKEN, task id, offset)``,
 ``(DONE, task id, function_s, cpu_s, Packed | None, error | None, [offset, ...], Made)``, with a descriptor if
-``Packed`` says so, ``(PUT, task id, key, headers, bytes | None, size)`` with a descriptor instead of the bytes,
+``Packed`` says so, ``(RETIRED, task id)`` (it does nothing more, and ends; an object that is to be tried again, or 0),
+``(PUT, task id, key, headers, bytes | None, size)`` with a descriptor instead of the bytes,
 ``(PART, task id, number of the output, key, headers, size)`` with one, ``(END, task id, number of the output)``,
 ``(WRITING, task id, temporary path)``, ``(WAITING, whether it waits for the store)``,
 ``(FREED, [offset, ...])``, ``(LOG, task id, record)``.
@@ -22,11 +23,11 @@ from s3engine.transport import Headers
 
 __all__ = [
     "BROKEN_STREAM", "CHUNK", "COLLECT", "DONE", "END", "FORGET", "FREED", "LOG", "MEMORY", "PART", "PUT", "READY",
-    "RUN", "SETUP", "SET_UP", "STOP", "STORED", "TAKEN", "WAITING", "WRITING", "About", "Made",
+    "RETIRED", "RUN", "SETUP", "SET_UP", "STOP", "STORED", "TAKEN", "WAITING", "WRITING", "About", "Made",
 ]  # fmt: skip
 
 MEMORY, SETUP, RUN, CHUNK, BROKEN_STREAM, FORGET, COLLECT, STOP, READY, SET_UP, DONE, TAKEN, FREED, LOG = range(14)
-PUT, PART, END, STORED, WRITING, WAITING = range(14, 20)
+PUT, PART, END, STORED, WRITING, WAITING, RETIRED = range(14, 21)
 
 
 class Made(NamedTuple):

@@ -33,6 +33,7 @@ from s3engine.functions.fetched import FetchedObject, local_body
 from s3engine.functions.logs import send_logs, set_level
 from s3engine.functions.results import Packed, pack
 from s3engine.functions.surroundings import allow_children, end_with, limit, own_group
+from s3engine.functions.wear import Wear, is_want
 from s3engine.functions.writing import Files, Objects, Writer
 from s3engine.transport import Headers
 
@@ -51,6 +52,8 @@ class FunctionProcessSettings:
     """Descriptors of the parent that a forked one must not keep open."""
     memory_bytes: int = 0
     """It may have so much memory of its own; 0: any."""
+    processes: int = 1
+    """That are to share the machine's memory."""
 
 
 def run(settings: FunctionProcessSettings, sock: socket.socket, life_fd: Any) -> None:
@@ -70,7 +73,7 @@ def run(settings: FunctionProcessSettings, sock: socket.socket, life_fd: Any) ->
         allow_children()
         end_with(life_fd.fd)
         limit(settings.memory_bytes)
-        _Process(Channel(sock)).live()
+        _Process(Channel(sock), settings.processes).live()
         code = 0
     except ChannelClosed:
         code = 0  # the worker is gone; whatever it had to do here is done by another
@@ -101,8 +104,15 @@ class _Known:
 class _Process:
     """See the module."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, processes: int = 1) -> None:
         self._channel = channel
+        self._processes = processes
+        self._wear: Wear | None = None
+        """From the end of the first object on."""
+        self._retires = False
+        """It is worn out: another process goes on."""
+        self._again = 0
+        """The object that is to be tried again there; 0: none."""
         self._poller = select.poll()
         self._poller.register(channel.fileno(), select.POLLIN)
         self._messages: deque[tuple[Any, ...]] = deque()
@@ -140,6 +150,10 @@ class _Process:
             code = message[0]
             if code == m.RUN:
                 self._run(*message[1:])
+                if self._retires:
+                    self._send((m.RETIRED, self._again))
+                    self._end()
+                    return
             elif code == m.SETUP:
                 self._set_up(message[1], message[2])
             elif code == m.FORGET:
@@ -150,9 +164,14 @@ class _Process:
             elif code == m.MEMORY:
                 self._arena_fd = self._channel.fds.popleft()
             elif code == m.STOP:
-                for context_id in list(self._known):
-                    self._forget(context_id)
+                self._end()
                 return
+
+    def _end(self) -> None:
+        for context_id in list(self._known):
+            self._forget(context_id)
+        while self._channel.wants_write:
+            self._wait()
 
     def _wait(self) -> None:
         """For messages, and for room for ours."""
@@ -228,7 +247,7 @@ class _Process:
 
     def _run(
         self, task_id: int, context_id: int, about: m.About, offset: int, size: int, source: Any, key: str,
-        headers: Headers,
+        headers: Headers, last: bool,
     ) -> None:  # fmt: skip
         known = self._known[context_id]
         self._task_id = task_id
@@ -242,6 +261,7 @@ class _Process:
         else:
             found = FetchedObject(about, known.state, None, lambda: self._read_chunks(task_id))
         made = m.Made()
+        begins_again = not last and (offset >= 0 or source is not None)  # what came in chunks is gone
         packed: Packed | None = None
         fd: int | None = None
         error: S3EngineError | None = None
@@ -249,12 +269,18 @@ class _Process:
         try:
             value = _called(known, found)
             if known.writer is not None:
+                begins_again = False  # something may be stored
                 made = known.writer.write(task_id, value, key, headers, about.headers if source is None else None)
             else:
                 packed, fd = _packed(known, value)
             del value
         except BaseException as raised:  # noqa: BLE001  (sys.exit and all: it costs this object alone)
             self._leave_child(raised)
+            if is_want(raised):
+                self._retires = True
+                if begins_again and self._wear is not None:
+                    self._again = task_id  # others before it have used that up
+                    return
             if isinstance(raised, S3EngineError) and _is_own(raised):
                 error = raised
             else:
@@ -278,6 +304,10 @@ class _Process:
         self._send(message, () if fd is None else (fd,))
         while self._channel.wants_write:
             self._wait()
+        if self._wear is None:
+            self._wear = Wear(self._processes)
+        elif self._wear.worn():
+            self._retires = True
 
     def _leave_child(self, raised: BaseException | None) -> None:
         """A function may fork and come back twice: only one of the two is this process."""

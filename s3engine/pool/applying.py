@@ -22,8 +22,9 @@ class Applying:
     """A task of Kind.APPLY."""
 
     __slots__ = (
-        "about", "attempts", "cancelled", "context", "done", "error", "first_at", "headers", "key", "local", "offset",
-        "outcome", "output_key", "source", "stored", "stream", "task_id", "temporary", "under_way", "verified",
+        "about", "again", "attempts", "cancelled", "context", "done", "error", "first_at", "headers", "key", "local",
+        "offset", "outcome", "output_key", "source", "stored", "stream", "task_id", "temporary", "under_way",
+        "verified",
     )  # fmt: skip
 
     def __init__(self, task: Task, contexts: Mapping[int, WorkerContext]) -> None:
@@ -34,6 +35,8 @@ class Applying:
         self.source = contexts[self.context.source_id] if self.context.source_id else self.context
         """Of what is fetched."""
         self.about = About(self.source.bucket, self.key, size_bytes, etag, last_modified)
+        self.again = False
+        """A process was worn out when it came to it: this is the second one."""
         self.attempts = 0
         """Requests made."""
         self.first_at = 0.0

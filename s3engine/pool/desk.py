@@ -27,6 +27,8 @@ from s3engine.pool.outgoing import Outgoing
 
 __all__ = ["Desk"]
 
+_STOCK_S = 0.1
+_STOCK_FETCHES = 4
 _MOST_LOGS_BYTES = 4 * 1024 * 1024  # that wait for the parent; more records are dropped
 
 Handler = Callable[[Applying, tuple[Any, ...], Any, float], None]
@@ -54,6 +56,7 @@ class Desk:
         self._held: set[int] = set()
         """Bodies of objects that are done, to which the function still refers."""
         self._asked_to_collect = False
+        self._fetch_s = 0.0
         self._unusable: dict[int, FunctionUnusable] = {}
         self._outcomes: list[tuple[Any, ...]] = []
 
@@ -131,6 +134,7 @@ class Desk:
             applying.under_way -= 1
             applying.attempts += outcome[1]
             applying.outcome = outcome
+            self._fetch_s += (outcome[3] - self._fetch_s) / 8
             handler(applying, outcome, extra, now)
         others += self._outcomes
         self._outcomes = []
@@ -163,6 +167,10 @@ class Desk:
                     self._give_up(message[1], message[2], now)
             elif code == m.READY:
                 link.ready()
+            elif code == m.RETIRED:
+                if message[1]:
+                    self.under_way[message[1]].again = True
+                link.retires(now)
             elif code == m.WAITING:
                 link.waits(message[1], now)
             else:
@@ -239,7 +247,7 @@ class Desk:
             return
         link.want()
         has_room = self._bodies.pump()
-        while self.waiting and has_room:
+        while self.waiting and has_room and not self._well_stocked():
             applying = self.waiting.popleft()
             unusable = self._unusable.get(applying.context.id)
             if unusable is not None:
@@ -254,6 +262,13 @@ class Desk:
         if not (has_room or self._requests or self.ready or link.given or self._asked_to_collect) and self._held:
             self._asked_to_collect = True
             link.collect()
+
+    def _well_stocked(self) -> bool:
+        """The process has bodies for a while: those to come are asked for together, which costs all sides less."""
+        if self._requests:
+            return False  # in the middle of that
+        ahead_s = self.link.mean_s * len(self.ready)
+        return ahead_s > _STOCK_S and ahead_s > _STOCK_FETCHES * self._fetch_s
 
     def _give(self, now: float) -> None:
         link = self.link

@@ -79,7 +79,10 @@ class Fleet:
         if method == "fork":
             others = (one.function_process.life_fd for one in self.workers if one.function_process is not None)
             inherited = (*self._inherited, *(one.channel.fileno() for one in self.workers), *others)
-        settings = FunctionProcessSettings(inherited=inherited, memory_bytes=self.settings.function_memory_bytes)
+        settings = FunctionProcessSettings(
+            inherited=inherited, memory_bytes=self.settings.function_memory_bytes,
+            processes=self._n_workers,
+        )  # fmt: skip
         worker.function_process, channel_fd = launch_function_process(settings, method)
         self.send(worker, (FUNCTION_PROCESS, worker.function_process.process.pid, code), [channel_fd])
 

@@ -21,6 +21,7 @@ __all__ = ["FunctionLink"]
 
 _STILLBORN = 5  # processes in a row that end before they can be spoken to
 _UNBORN = 3  # that end while they make the function of a batch
+_FINALIZERS_S = 5.0  # of a process that is worn out
 _LONG_S = 0.02
 _AHEAD_OF_LONG = 2  # objects that the process has, of functions that take longer than that
 _AHEAD_OF_SHORT = 16
@@ -40,7 +41,7 @@ class FunctionLink:
         self._pid_fd = -1
         self._ready = False
         self._stillborn = 0
-        self._mean_s = 0.1
+        self.mean_s = 0.1
         self._set_up: dict[int, bool] = {}
         """By batch: whether the process has said that it can do it."""
         self._unborn: dict[int, int] = {}
@@ -51,6 +52,8 @@ class FunctionLink:
         self._since = 0.0
         self._starving_since = 0.0
         self._starved_s = 0.0
+        self._retired = False
+        """It does nothing more of what it was given, and ends by itself."""
         self._killed_by: S3EngineError | None = None
         self.mourned: Applying | None = None
         """What the last process was at when it ended, until it is known how that was."""
@@ -84,7 +87,7 @@ class FunctionLink:
                 # Tells its end, where children that a function forked may keep the channel open.
                 self._pid_fd = os.pidfd_open(pid)
                 self._poller.register(self._pid_fd, select.POLLIN)
-        self._ready = False
+        self._ready = self._retired = False
         self._watching_write = False
         self.fd = self._channel.fileno()
         self._poller.register(self.fd, select.POLLIN)
@@ -122,7 +125,7 @@ class FunctionLink:
         self._set_up.clear()
         rest = list(self.given)
         self.given.clear()
-        self.mourned = rest.pop(0) if rest else None
+        self.mourned = rest.pop(0) if rest and not self._retired else None
         if self.mourned is None:
             self._killed_by = None
         return rest
@@ -182,8 +185,8 @@ class FunctionLink:
     @property
     def room(self) -> int:
         """How many more to give to it now. Not one by one: a message costs as much as a short function."""
-        most = _AHEAD_OF_LONG if self._mean_s > _LONG_S else _AHEAD_OF_SHORT
-        return most - len(self.given) if len(self.given) <= most // 2 else 0
+        most = _AHEAD_OF_LONG if self.mean_s > _LONG_S else _AHEAD_OF_SHORT
+        return most - len(self.given) if len(self.given) <= most // 2 and not self._retired else 0
 
     def give(self, some: list[Applying], now: float) -> None:
         """Have them done after those it has."""
@@ -193,7 +196,7 @@ class FunctionLink:
         runs = [
             (
                 one.task_id, one.context.id, one.about, one.offset, max(one.about.size_bytes, 0), one.local,
-                one.output_key, one.headers,
+                one.output_key, one.headers, one.again,
             )
             for one in some
         ]  # fmt: skip
@@ -261,6 +264,11 @@ class FunctionLink:
             self.watch()
         return said, ended
 
+    def retires(self, now: float) -> None:
+        """It is worn out, and has told so: finalizers come, then its end."""
+        self._retired = True
+        self._begins(now)
+
     def ready(self) -> None:
         """It has begun."""
         self._ready = True
@@ -272,7 +280,7 @@ class FunctionLink:
 
     def done(self, function_s: float, now: float) -> Applying:
         """It has done the first that it had."""
-        self._mean_s += (function_s - self._mean_s) / 8
+        self.mean_s += (function_s - self.mean_s) / 8
         self._begins(now)
         return self.given.popleft()
 
@@ -295,6 +303,8 @@ class FunctionLink:
 
     def left_s(self, now: float) -> float | None:
         """How long it may still take for what it is at; None: as long as it likes."""
+        if self._retired and self._killed_by is None:
+            return self._since + _FINALIZERS_S - now
         if not self.given or self._starving_since or self._killed_by is not None:
             return None
         call = self.given[0].context.function
@@ -305,6 +315,9 @@ class FunctionLink:
 
     def time_out(self) -> None:
         """It has taken too long."""
+        if self._retired:
+            self.kill(Cancelled("its finalizers took too long"))
+            return
         late = self.given[0]
         call = late.context.function
         assert call is not None

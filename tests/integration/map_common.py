@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import resource
 import sys
+import threading
 import time
 import warnings
 from typing import Any
@@ -71,6 +73,41 @@ BAD: dict[int, Any] = {
     100: _raise, 200: lambda: sys.exit(1), 300: lambda: os._exit(7), 400: lambda: ctypes.string_at(0), 500: _eat,
     600: _forever, 700: lambda: time.sleep(1000), 800: _unpicklable, 900: _close_all, 950: os.abort,
 }  # fmt: skip
+
+
+_LEAKED: list[Any] = []
+
+
+def few_descriptors() -> None:
+    """As of a shell: this process may have 256."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
+def leaks_descriptors(found: FetchedObject) -> int:
+    """Three of them; its process."""
+    _LEAKED.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(3))
+    return os.getpid()
+
+
+def leaks_memory(found: FetchedObject) -> int:
+    """Two MiB; its process."""
+    _LEAKED.append(bytearray(2 * MIB))
+    return os.getpid()
+
+
+def leaks_threads(found: FetchedObject) -> int:
+    """One that never ends; its process. Takes long enough for somebody to look."""
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    time.sleep(0.002)
+    return os.getpid()
+
+
+def opens_thousands_at_50(found: FetchedObject) -> None:
+    """One object in a hundred."""
+    if number_of(found) == 50:
+        few_descriptors()
+        files = [open(os.devnull) for _ in range(1000)]  # noqa: SIM115
+        del files
 
 
 def speaks(found: FetchedObject) -> None:

@@ -242,6 +242,28 @@ def test_bodies_that_are_kept_do_not_stop_the_batch(environment: pytest.MonkeyPa
     assert found.count(1) > 1
 
 
+@pytest.mark.parametrize("leak", [functions.leaks_descriptors, functions.leaks_memory, functions.leaks_threads])
+def test_leaks_cost_no_object(environment: pytest.MonkeyPatch, bucket: str, leak: Callable[..., Any]) -> None:
+    """A function that leaks a little with each object gets new processes, and every object its result."""
+    with Engine(workers=1, function_memory_bytes=128 * MIB) as engine:
+        fill(engine, bucket, 250)
+        found = list(engine.map(leak, engine.list(bucket, "p/"), initializer=functions.few_descriptors))
+    assert [result for report, result in found if not report.ok] == []
+    assert len(found) == 250
+    assert len({result for _, result in found}) > 1
+
+
+def test_what_wants_more_than_there_is_fails_once(environment: pytest.MonkeyPatch, bucket: str) -> None:
+    """An object whose function has not enough even in a new process fails by name; the others are done."""
+    with Engine(workers=1, function_memory_bytes=128 * MIB) as engine:
+        fill(engine, bucket, 100)
+        found = dict(engine.map(functions.opens_thousands_at_50, engine.list(bucket, "p/")))
+    bad = {report.key: error for report, error in found.items() if not report.ok}
+    assert list(bad) == ["p/00050"]
+    assert isinstance(bad["p/00050"], errors.FunctionRaised)
+    assert "Too many open files" in str(bad["p/00050"])
+
+
 def test_cancel_ends_a_function_that_goes_on(engine: Engine, bucket: str) -> None:
     """After ``cancel`` a function that never ends is ended, and every object has its report."""
     fill(engine, bucket, 50)
