@@ -26,7 +26,7 @@ class MappedBatch(Batch):
 
     The second of a pair is what the function returned, or the error that is in the report as well (``report.ok`` tells
     which). Results that are not taken are kept up to 256 MiB of them in all; then the batch waits for its reader. Those
-    of 128 KiB or more lie in shared memory, which goes with the last reference to them. ``wait()`` drops results.
+    of 256 KiB or more lie in shared memory, which goes with the last reference to them. ``wait()`` drops results.
     """
 
     def __init__(

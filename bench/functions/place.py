@@ -16,11 +16,11 @@ from bench.sink import memory_folder
 from s3engine import BytesSource, Engine
 from s3engine.embedded import EmbeddedServer
 
-__all__ = ["BODY_BYTES", "BUCKET", "Objects", "bodies", "objects_of", "seaweed"]
+__all__ = ["BODY_BYTES", "BUCKET", "DISTINCT", "Objects", "bodies", "objects_of", "seaweed"]
 
 BODY_BYTES = 100 * 1024
 BUCKET = "bench"
-_DISTINCT = 50  # bodies; more keys share them
+DISTINCT = 50  # bodies; more keys share them
 _VOCABULARY = 5000
 _ENDINGS = ("", "", "", "s", "ed", "ing", "ly")
 
@@ -44,7 +44,7 @@ class Objects(NamedTuple):
         return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def bodies(count: int = _DISTINCT, size_bytes: int = BODY_BYTES) -> list[bytes]:
+def bodies(count: int = DISTINCT, size_bytes: int = BODY_BYTES) -> list[bytes]:
     """JSON lines of so many bytes, always the same: words as often as in a language (Zipf)."""
     chance = random.Random(1)
     letters = "abcdefghijklmnopqrstuvwxyz"
@@ -70,7 +70,7 @@ def bodies(count: int = _DISTINCT, size_bytes: int = BODY_BYTES) -> list[bytes]:
 
 def objects_of(prefix: str, count: int) -> Iterator[BytesSource]:
     """What is stored below a prefix."""
-    some = bodies(min(count, _DISTINCT))
+    some = bodies(min(count, DISTINCT))
     return (BytesSource(some[number % len(some)], f"{prefix}{number:06}.jsonl") for number in range(count))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.functions.place import BUCKET, Objects, bodies
+from bench.functions.place import BUCKET, DISTINCT, Objects, bodies
 from bench.functions.programs.counting import FUNCTIONS
 from bench.harness import RunFailed, client_environment, median_and_range, run_process, table
 
@@ -48,6 +49,12 @@ CONTENDERS = (
 )
 
 
+@functools.cache
+def _total(function: str, count: int) -> int:
+    numbers = [FUNCTIONS[function](body) for body in bodies(min(count, DISTINCT))]
+    return sum(numbers[at % len(numbers)] for at in range(count))
+
+
 def _run(objects: Objects, contender: Contender, function: str, count: int) -> dict[str, Any]:
     program, *rest = contender.arguments
     command = [
@@ -57,9 +64,7 @@ def _run(objects: Objects, contender: Contender, function: str, count: int) -> d
     server_cpu_s = objects.server_cpu_s()
     usage = run_process(command, client_environment(), _TIMEOUT_S)
     said = json.loads(usage.stdout.splitlines()[-1])
-    some = bodies()
-    wanted = {"total": sum(FUNCTIONS[function](some[at % len(some)]) for at in range(len(some))), "objects": count}
-    wanted["total"] = wanted["total"] * (count // len(some))
+    wanted = {"total": _total(function, count), "objects": count}
     wrong = "" if {name: said[name] for name in wanted} == wanted else f"{said} for {wanted}"
     row = {
         "contender": contender.name, "peer": contender.peer, "function": function, "objects": count,

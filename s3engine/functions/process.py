@@ -11,7 +11,6 @@ import contextlib
 import gc
 import mmap
 import os
-import pickle
 import select
 import signal
 import socket
@@ -21,17 +20,18 @@ import time
 import traceback
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from s3engine.channel import Channel, ChannelClosed
-from s3engine.errors import FunctionError, FunctionRaised, FunctionUnusable, S3EngineError
+from s3engine.errors import FunctionError, FunctionUnusable, S3EngineError
 from s3engine.functions import messages as m
 from s3engine.functions.calls import FunctionCall
 from s3engine.functions.fetched import FetchedObject, local_body
+from s3engine.functions.known import Known, called, class_of, described, failure, is_own, packed_result
 from s3engine.functions.logs import send_logs, set_level
-from s3engine.functions.results import Packed, pack
+from s3engine.functions.results import Packed
 from s3engine.functions.surroundings import allow_children, end_with, limit, own_group
 from s3engine.functions.wear import Wear, is_want
 from s3engine.functions.writing import Files, Objects, Writer
@@ -90,17 +90,6 @@ def _flush_streams() -> None:
         stream.flush()
 
 
-class _Known:
-    """A batch's function, ready to be called."""
-
-    def __init__(self, call: FunctionCall, writer: Writer | None) -> None:
-        self.writer = writer
-        self.function: Callable[[FetchedObject], Any]
-        self.function, initializer, self.finalizer = pickle.loads(call.pickled)
-        self.name = call.name
-        self.state = initializer() if initializer is not None else None
-
-
 class _Process:
     """See the module."""
 
@@ -116,7 +105,7 @@ class _Process:
         self._poller = select.poll()
         self._poller.register(channel.fileno(), select.POLLIN)
         self._messages: deque[tuple[Any, ...]] = deque()
-        self._known: dict[int, _Known] = {}
+        self._known: dict[int, Known] = {}
         self._chunks: dict[int, deque[tuple[Any, ...]]] = {}
         """Of objects that come in chunks: by task, those that came and were not read."""
         self._arena_fd = -1
@@ -217,12 +206,12 @@ class _Process:
         error = None
         set_level(call.log_level)
         try:
-            self._known[context_id] = _Known(call, self._writer(call))
+            self._known[context_id] = Known(call, self._writer(call))
         except BaseException as raised:  # noqa: BLE001  (imports and the initializer are the caller's: handed to it)
             text = "".join(traceback.format_exception(raised))
             error = FunctionUnusable(
-                f"{call.name} cannot be used in a function process: {_described(raised)}",
-                exception=_class_of(raised), traceback=text,
+                f"{call.name} cannot be used in a function process: {described(raised)}",
+                exception=class_of(raised), traceback=text,
             )  # fmt: skip
         self._send((m.SET_UP, context_id, error))
 
@@ -267,12 +256,12 @@ class _Process:
         error: S3EngineError | None = None
         began_s, began_cpu_s = time.perf_counter(), time.process_time()
         try:
-            value = _called(known, found)
+            value = called(known, found)
             if known.writer is not None:
                 begins_again = False  # something may be stored
                 made = known.writer.write(task_id, value, key, headers, about.headers if source is None else None)
             else:
-                packed, fd = _packed(known, value)
+                packed, fd = packed_result(known, value)
             del value
         except BaseException as raised:  # noqa: BLE001  (sys.exit and all: it costs this object alone)
             self._leave_child(raised)
@@ -281,10 +270,7 @@ class _Process:
                 if begins_again and self._wear is not None:
                     self._again = task_id  # others before it have used that up
                     return
-            if isinstance(raised, S3EngineError) and _is_own(raised):
-                error = raised
-            else:
-                error = self._failure(known, found, raised)
+            error = raised if isinstance(raised, S3EngineError) and is_own(raised) else failure(known, found, raised)
         self._leave_child(None)
         took_s = time.perf_counter() - began_s - self._waited_s
         took_cpu_s = time.process_time() - began_cpu_s
@@ -315,14 +301,6 @@ class _Process:
             if raised is not None and not isinstance(raised, SystemExit):
                 traceback.print_exception(raised)
             os._exit(raised.code if isinstance(raised, SystemExit) and isinstance(raised.code, int) else bool(raised))
-
-    def _failure(self, known: _Known, found: FetchedObject, raised: BaseException) -> FunctionRaised:
-        frames = raised.__traceback__.tb_next if raised.__traceback__ is not None else None  # without our own
-        text = "".join(traceback.format_exception(type(raised), raised, frames))
-        return FunctionRaised(
-            f"{known.name} failed on {found.url}: {_described(raised)}", key=found.key, exception=_class_of(raised),
-            traceback=text,
-        )  # fmt: skip
 
     # ---- its body
 
@@ -387,42 +365,3 @@ class _Process:
             while self._channel.unsent_bytes > _MOST_UNSENT_BYTES:
                 self._wait()
         self._send((m.LOG, self._task_id, record))
-
-
-def _called(known: _Known, found: FetchedObject) -> Any:
-    value = known.function(found)
-    if hasattr(value, "__await__") or hasattr(value, "__anext__"):
-        if hasattr(value, "close"):
-            value.close()
-        raise TypeError(f"{known.name} returned something to be awaited; there is no event loop, give a plain function")
-    return value
-
-
-def _packed(known: _Known, value: Any) -> tuple[Packed, int | None]:
-    if hasattr(value, "__next__"):
-        value = list(value)
-    try:
-        return pack(value)
-    except Exception as error:
-        text = f"what {known.name} returned ({type(value).__name__}) cannot be sent back: {_described(error)}"
-        raise TypeError(text) from error
-
-
-def _is_own(error: BaseException) -> bool:
-    """Whether it is an error of the engine's, which every process can unpickle; the caller's own are told as text."""
-    if type(error).__module__ != "s3engine.errors":
-        return False
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # noqa: BLE001  (whatever it holds)
-        return False
-    return True
-
-
-def _described(error: BaseException) -> str:
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _class_of(error: BaseException) -> str:
-    return f"{type(error).__module__}.{type(error).__qualname__}"

@@ -17,7 +17,8 @@ from s3engine.control.shared import anonymous_file
 
 __all__ = ["LARGE_BYTES", "Packed", "pack", "unpack"]
 
-LARGE_BYTES = 128 * 1024
+LARGE_BYTES = 256 * 1024
+"""Measured: up to half of that the message is quicker, from there on memory (docs/performance/functions.md)."""
 _ALIGNED = 64  # of buffers: what vector instructions want
 
 
@@ -44,16 +45,31 @@ def _places(sizes: tuple[int, ...]) -> list[int]:
     return [*places, at]
 
 
+def _dumps(value: Any, buffers: list[pickle.PickleBuffer] | None) -> bytes:
+    callback = None if buffers is None else buffers.append
+    try:
+        return pickle.dumps(value, 5, buffer_callback=callback)
+    except Exception:  # noqa: BLE001  (whatever plain pickle has against it: the other one takes more)
+        import cloudpickle  # lazy: most results do without
+
+        # A class of the caller's script or notebook, which this process has from cloudpickle: back there it is found
+        # to be the caller's own.
+        if buffers is not None:
+            buffers.clear()
+        found: bytes = cloudpickle.dumps(value, 5, buffer_callback=callback)
+        return found
+
+
 def pack(value: Any) -> tuple[Packed, int | None]:
     """``value`` pickled, and the descriptor if there is one. Raises what pickling raises, OSError."""
     buffers: list[pickle.PickleBuffer] = []
     is_bytes = type(value) is bytes and len(value) >= LARGE_BYTES  # pickle would copy them into its stream
-    data = pickle.dumps(pickle.PickleBuffer(value) if is_bytes else value, 5, buffer_callback=buffers.append)
+    data = _dumps(pickle.PickleBuffer(value) if is_bytes else value, buffers)
     raw = [buffer.raw() for buffer in buffers]
     sizes = (len(data), *(len(piece) for piece in raw))
     if sum(sizes) < LARGE_BYTES:
         # Once more, since what is beside the pickle would need a place.
-        return Packed(pickle.dumps(value, 5) if raw else data), None
+        return Packed(_dumps(value, None) if raw else data), None
     fd = anonymous_file()
     try:
         for place, piece in zip(_places(sizes), (memoryview(data), *raw), strict=False):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import inputs_memory, resume, soak
+from bench.functions import __main__ as functions
 from bench.sink import Sink, SinkUnavailable
 
 
@@ -49,6 +50,12 @@ def test_memory_of_inputs(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"\| s3engine rm --from, a tenth twice +\| +20000 \|", said)
     assert said.count("not measured |") == 4
     assert "growth was not measured" in said
+
+
+def test_functions(capsys: pytest.CaptureFixture[str]) -> None:
+    """Words are counted by one worker and by two, and both count right."""
+    assert functions.main(["--only", "workers", "--worker-objects", "12", "--rounds", "1"]) == 0
+    assert re.search(r"Two do \d+\.\d+ .* x what one does", capsys.readouterr().out)
 
 
 def test_growth_of_memory_is_judged() -> None:

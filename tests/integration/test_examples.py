@@ -77,6 +77,19 @@ def test_thumbnails(seaweed: EmbeddedServer, bucket: str, probe: S3Probe) -> Non
     assert Image.open(io.BytesIO(probe.get(bucket, "thumbs/red.jpg") or b"")).size == (128, 64)
 
 
+def test_word_count(seaweed: EmbeddedServer, bucket: str, probe: S3Probe) -> None:
+    """The commonest words of all objects are told, and an object that is no JSON is named."""
+    for number in range(250):
+        lines = [{"text": "so it goes"}, {"text": f"so  it\tgoes {'on ' * (number % 3)}"}, {"text": ""}]
+        probe.put(bucket, f"w/{number:03}.jsonl", "\n".join(map(json.dumps, lines)).encode())
+    done = run(seaweed, "word_count.py", bucket, "w/", "4")
+    assert done.stdout.splitlines() == ["500 goes", "500 it", "500 so", "249 on"], done.stderr
+    probe.put(bucket, "w/bad.jsonl", b"{")
+    done = run(seaweed, "word_count.py", bucket, "w/")
+    assert done.returncode == 1
+    assert "w/bad.jsonl" in done.stderr
+
+
 def test_json_to_parquet(seaweed: EmbeddedServer, bucket: str, probe: S3Probe, tmp_path: Path) -> None:
     """All rows of all objects are in the file, in the order of the keys."""
     for number in range(20):

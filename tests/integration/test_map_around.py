@@ -134,6 +134,37 @@ def test_closing_waits_for_futures(environment: pytest.MonkeyPatch, bucket: str)
         engine.submit(functions.words, "p/00000", bucket=bucket)
 
 
+def test_classes_of_a_script(seaweed: EmbeddedServer, bucket: str) -> None:
+    """What a script's own class makes comes back as an instance of that class, small or large."""
+    program = textwrap.dedent(
+        f"""
+        from dataclasses import dataclass
+
+        from s3engine import BytesSource, Engine
+
+
+        @dataclass
+        class Found:
+            key: str
+            body: bytes
+
+
+        if __name__ == "__main__":
+            with Engine(workers=1) as engine:
+                engine.upload("{bucket}", [BytesSource(b"abc", "one")]).wait()
+                for many in (1, 100_000):
+                    make = lambda found: Found(found.key, bytes(found.body) * many)
+                    (_, result), = engine.map(make, ["one"], bucket="{bucket}")
+                    assert result == Found("one", b"abc" * many), result
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | seaweed.environment(), capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("pool", ["multiprocessing.Pool(1)", "concurrent.futures.ProcessPoolExecutor(1)"])
 @pytest.mark.parametrize("start_method", ["auto", "forkserver"])
 def test_inside_a_process_of_a_pool(seaweed: EmbeddedServer, bucket: str, pool: str, start_method: str) -> None:

@@ -6,6 +6,7 @@ import array
 import mmap
 import os
 import pickle
+import threading
 from typing import Any
 
 import pytest
@@ -65,5 +66,5 @@ def test_what_cannot_be_pickled_leaves_no_descriptor() -> None:
     """A result that cannot travel raises, with nothing left open."""
     before = os.listdir("/proc/self/fd")
     with pytest.raises((TypeError, AttributeError, pickle.PicklingError)):
-        pack([bytes(LARGE_BYTES), lambda: 0])
+        pack([bytes(LARGE_BYTES), threading.Lock()])
     assert os.listdir("/proc/self/fd") == before
