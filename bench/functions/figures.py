@@ -15,7 +15,7 @@ from bench.functions.place import bodies
 from bench.harness import client_environment, median_and_range, run_process, table
 from bench.inputs_memory import measure
 from bench.sink import Sink, memory_folder
-from bench.sink_config import BLOBS_BUCKET, OBJECTS_BUCKET
+from bench.sink_config import BLOBS_BUCKET, LARGE_BUCKET, OBJECTS_BUCKET
 
 __all__ = ["beside", "beside_table", "busy", "busy_table", "pack", "pack_table", "results", "results_table"]
 
@@ -70,7 +70,7 @@ def pack() -> list[dict[str, Any]]:
             for at in range(_PACKED_MIB):
                 file.write(some[at % len(some)])
         with Sink(blobs={f"p/{at:03}.bin": path for at in range(_PACKED)}) as sink:
-            command = _program("pack", sink.endpoint_url, BLOBS_BUCKET, "p/", _PACKED, "bench")
+            command = _program("pack", sink.endpoint_url, BLOBS_BUCKET, "p/", _PACKED, LARGE_BUCKET)
             found = measure(command, Path(folder))
             requests = sink.requests()
     said = json.loads(found.pop("said"))
