@@ -136,7 +136,11 @@ class Batch:
         reports = self._reports
         for _ in range(min(most, len(reports))):
             was_full = self._full
-            yield from self._given(reports.popleft())
+            try:
+                report = reports.popleft()
+            except IndexError:  # another reader was quicker
+                return
+            yield from self._given(report)
             if was_full:
                 self._wake()
 

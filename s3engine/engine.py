@@ -431,12 +431,17 @@ class Engine:
 
     def close(self, *, cancel: bool = False) -> None:
         """Wait for all batches (or cancel them), then end the workers. A second call does nothing."""
-        with self._submitting:
-            submissions = list(self._submissions.values())
-        for one in submissions:
-            if cancel:
-                one.cancel()
-            one.end()
+        ended: set[int] = set()
+        while True:  # who waits for a future may submit another function meanwhile
+            with self._submitting:
+                submissions = [one for one in self._submissions.values() if id(one) not in ended]
+            if not submissions:
+                break
+            for one in submissions:
+                if cancel:
+                    one.cancel()
+                one.end()
+                ended.add(id(one))
         self._runtime.close(cancel=cancel)
 
     def __enter__(self) -> Engine:

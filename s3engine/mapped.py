@@ -70,9 +70,10 @@ class MappedBatch(Batch):
         early = self._early
         early[report.seq] = report
         while self._next in early:
-            yield self._pair(early.pop(self._next))
-            self._next += 1
+            report = early.pop(self._next)
+            self._next += 1  # before it is given: who takes no more now may go on later
             self._wake()
+            yield self._pair(report)
 
     def _pair(self, report: RequestReport) -> tuple[RequestReport, Any]:
         was_full = self._full

@@ -69,6 +69,7 @@ class Submissions:
             failure = error
         with self._lock:
             self._ended = True
-            for future in self._futures.values():
-                future.set_exception(failure)
+            left = list(self._futures.values())
             self._futures.clear()
+        for future in left:  # without the lock: what is called then may submit more
+            future.set_exception(failure)

@@ -169,7 +169,7 @@ def _told(
     with contextlib.ExitStack() as stack:
         file: IO[str] | None = None
         if values["results"] is not None:
-            file = stack.enter_context(open(values["results"], "w", encoding="utf-8"))
+            file = stack.enter_context(open(values["results"], "w", encoding="utf-8", errors="backslashreplace"))
         batch = engine.map(function, objects, bucket=where.bucket, timeout_s=values["timeout"])
         show = Show(
             output_from(values)._replace(as_json=False), "map",

@@ -11,7 +11,7 @@ Function process to worker: ``(READY,)``, ``(SET_UP, context id, error | None)``
 ``(PUT, task id, key, headers, bytes | None, size)`` with a descriptor instead of the bytes,
 ``(PART, task id, number of the output, key, headers, size)`` with one, ``(END, task id, number of the output)``,
 ``(WRITING, task id, temporary path)``, ``(WAITING, whether it waits for the store)``,
-``(FREED, [offset, ...])``, ``(LOG, task id, record)``.
+``(FREED, [offset, ...])``, ``(FORGOTTEN, context id)``, ``(LOG, task id, record)``.
 Offsets in ``DONE`` and ``FREED`` are those of bodies to which nobody refers any more.
 """
 
@@ -22,12 +22,12 @@ from typing import NamedTuple
 from s3engine.transport import Headers
 
 __all__ = [
-    "BROKEN_STREAM", "CHUNK", "COLLECT", "DONE", "END", "FORGET", "FREED", "LOG", "MEMORY", "PART", "PUT", "READY",
-    "RETIRED", "RUN", "SETUP", "SET_UP", "STOP", "STORED", "TAKEN", "WAITING", "WRITING", "About", "Made",
+    "BROKEN_STREAM", "CHUNK", "COLLECT", "DONE", "END", "FORGET", "FORGOTTEN", "FREED", "LOG", "MEMORY", "PART", "PUT",
+    "READY", "RETIRED", "RUN", "SETUP", "SET_UP", "STOP", "STORED", "TAKEN", "WAITING", "WRITING", "About", "Made",
 ]  # fmt: skip
 
 MEMORY, SETUP, RUN, CHUNK, BROKEN_STREAM, FORGET, COLLECT, STOP, READY, SET_UP, DONE, TAKEN, FREED, LOG = range(14)
-PUT, PART, END, STORED, WRITING, WAITING, RETIRED = range(14, 21)
+PUT, PART, END, STORED, WRITING, WAITING, RETIRED, FORGOTTEN = range(14, 22)
 
 
 class Made(NamedTuple):

@@ -231,6 +231,8 @@ class _Process:
                 import logging
 
                 logging.getLogger("s3engine").exception("the finalizer of %s failed", known.name)
+        with contextlib.suppress(ChannelClosed):
+            self._send((m.FORGOTTEN, context_id))
 
     # ---- an object
 
@@ -364,4 +366,5 @@ class _Process:
                 return  # only one thread may wait here; who logs megabytes a second from others loses some
             while self._channel.unsent_bytes > _MOST_UNSENT_BYTES:
                 self._wait()
-        self._send((m.LOG, self._task_id, record))
+        with contextlib.suppress(ChannelClosed):  # the worker is gone: finalizers have their time all the same
+            self._send((m.LOG, self._task_id, record))

@@ -18,7 +18,7 @@ __all__ = ["Wear", "is_want"]
 
 _EVERY_S = 0.1  # a look costs some 20 us
 _MOST_THREADS = 200  # more than at first
-_WANTS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN))
+_WANTS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 
 
 def is_want(error: BaseException) -> bool:

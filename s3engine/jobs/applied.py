@@ -10,7 +10,7 @@ from typing import Any
 from s3engine.errors import FunctionUnusable, S3EngineError
 from s3engine.functions.logs import Record, give_out
 from s3engine.jobs.base import Job
-from s3engine.pool.messages import Task
+from s3engine.pool.messages import Kind, Task
 from s3engine.report import RequestReport
 
 __all__ = ["AppliedJob"]
@@ -35,6 +35,17 @@ class AppliedJob(Job):
     def next_tasks(self, count: int) -> list[Task]:
         """What its outputs ask for goes out at once; new objects as many as the worker may have."""
         return super().next_tasks(min(count, len(self._ready) + self.fresh))
+
+    # A function that waits for the store keeps its place among ``at_most`` until that has what it made: so what its
+    # outputs ask for is not bounded by it.
+
+    @property
+    def _room_for_tasks(self) -> int:
+        begun = any(task[2] != Kind.APPLY for task in self._ready)
+        return max(super()._room_for_tasks, len(self._ready) if begun else 0)
+
+    def _most_parts(self, count: int) -> int:
+        return count
 
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report an object that was not begun."""

@@ -158,9 +158,10 @@ class Job:
         if self._input_failed:
             self.stop()
         self._large.begin()
-        if self.at_most:
-            count = min(count, self._room_for_tasks - len(self._ready))  # what ends an object goes first
-        return self._large.take(count)
+        return self._large.take(self._most_parts(count))
+
+    def _most_parts(self, count: int) -> int:
+        return min(count, self._room_for_tasks - len(self._ready)) if self.at_most else count  # ends go first
 
     @property
     def _room_for_tasks(self) -> int:

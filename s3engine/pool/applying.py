@@ -85,7 +85,8 @@ class Stream:
     """A large object that comes in ranges, fetched some at a time and handed over in their order."""
 
     __slots__ = (
-        "_chunk_bytes", "_digest", "asked_bytes", "broken", "coming", "expected", "given", "given_bytes", "total_bytes",
+        "_chunk_bytes", "_digest", "asked_bytes", "broken", "broken_by", "coming", "expected", "given", "given_bytes",
+        "total_bytes",
     )  # fmt: skip
 
     def __init__(self, total_bytes: int, chunk_bytes: int, expected: Stored) -> None:
@@ -96,6 +97,8 @@ class Stream:
         self.asked_bytes = 0
         self.broken = False
         """It will not come to its end."""
+        self.broken_by: S3EngineError | None = None
+        """Why, for whoever is at it."""
         self.coming: deque[Chunk] = deque()
         """Asked for, and not handed over."""
         self.given: deque[Chunk] = deque()

@@ -166,17 +166,17 @@ class Bodies:
             self.streams.remove(applying)
         stream.broken = True
         if applying in self._desk.link.given:
-            self._desk.link.break_stream(
-                applying, error or cancelled_error(Kind.APPLY, applying.key, begun=False), now
-            )
+            stream.broken_by = error or cancelled_error(Kind.APPLY, applying.key, begun=False)
+            self._desk.link.break_stream(applying, stream.broken_by, now)
         else:
             self._desk.failed(applying, error, now)
 
     def taken(self, task_id: int, offset: int, now: float) -> None:
         """The function has read a chunk."""
-        applying = self._desk.under_way[task_id]
-        stream = applying.stream
-        assert stream is not None
+        applying = self._desk.under_way.get(task_id)
+        stream = applying.stream if applying is not None else None
+        if applying is None or stream is None or all(chunk.offset != offset for chunk in stream.given):
+            return  # read by a thread that outlived the call
         stream.given.remove(next(chunk for chunk in stream.given if chunk.offset == offset))
         self._arena.give_back(offset)
         if not stream.given and not stream.all_given:

@@ -57,6 +57,8 @@ class Desk:
         """Bodies of objects that are done, to which the function still refers."""
         self._asked_to_collect = False
         self._fetch_s = 0.0
+        self._moved = False
+        """Something came since it was last seen to."""
         self._unusable: dict[int, FunctionUnusable] = {}
         self._outcomes: list[tuple[Any, ...]] = []
 
@@ -106,7 +108,7 @@ class Desk:
 
     def forget(self, context_id: int) -> None:
         """A batch is over."""
-        self.link.forget(context_id)
+        self.link.forget(context_id, self._core.clock())
         self._unusable.pop(context_id, None)
 
     # ---- requests of its own
@@ -132,7 +134,10 @@ class Desk:
                 continue
             applying, handler, extra = request
             applying.under_way -= 1
-            applying.attempts += outcome[1]
+            self._moved = True
+            if outcome[1]:
+                # One more than what was tried again, however many requests an object takes.
+                applying.attempts = max(applying.attempts, 1) + outcome[1] - 1
             applying.outcome = outcome
             self._fetch_s += (outcome[3] - self._fetch_s) / 8
             handler(applying, outcome, extra, now)
@@ -161,12 +166,13 @@ class Desk:
                 self._let_go(message[1])
                 self._collected()
             elif code == m.SET_UP:
-                if message[2] is None:
-                    link.set_up(message[1])
-                else:
+                link.set_up(message[1], able=message[2] is None)
+                if message[2] is not None:
                     self._give_up(message[1], message[2], now)
             elif code == m.READY:
                 link.ready()
+            elif code == m.FORGOTTEN:
+                link.forgotten(message[1])
             elif code == m.RETIRED:
                 if message[1]:
                     self.under_way[message[1]].again = True
@@ -240,7 +246,8 @@ class Desk:
     def pump(self, now: float) -> None:
         """Fetch what there is room for, and give the process what it can do."""
         link = self.link
-        left_s = link.left_s(now)
+        self._moved = False
+        left_s = link.left_s(now, wanted=bool(self.under_way))
         if left_s is not None and left_s <= 0:
             link.time_out()
         if not self.under_way:
@@ -276,6 +283,7 @@ class Desk:
         if not (room and self.ready):
             return
         some: list[Applying] = []
+        unknown: Applying | None = None
         for _ in range(len(self.ready)):
             applying = self.ready.popleft()
             if link.can_do(applying):
@@ -283,12 +291,15 @@ class Desk:
                 if len(some) == room:
                     break
             else:
+                unknown = unknown or applying
                 self.ready.append(applying)
         if some:
             link.give(some, now)
             for applying in some:
                 if applying.stream is not None:
                     self._bodies.more_chunks(applying)
+        if unknown is not None:
+            link.introduce(unknown)  # after what it can do: an initializer may take its time
 
     def _look(self, applying: Applying, now: float) -> None:
         """A local body: the process opens the file itself, if it is one."""
@@ -310,7 +321,9 @@ class Desk:
 
     def wait_s(self, now: float) -> float:
         """How long the poller may sleep."""
-        left_s = self.link.left_s(now)
+        if self._moved:
+            return 0.0  # what came has a next step
+        left_s = self.link.left_s(now, wanted=bool(self.under_way))
         return 1.0 if left_s is None else max(0.0, left_s)
 
     def close(self) -> None:

@@ -42,16 +42,23 @@ class FunctionLink:
         self._ready = False
         self._stillborn = 0
         self.mean_s = 0.1
+        self._forgetting: set[int] = set()
+        """Batches whose finalizers it may be at."""
+        self._forgetting_since = 0.0
         self._set_up: dict[int, bool] = {}
         """By batch: whether the process has said that it can do it."""
+        self._making: set[int] = set()
+        """Those whose function it is making, initializer and all."""
         self._unborn: dict[int, int] = {}
         self.given: deque[Applying] = deque()
         """What the process has; it is at the first of them."""
         self.fd = -1
         """To wait on; -1: none."""
         self._since = 0.0
-        self._starving_since = 0.0
-        self._starved_s = 0.0
+        self._stands: set[str] = set()
+        """Why its time does not count: it waits for the store, or for more of its object."""
+        self._standing_since = 0.0
+        self._stood_s = 0.0
         self._retired = False
         """It does nothing more of what it was given, and ends by itself."""
         self._killed_by: S3EngineError | None = None
@@ -123,6 +130,8 @@ class FunctionLink:
             if not (done or self.given):
                 self._unborn[context_id] = self._unborn.get(context_id, 0) + 1
         self._set_up.clear()
+        self._making.clear()
+        self._forgetting.clear()
         rest = list(self.given)
         self.given.clear()
         self.mourned = rest.pop(0) if rest and not self._retired else None
@@ -138,7 +147,7 @@ class FunctionLink:
         assert lost.context.function is not None
         name = lost.context.function.name
         return FunctionDied(
-            f"{name} ended its process at s3://{lost.context.bucket}/{lost.key}: {_ended_by(exitcode)}", key=lost.key,
+            f"{name} ended its process at s3://{lost.source.bucket}/{lost.key}: {_ended_by(exitcode)}", key=lost.key,
             exitcode=exitcode,
         )  # fmt: skip
 
@@ -174,19 +183,24 @@ class FunctionLink:
             self._poller.modify(self.fd, select.POLLIN | (select.POLLOUT if self._watching_write else 0))
 
     def can_do(self, applying: Applying) -> bool:
-        """The process has its function; asked for it, if not."""
+        """The process has its function."""
+        return self._set_up.get(applying.context.id, False)
+
+    def introduce(self, applying: Applying) -> None:
+        """Have it make the function, unless it was told to."""
         context = applying.context
-        done = self._set_up.get(context.id)
-        if done is None:
+        if context.id not in self._set_up:
             self._set_up[context.id] = False
+            self._making.add(context.id)
             self._send((m.SETUP, context.id, context.function))
-        return bool(done)
 
     @property
     def room(self) -> int:
         """How many more to give to it now. Not one by one: a message costs as much as a short function."""
+        if self._retired or self._forgetting or self._making:
+            return 0  # what it is at there must not count as an object's time
         most = _AHEAD_OF_LONG if self.mean_s > _LONG_S else _AHEAD_OF_SHORT
-        return most - len(self.given) if len(self.given) <= most // 2 and not self._retired else 0
+        return most - len(self.given) if len(self.given) <= most // 2 else 0
 
     def give(self, some: list[Applying], now: float) -> None:
         """Have them done after those it has."""
@@ -203,14 +217,17 @@ class FunctionLink:
         self._send((m.RUN, runs))
         for one in some:
             if one.stream is not None:
-                for chunk in one.stream.given:  # a process that ended had them
-                    self._send_chunk(one, chunk.offset, chunk.size_bytes, last=False)
+                stream = one.stream
+                for chunk in stream.given:  # a process that ended had them
+                    last = stream.all_given and chunk is stream.given[-1]
+                    self._send_chunk(one, chunk.offset, chunk.size_bytes, last=last)
+                if stream.broken_by is not None:
+                    self._send((m.BROKEN_STREAM, one.task_id, stream.broken_by))
 
     def give_chunk(self, applying: Applying, offset: int, size_bytes: int, *, last: bool, now: float) -> None:
         """More of an object that the process has."""
-        if self._starving_since and self.given and self.given[0] is applying:
-            self._starved_s += now - self._starving_since
-            self._starving_since = 0.0
+        if self.given and self.given[0] is applying:
+            self._goes_on("body", now)
         self._send_chunk(applying, offset, size_bytes, last=last)
 
     def _send_chunk(self, applying: Applying, offset: int, size_bytes: int, *, last: bool) -> None:
@@ -219,15 +236,14 @@ class FunctionLink:
     def waits(self, waiting: bool, now: float) -> None:
         """It waits for the store to have what it made, or does so no more; its time stands still meanwhile."""
         if waiting:
-            self._starving_since = now
-        elif self._starving_since:
-            self._starved_s += now - self._starving_since
-            self._starving_since = 0.0
+            self._stands_still("store", now)
+        else:
+            self._goes_on("store", now)
 
     def break_stream(self, applying: Applying, error: S3EngineError, now: float) -> None:
         """The rest of it will not come."""
         if self.given and self.given[0] is applying:
-            self.waits(False, now)
+            self._goes_on("body", now)
         self._send((m.BROKEN_STREAM, applying.task_id, error))
 
     def stored(self, task_id: int, size_bytes: int, failed: bool) -> None:
@@ -235,11 +251,20 @@ class FunctionLink:
         if self._channel is not None:
             self._send((m.STORED, task_id, size_bytes, failed))
 
-    def forget(self, context_id: int) -> None:
+    def forget(self, context_id: int, now: float) -> None:
         """A batch is over."""
-        if self._set_up.pop(context_id, None) is not None:
-            self._send((m.FORGET, context_id))
+        ready = self._set_up.pop(context_id, None)
         self._unborn.pop(context_id, None)
+        if context_id in self._making and not self.given:
+            self.kill(Cancelled("the batch was over before its initializer was"))
+        elif ready is not None:
+            self._forgetting.add(context_id)
+            self._forgetting_since = now
+            self._send((m.FORGET, context_id))
+
+    def forgotten(self, context_id: int) -> None:
+        """Its finalizer has run."""
+        self._forgetting.discard(context_id)
 
     def collect(self) -> None:
         """Ask it to let go of bodies that nobody needs."""
@@ -256,8 +281,12 @@ class FunctionLink:
         with contextlib.suppress(ChannelClosed):  # what it said before it ended is still to be read
             self._channel.flush()
         try:
-            for message in self._channel.receive():
-                said.append(message)
+            while True:
+                before = len(said)
+                for message in self._channel.receive():
+                    said.append(message)
+                if not ended or len(said) == before:
+                    break  # one call stops at a message with a descriptor; of what has ended nothing else tells of more
         except ChannelClosed:
             ended = True
         if not ended:
@@ -273,10 +302,13 @@ class FunctionLink:
         """It has begun."""
         self._ready = True
 
-    def set_up(self, context_id: int) -> None:
-        """It can do a batch's function."""
-        self._set_up[context_id] = True
-        self._unborn.pop(context_id, None)
+    def set_up(self, context_id: int, *, able: bool) -> None:
+        """It can do a batch's function, or never will."""
+        self._making.discard(context_id)
+        if able:
+            if context_id in self._set_up:  # else the batch is over
+                self._set_up[context_id] = True
+            self._unborn.pop(context_id, None)
 
     def done(self, function_s: float, now: float) -> Applying:
         """It has done the first that it had."""
@@ -292,30 +324,44 @@ class FunctionLink:
     def starves(self, applying: Applying, now: float) -> None:
         """It has read all that there was of an object; its time stands still until more comes."""
         if self.given and self.given[0] is applying:
-            self._starving_since = now
+            self._stands_still("body", now)
 
     # ---- its time
 
     def _begins(self, now: float) -> None:
         self._since = now
-        self._starved_s = 0.0
-        self._starving_since = 0.0
+        self._stood_s = 0.0
+        self._stands.clear()
 
-    def left_s(self, now: float) -> float | None:
-        """How long it may still take for what it is at; None: as long as it likes."""
+    def _stands_still(self, why: str, now: float) -> None:
+        if not self._stands:
+            self._standing_since = now
+        self._stands.add(why)
+
+    def _goes_on(self, why: str, now: float) -> None:
+        if why in self._stands:
+            self._stands.discard(why)
+            if not self._stands:
+                self._stood_s += now - self._standing_since
+
+    def left_s(self, now: float, *, wanted: bool) -> float | None:
+        """How long it may still take for what it is at; None: as long as it likes. ``wanted``: somebody waits."""
         if self._retired and self._killed_by is None:
             return self._since + _FINALIZERS_S - now
-        if not self.given or self._starving_since or self._killed_by is not None:
+        if self._forgetting and not self.given and self._killed_by is None:
+            since = max(self._since, self._forgetting_since)
+            return since + _FINALIZERS_S - now if wanted else None
+        if not self.given or self._stands or self._killed_by is not None:
             return None
         call = self.given[0].context.function
         assert call is not None
         if not call.timeout_s:
             return None
-        return self._since + self._starved_s + call.timeout_s - now
+        return self._since + self._stood_s + call.timeout_s - now
 
     def time_out(self) -> None:
         """It has taken too long."""
-        if self._retired:
+        if self._retired or not self.given:
             self.kill(Cancelled("its finalizers took too long"))
             return
         late = self.given[0]
@@ -323,7 +369,7 @@ class FunctionLink:
         assert call is not None
         self.kill(
             FunctionTimedOut(
-                f"{call.name} took longer than {call.timeout_s:g} s for s3://{late.context.bucket}/{late.key}",
+                f"{call.name} took longer than {call.timeout_s:g} s for s3://{late.source.bucket}/{late.key}",
                 key=late.key, timeout_s=call.timeout_s,
             )
         )  # fmt: skip

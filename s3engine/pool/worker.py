@@ -255,6 +255,9 @@ class _Work:
             core.doubtful.update(message[1])
         elif code == CANCEL:
             lane.cancel(message[1], message[2], now)
+            known = core.contexts.get(message[1])
+            if known is not None and known.source_id:
+                lane.cancel(known.source_id, message[2], now)
             if desk is not None:
                 desk.cancel(message[1], message[2], now)
         elif code == FUNCTION_PROCESS:
