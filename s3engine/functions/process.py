@@ -41,6 +41,7 @@ __all__ = ["FunctionProcessSettings", "run"]
 
 _COPIED_BYTES = 64 * 1024
 """Up to here a body is copied (10 us), above it is mapped: mmap and munmap cost as much."""
+_MOST_UNSTORED = 64  # outputs and parts that the store does not have: each may take a descriptor, in three processes
 _MOST_UNSENT_BYTES = 1024 * 1024  # of log records, while a function runs
 
 
@@ -123,6 +124,7 @@ class _Process:
         self._broken: S3EngineError | None = None
         """Why the rest of the object under way will not come."""
         self._unstored_bytes = 0
+        self._unstored = 0
         """Of outputs that the store does not have yet."""
         self._lost = False
         """An output of the object under way could not be stored."""
@@ -175,6 +177,7 @@ class _Process:
             if code == m.STORED:
                 # Never below 0: a process before this one may have made it.
                 self._unstored_bytes = max(0, self._unstored_bytes - message[2])
+                self._unstored = max(0, self._unstored - 1)
                 self._lost = self._lost or (message[3] and message[1] == self._task_id)
                 continue
             if code == m.CHUNK or code == m.BROKEN_STREAM:
@@ -344,15 +347,22 @@ class _Process:
     def _wait_stored(self, size_bytes: int, most_bytes: int) -> None:
         """Until there is room for so many more that the store does not have. Raises FunctionError."""
         since_s = time.perf_counter()
-        if self._unstored_bytes and self._unstored_bytes + size_bytes > most_bytes:
+
+        def full() -> bool:
+            return bool(self._unstored) and (
+                self._unstored_bytes + size_bytes > most_bytes or self._unstored >= _MOST_UNSTORED
+            )
+
+        if full():
             self._send((m.WAITING, True))
-            while self._unstored_bytes and self._unstored_bytes + size_bytes > most_bytes and not self._lost:
+            while full() and not self._lost:
                 self._wait()
             self._send((m.WAITING, False))
         self._waited_s += time.perf_counter() - since_s
         if self._lost:
             raise FunctionError("an output could not be stored")  # what the worker knows goes before it
         self._unstored_bytes += size_bytes
+        self._unstored += 1
 
     # ---- what it says besides
 

@@ -69,6 +69,11 @@ class OutputInParts(FileInParts):
         self._began_anew = True
 
     @property
+    def is_sealed(self) -> bool:
+        """The function has given all of it."""
+        return self._sealed
+
+    @property
     def is_over(self) -> bool:
         """Its last word is said."""
         return self._ended

@@ -97,9 +97,20 @@ class TransformJob(AppliedJob):
             return task[5][2] if isinstance(task[5][2], str) else task[3]
         return f"s3://{self.context.source_bucket or self.context.bucket}/{task[3]}"
 
+    @property
+    def weighs(self) -> bool:  # type: ignore[override]
+        """Local sources may be bytes."""
+        return not self._from_store
+
+    def body_bytes(self, item: Any) -> int:
+        """The body of a BytesSource."""
+        item = _bare(item)
+        return memoryview(item.data).nbytes if type(item) is BytesSource else 0
+
     def admit(self, seq: int, item: Any) -> None:
         """The body, the function and what fits into one request, all in one worker."""
         if type(item) is Overlap:
+            self.reader.release_bytes(self.body_bytes(item))
             self.report_refused(seq, item.key, item.error())
             return
         if type(item) is Decided:
@@ -135,6 +146,7 @@ class TransformJob(AppliedJob):
         self.request(Kind.APPLY, task_key, size, arg, self._applied, state)
 
     def _left_out(self, seq: int, decided: Decided) -> None:
+        self.reader.release_bytes(self.body_bytes(decided))
         key = getattr(decided.item, "key", decided.item)
         if decided.error is not None:
             self.report_refused(seq, key, decided.error)
@@ -146,8 +158,8 @@ class TransformJob(AppliedJob):
 
     def refuse(self, seq: int, item: Any, error: S3EngineError) -> None:
         """Report an item that was not begun."""
-        item = item.item if type(item) in (Decided, Overlap) else item
-        item = item.item if type(item) is Decided else item
+        item = _bare(item)
+        self.reader.release_bytes(self.body_bytes(item))
         if isinstance(item, tuple) and not hasattr(item, "key") and len(item) > 1:
             item = str(item[1])
         super().refuse(seq, item, error)
@@ -203,14 +215,17 @@ class TransformJob(AppliedJob):
     def _applied(self, made: _Made, task: Task, outcome: tuple[Any, ...]) -> None:
         made.outcome = outcome
         made.times = self.learn(outcome)
+        if type(task[5][2]) is bytes:
+            self.reader.release_bytes(len(task[5][2]))
         if outcome[10] is not None:
             _, _, _, counts, put = outcome[10]
             made.targets += [key for key, *_ in put] + [path for path, _ in counts.files]
         if outcome[11] is not None:
-            # What was begun of them is not whole: the function was cut off in the middle of one.
+            # The function was cut off in the middle of one; what it had given whole before stays.
             made.error = made.error or outcome[11]
             for found in made.outputs.values():
-                found.fail(self._cut(found.key))
+                if not found.is_sealed:
+                    found.fail(self._cut(found.key))
         self._settle(made)
         self._made.pop(task[0], None)
 
@@ -238,3 +253,10 @@ class TransformJob(AppliedJob):
             return None
         text = f"{self._where(found[0])} was written twice in this batch; the function gave two outputs this name"
         return DuplicateKey(text, key=made.key)
+
+
+def _bare(item: Any) -> Any:
+    """An input item without what was decided of it."""
+    while type(item) in (Decided, Overlap):
+        item = item.item
+    return item

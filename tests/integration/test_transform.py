@@ -330,3 +330,39 @@ def test_what_is_no_body_is_refused(engine: Engine, bucket: str, value: Any) -> 
     (report,) = engine.list(bucket, "p/").transform(returns, key=lambda info: "none")
     assert isinstance(report.error, errors.FunctionRaised)
     assert not list(engine.list(bucket, "none"))
+
+
+def test_outputs_that_were_whole_stay(engine: Engine, bucket: str, probe: S3Probe) -> None:
+    """An output that was given whole before the function failed is stored, small or in parts; the error is told."""
+
+    def fails_later(found: FetchedObject) -> Iterator[Output]:
+        yield Output(bytes(20 * MIB), key="out/large")
+        yield Output(b"small", key="out/small")
+        raise ValueError("later")
+
+    fill(engine, bucket, 1)
+    (report,) = engine.transform(bucket, ["p/00000"], fails_later, bucket)
+    assert "later" in str(report.error)
+    assert probe.list_keys(bucket, "out/") == ["out/large", "out/small"]
+
+
+def test_bodies_of_an_upload_wait(engine: Engine, bucket: str) -> None:
+    """Of bodies in memory that go through a function, no more than 64 MiB and some are pulled before they are done."""
+    pulled = 0
+
+    def sources() -> Iterator[BytesSource]:
+        nonlocal pulled
+        for number in range(300):
+            pulled += 1
+            yield BytesSource(bytes(MIB), f"x/{number}")
+
+    def waits(found: FetchedObject) -> bytes:
+        while True:
+            pass
+
+    batch = engine.upload(bucket, sources(), transform=Transform(waits, timeout_s=1.0))
+    failed = [next(iter(batch)) for _ in range(2)]
+    batch.cancel()
+    batch.wait()
+    assert [type(report.error) for report in failed] == [errors.FunctionTimedOut] * 2
+    assert 2 < pulled < 120
