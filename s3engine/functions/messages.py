@@ -22,12 +22,17 @@ from typing import NamedTuple
 from s3engine.transport import Headers
 
 __all__ = [
-    "BROKEN_STREAM", "CHUNK", "COLLECT", "DONE", "END", "FORGET", "FORGOTTEN", "FREED", "LOG", "MEMORY", "PART", "PUT",
-    "READY", "RETIRED", "RUN", "SETUP", "SET_UP", "STOP", "STORED", "TAKEN", "WAITING", "WRITING", "About", "Made",
+    "BROKEN_STREAM", "CHUNK", "COLLECT", "DONE", "END", "FORGET", "FORGOTTEN", "FREED", "LOG", "MEMORY", "PART",
+    "PUT", "READY", "RETIRED", "RUN", "SETUP", "SET_UP", "STOP", "STORED", "TAKEN", "WAITING", "WORN_OUT",
+    "WRITING", "About", "Made",
 ]  # fmt: skip
 
 MEMORY, SETUP, RUN, CHUNK, BROKEN_STREAM, FORGET, COLLECT, STOP, READY, SET_UP, DONE, TAKEN, FREED, LOG = range(14)
 PUT, PART, END, STORED, WRITING, WAITING, RETIRED, FORGOTTEN = range(14, 22)
+
+
+WORN_OUT = 76
+"""Exit code of a process that had no memory left for its own work, between two functions: no object is to blame."""
 
 
 class Made(NamedTuple):

@@ -32,7 +32,7 @@ from s3engine.functions.fetched import FetchedObject, local_body
 from s3engine.functions.known import Known, called, class_of, described, failure, is_own, packed_result
 from s3engine.functions.logs import send_logs, set_level
 from s3engine.functions.results import Packed
-from s3engine.functions.surroundings import allow_children, end_with, limit, own_group
+from s3engine.functions.surroundings import allow_children, end_with, leave_room, limit, own_group
 from s3engine.functions.wear import Wear, is_want
 from s3engine.functions.writing import Files, Objects, Writer
 from s3engine.transport import Headers
@@ -78,8 +78,10 @@ def run(settings: FunctionProcessSettings, sock: socket.socket, life_fd: Any) ->
         code = 0
     except ChannelClosed:
         code = 0  # the worker is gone; whatever it had to do here is done by another
+    except MemoryError:
+        code = m.WORN_OUT
     finally:
-        if code:
+        if code == 1:
             traceback.print_exc()
         with contextlib.suppress(Exception):
             _flush_streams()
@@ -272,6 +274,7 @@ class _Process:
             self._leave_child(raised)
             if is_want(raised):
                 self._retires = True
+                leave_room()
                 if begins_again and self._wear is not None:
                     self._again = task_id  # others before it have used that up
                     return

@@ -11,7 +11,7 @@ import signal
 import sys
 from typing import Any
 
-__all__ = ["allow_children", "end_with", "limit", "own_group"]
+__all__ = ["allow_children", "end_with", "leave_room", "limit", "own_group"]
 
 
 def allow_children() -> None:
@@ -51,6 +51,17 @@ def memory_of_machine() -> int:
     with contextlib.suppress(OSError, ValueError), open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
         found = min(found, int(file.read()))  # "max": there is no bound
     return found
+
+
+_ROOM_BYTES = 64 * 1024 * 1024
+
+
+def leave_room() -> None:
+    """Have a little more memory than :func:`limit` says, to end with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft != resource.RLIM_INFINITY:
+        more = soft + _ROOM_BYTES
+        resource.setrlimit(resource.RLIMIT_DATA, (more if hard == resource.RLIM_INFINITY else min(more, hard), hard))
 
 
 def limit(memory_bytes: int) -> None:

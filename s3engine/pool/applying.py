@@ -58,6 +58,12 @@ class Applying:
         self.temporary = ""
         """The file that the process is writing."""
 
+    @property
+    def begins_again(self) -> bool:
+        """A new process may try it: nothing of it is stored, its body is there, and it was not tried again before."""
+        function = self.context.function
+        return not (self.again or self.cancelled or self.stream or function is None or function.output)
+
     def ended(self, now: float, error: S3EngineError | None) -> tuple[Any, ...]:
         """Its own outcome."""
         detail = (*self.done, self.stored) if self.done is not None else None

@@ -88,7 +88,12 @@ class Desk:
         lost = link.mourned
         if lost is not None:
             link.mourned = None
-            self.failed(lost, link.why(lost, exitcode), now)
+            why = link.why(lost, exitcode)
+            if exitcode == m.WORN_OUT and lost.begins_again:
+                lost.again = True
+                self.ready.appendleft(lost)
+            else:
+                self.failed(lost, why, now)
         link.came(pid, self._channel.fds.popleft())
         for context_id in {one.context.id for one in self.under_way.values()}:
             error = link.unusable(context_id, exitcode)
