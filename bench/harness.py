@@ -134,6 +134,8 @@ def run_process(
             raise
         finally:
             alarm.cancel()
+            if sys.platform == "linux":  # orphans of others are none of ours
+                ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0)
         out.seek(0)
         err.seek(0)
         stdout, stderr = out.read().decode(errors="replace"), err.read().decode(errors="replace")
