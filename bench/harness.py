@@ -29,8 +29,8 @@ from bench.sink import memory_folder, nginx_version
 
 __all__ = [
     "CREDENTIALS", "LARGE_BYTES", "LARGE_KEY", "RunFailed", "Usage", "body", "client_environment", "command_line",
-    "find_s5cmd", "folder_to_write", "keep_run", "make_files", "median_and_range", "run_process", "run_program",
-    "table",
+    "find_s5cmd", "folder_to_write", "group_cpu_s", "keep_run", "make_files", "median_and_range", "run_process",
+    "run_program", "table",
 ]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -144,6 +144,16 @@ def run_process(
         said = (stderr or stdout).strip()[-2000:] or "it said nothing"
         raise RunFailed(f"{' '.join(map(os.path.basename, command[:3]))} {how}: {said}")
     return Usage(wall_s, cpu_s, stdout)
+
+
+def group_cpu_s(process_group: int) -> float:
+    """User and system time of the processes of a group so far. Linux."""
+    ticks = 0
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{name}/stat").read_text().rpartition(") ")[2].split()
+            ticks += int(fields[11]) + int(fields[12]) if int(fields[2]) == process_group else 0
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def find_s5cmd() -> str:

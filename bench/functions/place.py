@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.harness import CREDENTIALS, RunFailed
+from bench.harness import CREDENTIALS, RunFailed, group_cpu_s
 from bench.sink import memory_folder
 from s3engine import BytesSource, Engine
 from s3engine.embedded import EmbeddedServer
@@ -36,12 +36,7 @@ class Objects(NamedTuple):
 
     def server_cpu_s(self) -> float:
         """CPU of the server's processes so far."""
-        ticks = 0
-        for name in filter(str.isdecimal, os.listdir("/proc")):
-            with contextlib.suppress(OSError):
-                fields = Path(f"/proc/{name}/stat").read_text().rpartition(") ")[2].split()
-                ticks += int(fields[11]) + int(fields[12]) if int(fields[2]) == self.process_group else 0
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return group_cpu_s(self.process_group)
 
 
 def bodies(count: int = DISTINCT, size_bytes: int = BODY_BYTES) -> list[bytes]:

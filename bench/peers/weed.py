@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.harness import CREDENTIALS, client_environment, make_files, run_process
+from bench.harness import CREDENTIALS, client_environment, group_cpu_s, make_files, run_process
 from bench.peers.place import BLOCK_BYTES, Place, Sizes, make_large
 from bench.sink import Request, memory_folder
 from s3engine.embedded import EmbeddedServer
@@ -44,12 +43,7 @@ class Weed:
 
     def cpu_s(self) -> float:
         """CPU of the server's processes so far."""
-        ticks = 0
-        for name in filter(str.isdecimal, os.listdir("/proc")):
-            with contextlib.suppress(OSError):
-                fields = Path(f"/proc/{name}/stat").read_text().rpartition(") ")[2].split()
-                ticks += int(fields[11]) + int(fields[12]) if int(fields[2]) == self._group else 0
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return group_cpu_s(self._group)
 
     def run(self, *words: str) -> None:
         """The command line of s3engine, with no clock running. Raises RunFailed."""

@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import boto3
-from counting import FUNCTIONS  # type: ignore[import-not-found]
+from counting import FUNCTIONS  # type: ignore[import-not-found]  # beside this file: found when it is run
 
 endpoint_url, bucket, prefix, function, processes = sys.argv[1:]
 count = FUNCTIONS[function]

@@ -9,7 +9,7 @@ import sys
 import dask
 import dask.bag
 import s3fs
-from counting import FUNCTIONS  # type: ignore[import-not-found]
+from counting import FUNCTIONS  # type: ignore[import-not-found]  # beside this file: found when it is run
 
 endpoint_url, bucket, prefix, function, processes = sys.argv[1:]
 count = FUNCTIONS[function]

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any
 
-from counting import FUNCTIONS  # type: ignore[import-not-found]
+from counting import FUNCTIONS  # type: ignore[import-not-found]  # beside this file: found when it is run
 from obstore.store import S3Store
 
 endpoint_url, bucket, prefix, function, processes, in_flight = sys.argv[1:]
